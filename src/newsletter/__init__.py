@@ -1,0 +1,3 @@
+"""Self-hosted digests by country and theme."""
+
+__version__ = "0.1.0"

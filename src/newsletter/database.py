@@ -1,0 +1,74 @@
+"""Engines and transactions for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from newsletter.errors import SettingsError
+
+SQLITE_WAIT_SECONDS = 60
+
+
+def connect(url: str, *, pool_size: int = 5) -> Engine:
+    """An engine for the database at ``url``.
+
+    SQLite is opened with a write-ahead log, foreign keys and a patient lock. Its transactions begin
+    with ``BEGIN IMMEDIATE``: one that reads and then writes must not find itself overtaken in between.
+
+    Raises:
+        SettingsError: the URL is neither SQLite nor PostgreSQL.
+    """
+    try:
+        parsed = make_url(url)
+        name = parsed.get_backend_name()
+    except (ArgumentError, NoSuchModuleError):
+        name = ""
+    if name not in ("sqlite", "postgresql"):
+        raise SettingsError(
+            "NEWSLETTER_DATABASE_URL is not usable.",
+            "It looks like sqlite:////var/lib/newsletter/newsletter.db or postgresql://user:password@host/name.",
+        )
+    if name == "postgresql":
+        return create_engine(url, pool_size=pool_size, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        # The driver's own BEGIN comes too late and is never IMMEDIATE.
+        connection.isolation_level = None
+        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", "foreign_keys = ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN" if connection.get_execution_options().get("read_only") else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@cache
+def engine_for(url: str) -> Engine:
+    """The process's one engine for ``url``; Celery's children each make their own after the fork."""
+    return connect(url)
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection for reading only, which on SQLite does not wait for writers."""
+    with engine.connect().execution_options(read_only=True) as connection:
+        yield connection
+
+
+def insert(connection: Connection, table: Any) -> Any:
+    """The dialect's INSERT, which both databases can follow with ``on_conflict_do_nothing``."""
+    return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)

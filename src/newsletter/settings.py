@@ -1,0 +1,146 @@
+"""Configuration: one name a value, read once at the rim and passed down.
+
+Order, the first that says something wins: environment, ``.env``, ``newsletter.toml``, the defaults below.
+Every name carries the prefix ``NEWSLETTER_`` in the environment and none in the TOML file.
+"""
+
+from __future__ import annotations
+
+import secrets
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from newsletter.errors import SettingsError
+
+SMTP_SCHEMES = ("smtp", "smtp+starttls", "smtps")
+
+
+def _scheme(*allowed: str) -> AfterValidator:
+    def check(value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in allowed or not parts.netloc):
+            raise ValueError(f"must look like {allowed[0]}://host, with one of: {', '.join(allowed)}")
+        return value
+
+    return AfterValidator(check)
+
+
+class Settings(BaseSettings):
+    """Every configuration value, with its default and what it means."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="NEWSLETTER_",
+        env_file=".env",
+        toml_file="newsletter.toml",
+        extra="ignore",
+        env_ignore_empty=True,
+    )
+
+    home: Path = Field(Path(".newsletter"), description="Folder for the embedded database, queue and secret key.")
+    database_url: str = Field(
+        "", description="SQLAlchemy URL of SQLite or PostgreSQL. Empty: SQLite in NEWSLETTER_HOME."
+    )
+    redis_url: Annotated[str, _scheme("redis", "rediss")] = Field(
+        "", description="Redis or Valkey. Empty: an embedded Valkey, started by `up` and `demo`."
+    )
+    smtp_url: str = Field(
+        "",
+        description="The relay: smtp://, smtp+starttls:// or smtps://, with user:password@ if it asks for them. "
+        "Empty: the built-in capture inbox.",
+    )
+    base_url: Annotated[str, _scheme("https", "http")] = Field(
+        "", description="Where readers reach the site; links in mails begin with it. Empty: the built-in inbox."
+    )
+    secret_key: SecretStr = Field(
+        SecretStr(""), description="Signs links. At least 32 characters. Empty: the key `init` made in NEWSLETTER_HOME."
+    )
+    tick_seconds: int = Field(60, ge=1, le=3600, description="How often beat asks the database what is due.")
+    workers: int = Field(2, ge=1, le=256, description="Celery worker processes that `up` and `worker` start.")
+    lease_seconds: int = Field(
+        300, ge=5, le=86400, description="After this long a claimed delivery is taken from a silent worker."
+    )
+    smtp_timeout: int = Field(30, ge=1, le=600, description="Seconds to wait for each answer of the relay.")
+    smtp_ca_file: Path | None = Field(None, description="CA certificates to trust for the relay besides the system's.")
+    inbox_host: str = Field("127.0.0.1", description="Address that the capture inbox listens on.")
+    inbox_web_port: int = Field(8025, ge=0, le=65535, description="Port of the inbox in the browser; 0 picks a free one.")
+    inbox_smtp_port: int = Field(1025, ge=0, le=65535, description="Port of the inbox's SMTP server; 0 picks a free one.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Add ``newsletter.toml`` below the environment."""
+        return (init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls))
+
+    @cached_property
+    def database(self) -> str:
+        """The database URL with the default filled in; ``postgres://`` is what hosts hand out, SQLAlchemy refuses it."""
+        if not self.database_url:
+            return f"sqlite:///{(self.home / 'newsletter.db').absolute()}"
+        if self.database_url.startswith("postgres://"):
+            return "postgresql://" + self.database_url.removeprefix("postgres://")
+        return self.database_url
+
+    @property
+    def key_file(self) -> Path:
+        """Where ``init`` keeps the secret key if none is configured."""
+        return self.home / "secret.key"
+
+    @cached_property
+    def key(self) -> str:
+        """The secret key.
+
+        Raises:
+            SettingsError: neither configured nor made by ``init``, or too short.
+        """
+        key = self.secret_key.get_secret_value()
+        if not key and self.key_file.exists():
+            key = self.key_file.read_text().strip()
+        if not key:
+            raise SettingsError(
+                f"There is no secret key in {self.key_file}.",
+                "Run `newsletter init`, or set NEWSLETTER_SECRET_KEY.",
+            )
+        if len(key) < 32:
+            raise SettingsError("NEWSLETTER_SECRET_KEY is shorter than 32 characters.", "Make one with `openssl rand -hex 32`.")
+        return key
+
+    def make_key(self) -> bool:
+        """Write a fresh key, readable by the owner only, unless there is one. True if it was made."""
+        if self.secret_key.get_secret_value() or self.key_file.exists():
+            return False
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.key_file.touch(mode=0o600)
+        self.key_file.write_text(secrets.token_hex(32))
+        return True
+
+
+def load_settings(**values: object) -> Settings:
+    """Read the configuration; ``values`` go before everything else.
+
+    Raises:
+        SettingsError: names the value and what is wrong with it.
+    """
+    try:
+        return Settings(**values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "NEWSLETTER_" + "_".join(str(part) for part in first["loc"]).upper()
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{name} is not usable: {reason}.", "See docs/configuration.md.") from None

@@ -1,0 +1,268 @@
+"""Every table on one page. The words are those of docs/glossary.md; moments are UTC."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.engine import Dialect
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware UTC datetime, kept as ``timestamptz`` or, on SQLite, as naive UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a moment without a zone: guessing one is how digests come at the wrong hour."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"{value!r} has no time zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give the moment its zone back."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Json(TypeDecorator[Any]):
+    """A JSON value kept as compact text, with sorted keys, so that equal values are equal strings."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Write compactly."""
+        return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """Read back."""
+        return None if value is None else json.loads(value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite only numbers by itself what is called exactly INTEGER.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _id() -> Column[int]:
+    return Column("id", Id, primary_key=True)
+
+
+lists = Table(
+    "lists",
+    metadata,
+    _id(),
+    Column("slug", String(64), nullable=False, unique=True),
+    Column("name", String(200), nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column("sender_name", String(200), nullable=False),
+    Column("sender_email", String(320), nullable=False),
+    Column("postal_address", Text, nullable=False),
+    Column("languages", Json, nullable=False),  # ["en", "es"]; the first is the default
+    Column("frequency", String(16), nullable=False),  # defaults for new subscriptions
+    Column("hour", SmallInteger, nullable=False),
+    Column("weekday", SmallInteger, nullable=False),  # 0 is Monday
+    Column("timezone", String(64), nullable=False),
+    Column("needs_approval", Boolean, nullable=False, server_default=text("false")),
+    Column("max_items", SmallInteger, nullable=False),  # cards in one digest; the rest are named
+    Column("last_position", BigInteger, nullable=False, server_default="0"),
+    Column("created_at", Moment, nullable=False),
+    Column("archived_at", Moment),
+)
+
+themes = Table(
+    "themes",
+    metadata,
+    _id(),
+    Column("list_id", Id, ForeignKey("lists.id"), nullable=False),
+    Column("slug", String(64), nullable=False),
+    Column("names", Json, nullable=False),  # {"en": "Protection", "es": "Protección"}
+    Column("parent_slug", String(64)),
+    UniqueConstraint("list_id", "slug"),
+)
+
+items = Table(
+    "items",
+    metadata,
+    _id(),
+    Column("list_id", Id, ForeignKey("lists.id"), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("key", String(80), nullable=False),  # hash of id, else URL, else title and date
+    Column("external_id", String(400)),
+    Column("title", Text, nullable=False),
+    Column("summary", Text, nullable=False),  # plain text, paragraphs parted by a blank line
+    Column("body", Text, nullable=False, server_default=""),  # cleaned HTML, for the item's own page
+    Column("url", Text),
+    Column("language", String(16), nullable=False),
+    Column("source", String(200), nullable=False, server_default=""),
+    Column("published_at", Moment, nullable=False),
+    Column("countries", Json, nullable=False),  # ["GT", "HN"], in the editor's order
+    Column("regions", Json, nullable=False),  # ["013"]
+    Column("themes", Json, nullable=False),  # ["protection"]
+    Column("revision", Integer, nullable=False, server_default="1"),
+    Column("created_at", Moment, nullable=False),
+    Column("revised_at", Moment, nullable=False),
+    Column("withdrawn_at", Moment),
+    UniqueConstraint("list_id", "position"),
+    UniqueConstraint("list_id", "key"),
+)
+
+profiles = Table(
+    "profiles",
+    metadata,
+    _id(),
+    Column("key", String(64), nullable=False, unique=True),  # hash of the picks
+    Column("countries", Json, nullable=False),
+    Column("regions", Json, nullable=False),
+    Column("themes", Json, nullable=False),
+    Column("languages", Json, nullable=False),  # item languages; empty means all, as everywhere in picks
+)
+
+subscribers = Table(
+    "subscribers",
+    metadata,
+    _id(),
+    Column("email", String(320), nullable=False),
+    Column("email_key", String(320), nullable=False, unique=True),  # the form in which addresses are compared
+    Column("name", String(200), nullable=False, server_default=""),
+    Column("language", String(16), nullable=False),
+    Column("timezone", String(64), nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("erased_at", Moment),
+)
+
+subscriptions = Table(
+    "subscriptions",
+    metadata,
+    _id(),
+    Column("list_id", Id, ForeignKey("lists.id"), nullable=False),
+    Column("subscriber_id", Id, ForeignKey("subscribers.id"), nullable=False),
+    Column("profile_id", Id, ForeignKey("profiles.id"), nullable=False),
+    Column("state", String(16), nullable=False),  # pending, active, paused, unsubscribed
+    Column("frequency", String(16), nullable=False),  # immediate, daily, weekly, monthly
+    Column("hour", SmallInteger, nullable=False),
+    Column("weekday", SmallInteger, nullable=False),
+    Column("start", BigInteger, nullable=False),  # the cursor it began with
+    Column("cursor", BigInteger, nullable=False),
+    Column("due_at", Moment),  # the next slot; null unless active
+    Column("last_run_id", Id),
+    Column("last_outcome", String(32)),  # what the last run made of it: digests.runs.Outcome
+    Column("created_at", Moment, nullable=False),
+    UniqueConstraint("list_id", "subscriber_id"),
+    Index("ix_subscriptions_due", "list_id", "due_at"),
+    Index("ix_subscriptions_subscriber_id", "subscriber_id"),
+)
+
+consents = Table(
+    "consents",
+    metadata,
+    _id(),
+    Column("subscriber_id", Id, ForeignKey("subscribers.id"), nullable=False),
+    Column("list_id", Id, ForeignKey("lists.id"), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("event", String(16), nullable=False),  # asked, confirmed, imported, changed, unsubscribed
+    Column("source", Text, nullable=False),  # where it was given, in the admin's or the importer's words
+    Index("ix_consents_subscriber_id", "subscriber_id"),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("address_hash", String(64), primary_key=True),  # SHA-256 of the comparable address
+    Column("reason", String(200), nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _id(),
+    Column("list_id", Id, ForeignKey("lists.id"), nullable=False),
+    Column("slot", Moment, nullable=False),
+    Column("upper", BigInteger, nullable=False),  # the position it covers
+    Column("state", String(16), nullable=False),  # assembling, held, sending, done, cancelled
+    Column("needs_approval", Boolean, nullable=False, server_default=text("false")),
+    Column("started_by", String(16), nullable=False),  # beat, admin
+    Column("examined", Integer, nullable=False, server_default="0"),  # subscriptions looked at
+    Column("opened_at", Moment, nullable=False),
+    Column("assembled_at", Moment),
+    Column("approved_at", Moment),
+    Column("finished_at", Moment),
+    UniqueConstraint("list_id", "slot"),
+    Index("ix_runs_state", "state"),
+)
+
+editions = Table(
+    "editions",
+    metadata,
+    _id(),
+    Column("run_id", Id, ForeignKey("runs.id"), nullable=False),
+    Column("key", String(64), nullable=False),  # hash of language and item ids
+    Column("language", String(16), nullable=False),
+    Column("item_ids", Json, nullable=False),  # in order of position
+    UniqueConstraint("run_id", "key"),
+)
+
+OPEN = ("held", "queued", "claimed", "deferred")
+_open = text("state IN ('held', 'queued', 'claimed', 'deferred')")
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _id(),
+    Column("run_id", Id, ForeignKey("runs.id"), nullable=False),
+    Column("subscription_id", Id, ForeignKey("subscriptions.id"), nullable=False),
+    Column("profile_id", Id, ForeignKey("profiles.id"), nullable=False),
+    Column("edition_id", Id, ForeignKey("editions.id"), nullable=False),
+    Column("lower", BigInteger, nullable=False),  # the cursor at assembly: it covers (lower, run's upper]
+    Column("state", String(16), nullable=False),
+    # open: held, queued, claimed, deferred; closed: sent, failed, expired, cancelled, dropped, withdrawn
+    Column("due_at", Moment, nullable=False),  # not to be claimed before
+    Column("deadline", Moment, nullable=False),
+    Column("attempts", SmallInteger, nullable=False, server_default="0"),
+    Column("claim", String(36)),  # of the worker that holds it
+    Column("claimed_at", Moment),
+    Column("dated_at", Moment),  # the Date header: the first claim, so that a resend is the same message
+    Column("doubtful", Boolean, nullable=False, server_default=text("false")),  # an answer was lost: may arrive twice
+    Column("code", SmallInteger),  # the relay's last answer
+    Column("answer", Text),
+    Column("body_hash", String(64)),  # SHA-256 of the message handed over
+    Column("closed_at", Moment),
+    UniqueConstraint("run_id", "subscription_id"),
+    Index("ix_deliveries_ready", "state", "due_at"),
+    # Promise 2, kept by the database itself: a subscription has at most one open delivery.
+    Index("uq_deliveries_open", "subscription_id", unique=True, postgresql_where=_open, sqlite_where=_open),
+    Index("ix_deliveries_subscription_id", "subscription_id"),
+)

@@ -177,6 +177,7 @@ subscriptions = Table(
     Column("start", BigInteger, nullable=False),  # the cursor it began with
     Column("cursor", BigInteger, nullable=False),
     Column("due_at", Moment),  # the next slot; null unless active
+    Column("confirm_due_at", Moment),  # when to send the confirmation mail; null once it is out
     Column("last_run_id", Id),
     Column("last_outcome", String(32)),  # what the last run made of it: digests.runs.Outcome
     Column("created_at", Moment, nullable=False),

@@ -1,0 +1,1 @@
+"""How digests leave: claim, send, settle, sweep."""

@@ -1,0 +1,143 @@
+"""Which items fit which picks: items as bits, so that a profile costs a few operations on integers. Pure.
+
+Bit ``n`` of every mask is the ``n``-th item by position. For each country, theme and language there is one
+mask of the items that carry it; a profile is matched by OR over what it picks of a kind and AND of the kinds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+CountriesIn = Callable[[str], frozenset[str]]
+"""The countries in an M49 region."""
+
+ThemesUnder = Callable[[str], frozenset[str]]
+"""A theme and all that descend from it."""
+
+
+class Picks(Protocol):
+    """What a profile picks; an empty set of a kind means all of that kind."""
+
+    @property
+    def countries(self) -> frozenset[str]:
+        """ISO 3166-1 alpha-2."""
+
+    @property
+    def regions(self) -> frozenset[str]:
+        """UN M49."""
+
+    @property
+    def themes(self) -> frozenset[str]:
+        """Slugs."""
+
+    @property
+    def languages(self) -> frozenset[str]:
+        """Languages of items."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An item as digests see it."""
+
+    id: int
+    position: int
+    title: str
+    summary: str
+    url: str | None
+    language: str
+    source: str
+    published_at: datetime
+    countries: tuple[str, ...]
+    regions: tuple[str, ...]
+    themes: tuple[str, ...]
+
+
+def concerned(countries: Iterable[str], regions: Iterable[str], countries_in: CountriesIn) -> frozenset[str]:
+    """The countries that these countries and regions amount to."""
+    return frozenset(countries).union(*(countries_in(region) for region in regions))
+
+
+class Index:
+    """Items of a list in order of position, ready to be matched against any number of profiles."""
+
+    def __init__(self, items: Sequence[Item], countries_in: CountriesIn, themes_under: ThemesUnder) -> None:
+        """``items`` must be in order of position."""
+        self.items = items
+        self._countries_in = countries_in
+        self._themes_under = themes_under
+        self._positions = [item.position for item in items]
+        self._all = (1 << len(items)) - 1
+        self._by_country: dict[str, int] = {}
+        self._by_theme: dict[str, int] = {}
+        self._by_language: dict[str, int] = {}
+        for n, item in enumerate(items):
+            bit = 1 << n
+            for country in concerned(item.countries, item.regions, countries_in):
+                self._by_country[country] = self._by_country.get(country, 0) | bit
+            for theme in item.themes:
+                self._by_theme[theme] = self._by_theme.get(theme, 0) | bit
+            self._by_language[item.language] = self._by_language.get(item.language, 0) | bit
+
+    def fitting(self, picks: Picks) -> int:
+        """The mask of all items that fit ``picks``."""
+        mask = self._all
+        if picks.countries or picks.regions:
+            mask &= _union(self._by_country, concerned(picks.countries, picks.regions, self._countries_in))
+        if picks.themes:
+            wanted = frozenset().union(*(self._themes_under(theme) for theme in picks.themes))
+            mask &= _union(self._by_theme, wanted)
+        if picks.languages:
+            mask &= _union(self._by_language, picks.languages)
+        return mask
+
+    def after(self, cursor: int) -> int:
+        """The mask of the items whose position is greater than ``cursor``."""
+        passed = bisect_right(self._positions, cursor)
+        return (self._all >> passed) << passed
+
+    def of(self, mask: int) -> Iterator[Item]:
+        """The items of ``mask`` in order of position."""
+        while mask:
+            lowest = mask & -mask
+            yield self.items[lowest.bit_length() - 1]
+            mask ^= lowest
+
+
+def _union(masks: dict[str, int], keys: Iterable[str]) -> int:
+    """The items under any of ``keys``."""
+    union = 0
+    for key in keys:
+        union |= masks.get(key, 0)
+    return union
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an item fits: the reader's own picks that it met, in codes; empty where all were picked."""
+
+    places: tuple[str, ...]
+    themes: tuple[str, ...]
+
+
+def reason(item: Item, picks: Picks, countries_in: CountriesIn, themes_under: ThemesUnder) -> Reason:
+    """The picks that ``item`` meets: picked countries before picked regions, the closest first."""
+    here = concerned(item.countries, item.regions, countries_in)
+    named = [country for country in item.countries if country in picks.countries]
+    through_region = sorted((here & picks.countries) - set(named))
+    regions = sorted(
+        (region for region in picks.regions if countries_in(region) & here),
+        key=lambda region: len(countries_in(region)),
+    )
+    tags = frozenset(item.themes)
+    themes = sorted(theme for theme in picks.themes if themes_under(theme) & tags)
+    return Reason((*named, *through_region, *regions), tuple(themes))
+
+
+def relevance(item: Item, why: Reason) -> tuple[int, float]:
+    """The greater, the more an item is this reader's: picks met, a country twice; then the newer."""
+    named = sum(2 if place in item.countries else 1 for place in why.places)
+    return named + 2 * len(why.themes), item.published_at.timestamp()

@@ -1,0 +1,1 @@
+"""The built-in capture inbox: an SMTP server that keeps every message, and pages to read them on."""

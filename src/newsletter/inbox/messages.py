@@ -24,7 +24,7 @@ class Attachment:
 
 @dataclass(frozen=True)
 class View:
-    """A message taken apart. ``html`` and ``text`` are None without such a part; ``note`` says what failed."""
+    """A message taken apart; ``html`` and ``text`` are None without such a part, ``note`` tells trouble."""
 
     headers: Headers
     html: str | None

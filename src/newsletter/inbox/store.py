@@ -83,7 +83,7 @@ class Store:
         return number
 
     def entries(self, query: str = "", offset: int = 0, limit: int = 50) -> tuple[int, list[Entry]]:
-        """How many messages have the words of ``query`` in recipients or subject; a page of them, newest first."""
+        """How many messages have ``query``'s words in recipients or subject; a page of them, newest first."""
         wanted = query.casefold()
         with self._lock:
             newest_first = list(reversed(self._loaded().values()))

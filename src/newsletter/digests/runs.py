@@ -7,7 +7,7 @@ next due moments together. A shard that was killed leaves no trace; whoever come
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -37,7 +37,7 @@ class Outcome(StrEnum):
 
 
 def is_due(list_id: int, slot: datetime, upper: int) -> Any:
-    """The condition of being due in a run: active, its moment has come, and if immediate, something is new."""
+    """Being due in a run: active, its moment has come, and if immediate, something is new."""
     return and_(
         subscriptions.c.list_id == list_id,
         subscriptions.c.state == "active",
@@ -134,10 +134,17 @@ class _Assembly:
     edition_ids: dict[tuple[str, int], int] = field(default_factory=dict)
 
 
-def assemble(engine: Engine, run_id: int, now: datetime, shard: int = SHARD) -> int:
+def assemble(
+    engine: Engine,
+    run_id: int,
+    now: datetime,
+    shard: int = SHARD,
+    on_shard: Callable[[], None] = lambda: None,
+) -> int:
     """Take due subscriptions of a run, shard by shard, until none is left; the number this call looked at.
 
     Any number of workers may do so at once. A run that is cancelled or assembled is left alone.
+    ``on_shard`` is called after each shard, when its deliveries can be claimed.
     """
     prepared = _prepare(engine, run_id)
     if prepared is None:
@@ -149,6 +156,7 @@ def assemble(engine: Engine, run_id: int, now: datetime, shard: int = SHARD) -> 
         if looked_at == 0:
             break
         total += looked_at
+        on_shard()
     _finish(engine, prepared.run, now)
     return total
 
@@ -213,9 +221,7 @@ def _take(connection: Connection, run: Any, shard: int) -> Sequence[Any]:
 
 def _assemble_shard(connection: Connection, assembly: _Assembly, now: datetime, shard: int) -> int:
     run = assembly.run
-    # Taken with a lock, so that a run cancelled meanwhile gets no further deliveries.
-    state = connection.scalar(select(runs.c.state).where(runs.c.id == run.id).with_for_update(read=True))
-    if state != "assembling":
+    if connection.scalar(select(runs.c.state).where(runs.c.id == run.id)) != "assembling":
         return 0
     taken = _take(connection, run, shard)
     if not taken:
@@ -231,6 +237,7 @@ def _assemble_shard(connection: Connection, assembly: _Assembly, now: datetime, 
         moves.setdefault((_next(row, run.slot, now), outcome), []).append(row.id)
     _write_deliveries(connection, assembly, served)
     _move(connection, run, moves)
+    # Last, since it makes the other workers of this run wait until we commit.
     connection.execute(update(runs).where(runs.c.id == run.id).values(examined=runs.c.examined + len(taken)))
     return len(taken)
 

@@ -1,0 +1,110 @@
+"""What an admin sees and decides about runs: list, show, approve, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, case, func, select, update
+
+from newsletter.digests.calendar import SHORTEST_PATIENCE
+from newsletter.errors import StateError, UnknownName
+from newsletter.tables import OPEN, deliveries, lists, runs, subscriptions
+
+
+def find_run(connection: Connection, run_id: int) -> Any:
+    """A run with its list's slug.
+
+    Raises:
+        UnknownName: there is none of this number.
+    """
+    statement = (
+        select(runs, lists.c.slug).join(lists, lists.c.id == runs.c.list_id).where(runs.c.id == run_id)
+    )
+    row = connection.execute(statement).one_or_none()
+    if row is None:
+        raise UnknownName(f"There is no run {run_id}. `newsletter runs list` shows those there are.")
+    return row
+
+
+def recent_runs(connection: Connection, list_id: int | None, limit: int) -> Sequence[Any]:
+    """The latest runs, newest first."""
+    statement = select(runs, lists.c.slug).join(lists, lists.c.id == runs.c.list_id)
+    if list_id is not None:
+        statement = statement.where(runs.c.list_id == list_id)
+    return connection.execute(statement.order_by(runs.c.id.desc()).limit(limit)).all()
+
+
+def delivery_counts(connection: Connection, run_id: int) -> dict[str, int]:
+    """How many deliveries of a run are in which state."""
+    statement = select(deliveries.c.state, func.count().label("count_")).where(deliveries.c.run_id == run_id)
+    return {row.state: row.count_ for row in connection.execute(statement.group_by(deliveries.c.state))}
+
+
+def unserved_counts(connection: Connection, run_id: int) -> dict[str, int]:
+    """Of the subscriptions that this run was the last to look at: how many got nothing, by reason."""
+    statement = (
+        select(subscriptions.c.last_outcome, func.count().label("count_"))
+        .where(subscriptions.c.last_run_id == run_id, subscriptions.c.last_outcome != "digest")
+        .group_by(subscriptions.c.last_outcome)
+    )
+    return {row.last_outcome: row.count_ for row in connection.execute(statement)}
+
+
+def approve(connection: Connection, run_id: int, now: datetime) -> int:
+    """Release the held digests of a run; how many there were. Their deadline does not count the wait.
+
+    Raises:
+        StateError: the run is not waiting for approval.
+    """
+    run = find_run(connection, run_id)
+    changed = connection.execute(
+        update(runs)
+        .where(runs.c.id == run_id, runs.c.state == "held")
+        .values(state="sending", approved_at=now)
+    )
+    if changed.rowcount == 0:
+        raise StateError(f"Run {run_id} is not waiting for approval: it is {run.state}.")
+    earliest = now + SHORTEST_PATIENCE
+    released = connection.execute(
+        update(deliveries)
+        .where(deliveries.c.run_id == run_id, deliveries.c.state == "held")
+        .values(
+            state="queued",
+            due_at=now,
+            deadline=case((deliveries.c.deadline < earliest, earliest), else_=deliveries.c.deadline),
+        )
+    )
+    return released.rowcount
+
+
+def cancel(connection: Connection, run_id: int, now: datetime) -> int:
+    """Cancel a run; how many digests will now not go out. Their items are left for the next run.
+
+    What a worker holds in its hands at this moment is still sent, and settled as sent.
+
+    Raises:
+        StateError: it is done or cancelled already.
+    """
+    run = find_run(connection, run_id)
+    changed = connection.execute(
+        update(runs)
+        .where(runs.c.id == run_id, runs.c.state.in_(("assembling", "held", "sending")))
+        .values(state="cancelled", finished_at=now)
+    )
+    if changed.rowcount == 0:
+        raise StateError(f"Run {run_id} cannot be cancelled: it is {run.state}.")
+    return close_cancelled(connection, now)
+
+
+def close_cancelled(connection: Connection, now: datetime) -> int:
+    """Close what waits in cancelled runs, also what a shard added while the run was being cancelled."""
+    cancelled = select(runs.c.id).where(runs.c.state == "cancelled").scalar_subquery()
+    waiting = tuple(state for state in OPEN if state != "claimed")
+    closed = connection.execute(
+        update(deliveries)
+        .where(deliveries.c.run_id.in_(cancelled), deliveries.c.state.in_(waiting))
+        .values(state="cancelled", closed_at=now)
+    )
+    return closed.rowcount

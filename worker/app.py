@@ -1,0 +1,50 @@
+"""The Celery application. Redis only carries rings of the bell; losing one costs at most a tick."""
+
+from __future__ import annotations
+
+from celery import Celery
+
+from newsletter.errors import SettingsError
+from newsletter.settings import Settings, load_settings
+
+
+def make_app(settings: Settings) -> Celery:
+    """A Celery application for these settings.
+
+    Raises:
+        SettingsError: no Redis is configured; the embedded one is started by ``newsletter up``.
+    """
+    if not settings.redis_url:
+        raise SettingsError(
+            "NEWSLETTER_REDIS_URL is not set.",
+            "`newsletter up` starts an embedded Valkey and everything else on this machine.",
+        )
+    app = Celery("newsletter", broker=settings.redis_url, include=["worker.tasks"])
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_send_task_events=False,
+        broker_connection_retry_on_startup=True,
+        # A publisher does not wait for a Redis that is away: the next tick rings again.
+        broker_transport_options={"socket_connect_timeout": 3, "socket_timeout": 30},
+        task_publish_retry=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # The default scheduler keeps a pickled file; ours has one entry and nothing to remember.
+        beat_scheduler="celery.beat:Scheduler",
+        beat_max_loop_interval=min(settings.tick_seconds, 30),
+        beat_schedule={
+            "tick": {
+                "task": "newsletter.tick",
+                "schedule": settings.tick_seconds,
+                "options": {"expires": settings.tick_seconds},
+            }
+        },
+        timezone="UTC",
+    )
+    return app
+
+
+app = make_app(load_settings())

@@ -1,0 +1,90 @@
+"""The tasks. Arguments are numbers of rows; a task that comes twice or never does no harm."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import structlog
+from celery import shared_task
+from celery.signals import worker_process_init
+from kombu.exceptions import OperationalError
+from sqlalchemy import Engine
+
+from newsletter.database import engine_for
+from newsletter.delivery import dispatch
+from newsletter.delivery.confirming import send_confirmations
+from newsletter.digests import runs
+from newsletter.digests.calendar import slot_of
+from newsletter.settings import Settings, load_settings
+from worker.clock import now
+
+log = structlog.get_logger("newsletter.worker")
+
+
+@cache
+def _settings() -> Settings:
+    return load_settings()
+
+
+def _engine() -> Engine:
+    return engine_for(_settings().database)
+
+
+@worker_process_init.connect
+def _warm_up(**_: object) -> None:
+    """Load and inline the templates before the first digest waits for them."""
+    dispatch.warm_up(_settings())
+
+
+def ring(name: str, *args: int) -> None:
+    """Send a task; if Redis is away the next tick will."""
+    try:
+        TASKS[name].delay(*args)
+    except OperationalError:
+        log.warning("redis is away; the next tick rings again", task=name)
+
+
+@shared_task(name="newsletter.tick")
+def tick() -> None:
+    """Open the runs that are due, then ring for all work that waits in the database."""
+    moment = now()
+    engine, settings = _engine(), _settings()
+    runs.open_due_runs(engine, slot_of(moment, settings.tick_seconds))
+    for run_id, workers in dispatch.assemblies(engine, settings.workers):
+        for _ in range(workers):
+            ring("assemble", run_id)
+    for _ in range(dispatch.sweep(engine, moment, settings.workers)):
+        ring("deliver")
+    ring("confirm")
+
+
+@shared_task(name="newsletter.assemble")
+def assemble(run_id: int) -> None:
+    """Assemble shards of a run until none is left, then ring for the sending."""
+    engine, settings = _engine(), _settings()
+    looked_at = runs.assemble(engine, run_id, now(), on_shard=lambda: ring("deliver"))
+    if looked_at:
+        log.info("assembled", run=run_id, subscriptions=looked_at)
+        for _ in range(dispatch.sweep(engine, now(), settings.workers)):
+            ring("deliver")
+
+
+@shared_task(name="newsletter.deliver")
+def deliver() -> None:
+    """Send what is ready, for a short while; ring again if there is more."""
+    tally = dispatch.dispatch(_engine(), _settings(), now)
+    if tally.total:
+        log.info("delivered", **tally.counts)
+    if tally.more:
+        ring("deliver")
+
+
+@shared_task(name="newsletter.confirm")
+def confirm() -> None:
+    """Send the confirmation mails that wait."""
+    sent = send_confirmations(_engine(), _settings(), now)
+    if sent:
+        log.info("confirmations sent", count=sent)
+
+
+TASKS = {"tick": tick, "assemble": assemble, "deliver": deliver, "confirm": confirm}

@@ -1,0 +1,1 @@
+"""The readers' site: the pages that links in mails lead to."""

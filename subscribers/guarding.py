@@ -1,0 +1,72 @@
+"""What every answer of the site has in common: its headers, and no more body read than is needed."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+BODY_LIMIT = 64 * 1024
+ALWAYS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Guard:
+    """ASGI middleware: adds the headers, and answers ``too_large`` (413) to a body beyond 64 KB."""
+
+    def __init__(self, app: ASGIApp, too_large: Response) -> None:
+        self.app = app
+        self.too_large = too_large
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in ALWAYS.items():
+                    headers[name] = value
+                # Whatever does not say that it may be kept is about one reader.
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        body = await _read(receive, Headers(scope=scope).get("content-length", ""))
+        if body is None:
+            await self.too_large(scope, receive, with_headers)
+            return
+        await self.app(scope, _replay(body, receive), with_headers)
+
+
+async def _read(receive: Receive, announced: str) -> bytes | None:
+    """The whole body, or None if it is larger than the limit or was broken off."""
+    if announced.isdecimal() and int(announced) > BODY_LIMIT:
+        return None
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > BODY_LIMIT:
+            return None
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return again

@@ -1,0 +1,125 @@
+"""What the site reads from the database for its pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from newsletter.catalogue.geography import place_name
+from newsletter.catalogue.themes import all_themes, theme_name
+from newsletter.errors import UnknownName
+from newsletter.tables import items, lists, profiles, subscribers, subscriptions
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One subscription as its reader sees it; ``due_at`` is the next slot (aware), if there is one."""
+
+    subscription_id: int
+    list_id: int
+    list_name: str
+    language: str
+    timezone: str
+    state: str
+    frequency: str
+    hour: int
+    weekday: int
+    due_at: datetime | None
+    places: tuple[str, ...]
+    themes: tuple[str, ...]
+    languages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Story:
+    """One item as its page shows it; ``body`` is HTML as it is stored, ``withdrawn`` items show nothing."""
+
+    title: str
+    summary: str
+    body: str
+    url: str | None
+    language: str
+    source: str
+    list_name: str
+    published_at: datetime
+    places: tuple[str, ...]
+    themes: tuple[str, ...]
+    withdrawn: bool
+
+
+def _places(codes: Iterable[str], language: str) -> tuple[str, ...]:
+    return tuple(place_name(code, language) for code in codes)
+
+
+def _themes(conn: Connection, list_id: int, slugs: Iterable[str], language: str) -> tuple[str, ...]:
+    known = all_themes(conn, list_id)
+    return tuple(theme_name(known[slug], language) for slug in slugs if slug in known)
+
+
+def find_reader(conn: Connection, subscription_id: int) -> Reader:
+    """The subscription with this number.
+
+    Raises:
+        UnknownName: there is none.
+    """
+    row = conn.execute(
+        select(
+            subscriptions,
+            lists.c.name.label("list_name"),
+            subscribers.c.language.label("reads"),
+            subscribers.c.timezone,
+            profiles.c.countries,
+            profiles.c.regions,
+            profiles.c.themes,
+            profiles.c.languages,
+        )
+        .join_from(subscriptions, lists, subscriptions.c.list_id == lists.c.id)
+        .join(subscribers, subscriptions.c.subscriber_id == subscribers.c.id)
+        .join(profiles, subscriptions.c.profile_id == profiles.c.id)
+        .where(subscriptions.c.id == subscription_id)
+    ).one_or_none()
+    if row is None:
+        raise UnknownName(f"There is no subscription {subscription_id}.")
+    return Reader(
+        subscription_id=row.id,
+        list_id=row.list_id,
+        list_name=row.list_name,
+        language=row.reads,
+        timezone=row.timezone,
+        state=row.state,
+        frequency=row.frequency,
+        hour=row.hour,
+        weekday=row.weekday,
+        due_at=row.due_at,
+        places=_places([*row.countries, *row.regions], row.reads),
+        themes=_themes(conn, row.list_id, row.themes, row.reads),
+        languages=tuple(row.languages),
+    )
+
+
+def find_story(conn: Connection, item_id: int, language: str) -> Story | None:
+    """The item with this number, its places and themes named in ``language``; None if there is none."""
+    row: Any = conn.execute(
+        select(items, lists.c.name.label("list_name"))
+        .join_from(items, lists, items.c.list_id == lists.c.id)
+        .where(items.c.id == item_id)
+    ).one_or_none()
+    if row is None:
+        return None
+    return Story(
+        title=row.title,
+        summary=row.summary,
+        body=row.body,
+        url=row.url,
+        language=row.language,
+        source=row.source,
+        list_name=row.list_name,
+        published_at=row.published_at,
+        places=_places([*row.countries, *row.regions], language),
+        themes=_themes(conn, row.list_id, row.themes, language),
+        withdrawn=row.withdrawn_at is not None,
+    )

@@ -1,0 +1,132 @@
+"""From what was read to a page in the reader's language."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from babel import Locale
+from babel.dates import format_date, format_datetime, format_time
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from newsletter.catalogue.cleaning import clean_html
+from subscribers.reading import Reader, Story
+
+HERE = Path(__file__).parent
+DEFAULT = "en"
+A_MONDAY = date(2024, 1, 1)
+
+pages = Environment(
+    loader=FileSystemLoader(HERE / "pages"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+@cache
+def strings() -> dict[str, dict[str, str]]:
+    """What the site says: language, then key."""
+    return tomllib.loads((HERE / "strings.toml").read_text("utf-8"))
+
+
+def speak(language: str) -> str:
+    """The site's language nearest to ``language`` ("es-GT" is "es"); English if there is none."""
+    short = language.replace("_", "-").partition("-")[0].lower()
+    return short if short in strings() else DEFAULT
+
+
+def preferred(accept_language: str) -> str:
+    """The first of our languages that a browser asks for (RFC 9110, 12.5.4), English if none."""
+    asked: list[tuple[float, str]] = []
+    for choice in accept_language.split(",")[:20]:
+        tag, _, parameter = choice.strip().partition(";")
+        weight = parameter.strip().removeprefix("q=")
+        try:
+            quality = float(weight) if weight else 1.0
+        except ValueError:
+            continue
+        short = tag.strip().partition("-")[0].lower()
+        if quality > 0 and short in strings():
+            asked.append((-quality, short))
+    return min(asked, key=lambda pair: pair[0])[1] if asked else DEFAULT
+
+
+def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """``name`` filled in; ``say(key, **placeholders)`` in it gives the site's words."""
+    tongue = speak(language)
+
+    def say(key: str, **placeholders: str) -> str:
+        return strings()[tongue][key].format(**placeholders)
+
+    return HTMLResponse(pages.get_template(name).render(values, say=say, language=tongue), status)
+
+
+def notice(kind: str, language: str, status: int) -> HTMLResponse:
+    """A page that only says something: missing, withdrawn, too_large, method or busy."""
+    return page("notice.html", language, status, kind=kind)
+
+
+def schedule_line(reader: Reader) -> tuple[str, dict[str, str]]:
+    """The key of the sentence that says when mails come, and what to fill in."""
+    locale = speak(reader.language)
+    if reader.frequency == "immediate":
+        return "immediate", {}
+    time = format_time(datetime(2024, 1, 1, reader.hour, tzinfo=UTC).timetz(), "short", locale=locale)
+    weekday = format_date(A_MONDAY + timedelta(days=reader.weekday), "EEEE", locale=locale)
+    return reader.frequency, {"time": time, "weekday": weekday}
+
+
+def next_line(reader: Reader) -> str:
+    """The next slot in the reader's own time, or nothing if it has none to name."""
+    if reader.due_at is None or reader.state != "active" or reader.frequency == "immediate":
+        return ""
+    locale = speak(reader.language)
+    local = reader.due_at.astimezone(ZoneInfo(reader.timezone))
+    day = format_date(local.date(), "full", locale=locale)
+    return f"{day}, {format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
+
+
+def language_names(codes: tuple[str, ...], language: str) -> tuple[str, ...]:
+    """Names of languages in ``language``; a code that has none stays a code."""
+    names = Locale(speak(language)).languages
+    return tuple(str(names.get(code, code)) for code in codes)
+
+
+def preferences_page(reader: Reader, token: str, leave: str, notice_key: str = "") -> HTMLResponse:
+    """What a subscription gets and when; ``leave`` is the path of its unsubscribe page."""
+    key, filled = schedule_line(reader)
+    return page(
+        "preferences.html",
+        reader.language,
+        reader=reader,
+        token=token,
+        leave=leave,
+        notice_key=notice_key,
+        schedule_key=key,
+        schedule_values=filled,
+        upcoming=next_line(reader),
+        languages=language_names(reader.languages, reader.language),
+    )
+
+
+def story_page(story: Story, language: str) -> HTMLResponse:
+    """An item's own page: its body if it has one, else the summary."""
+    return page(
+        "item.html",
+        language,
+        story=story,
+        # Cleaned on its way in already; what is marked safe here does not rely on it.
+        body=Markup(clean_html(story.body)),  # noqa: S704
+        paragraphs=[text for text in story.summary.split("\n\n") if text.strip()],
+        day=format_date(story.published_at.astimezone(UTC).date(), "long", locale=speak(language)),
+        host=urlsplit(story.url).hostname if story.url else "",
+    )

@@ -1,0 +1,122 @@
+"""Lists: the newsletters that people subscribe to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from newsletter.audience.addresses import parse_address
+from newsletter.errors import InputError, StateError, UnknownName
+from newsletter.resembling import nearest
+from newsletter.tables import items, lists, subscriptions
+
+SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def check_slug(text: str) -> str:
+    """A slug as it stands in commands, List-Ids and the database.
+
+    Raises:
+        InputError: it is not made of small letters, digits and single hyphens, or longer than 64.
+    """
+    if not SLUG.fullmatch(text) or len(text) > 64:
+        raise InputError(
+            f"{text!r} cannot be a slug.", "Use small letters, digits and single hyphens: migration-news."
+        )
+    return text
+
+
+def create_list(connection: Connection, values: Mapping[str, Any], now: datetime) -> None:
+    """Make a list; ``values`` are columns of the table.
+
+    Raises:
+        InputError: the slug or a value is not usable.
+        StateError: there is one of this slug.
+    """
+    slug = check_slug(values["slug"])
+    if connection.scalar(select(lists.c.id).where(lists.c.slug == slug)):
+        raise StateError(f"There is a list {slug!r} already.", f"See `newsletter lists show {slug}`.")
+    connection.execute(insert(lists).values(**_checked(values), created_at=now))
+
+
+def edit_list(connection: Connection, slug: str, values: Mapping[str, Any]) -> None:
+    """Change columns of a list; what is absent from ``values`` stays."""
+    row = find_list(connection, slug)
+    if values:
+        connection.execute(update(lists).where(lists.c.id == row.id).values(**_checked(values)))
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    checked = dict(values)
+    if "sender_email" in values:
+        address = parse_address(values["sender_email"])
+        if not address.email.isascii():
+            raise InputError(
+                "The sender's address must be ASCII.", "Some relays and readers take no other (RFC 6532)."
+            )
+        checked["sender_email"] = address.email
+    for name in ("name", "sender_name", "postal_address"):
+        if name in values and not values[name].strip():
+            raise InputError(f"The list's {name.replace('_', ' ')} is empty.", "Every mail shows it.")
+    if "languages" in values and not values["languages"]:
+        raise InputError("The list has no language.", "Give at least one of en, es, fr.")
+    if "max_items" in values and not 1 <= values["max_items"] <= 200:
+        raise InputError("A digest shows 1 to 200 items.")
+    return checked
+
+
+def find_list(connection: Connection, slug: str) -> Any:
+    """A list by its slug.
+
+    Raises:
+        UnknownName: there is none; with suggestions.
+    """
+    row = connection.execute(select(lists).where(lists.c.slug == slug)).one_or_none()
+    if row is None:
+        known = {name: name for name in connection.scalars(select(lists.c.slug).order_by(lists.c.slug))}
+        raise UnknownName(
+            f"There is no list {slug!r}.", nearest(slug, known) or (tuple(known) if len(known) <= 3 else ())
+        )
+    return row
+
+
+def open_list(connection: Connection, slug: str) -> Any:
+    """A list that is not archived.
+
+    Raises:
+        UnknownName: there is none.
+        StateError: it is archived.
+    """
+    row = find_list(connection, slug)
+    if row.archived_at is not None:
+        raise StateError(
+            f"The list {slug!r} is archived.", f"`newsletter lists archive {slug} --undo` opens it again."
+        )
+    return row
+
+
+def all_lists(connection: Connection) -> Sequence[Any]:
+    """Every list with its numbers of active subscriptions and of items, by slug."""
+    readers = (
+        select(func.count())
+        .where(subscriptions.c.list_id == lists.c.id, subscriptions.c.state == "active")
+        .scalar_subquery()
+    )
+    stories = (
+        select(func.count())
+        .where(items.c.list_id == lists.c.id, items.c.withdrawn_at.is_(None))
+        .scalar_subquery()
+    )
+    return connection.execute(
+        select(lists, readers.label("readers"), stories.label("stories")).order_by(lists.c.slug)
+    ).all()
+
+
+def archive_list(connection: Connection, slug: str, now: datetime | None) -> None:
+    """Stop a list, or with None open it again. Nothing is deleted."""
+    row = find_list(connection, slug)
+    connection.execute(update(lists).where(lists.c.id == row.id).values(archived_at=now))

@@ -1,0 +1,97 @@
+"""Picks, and the profiles that hold each distinct set of them once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import Connection, select
+
+from newsletter.database import insert
+from newsletter.errors import InputError
+from newsletter.tables import profiles
+
+KINDS = ("countries", "regions", "themes", "languages")
+MANY = 500
+
+_Value = TypeVar("_Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Picks:
+    """What a reader picks. An empty set of a kind means all of that kind."""
+
+    countries: frozenset[str] = frozenset()
+    regions: frozenset[str] = frozenset()
+    themes: frozenset[str] = frozenset()
+    languages: frozenset[str] = frozenset()
+
+    def columns(self) -> dict[str, list[str]]:
+        """The sets as sorted lists, as they are stored."""
+        return {kind: sorted(getattr(self, kind)) for kind in KINDS}
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the picks: equal picks are one profile."""
+        return hashlib.sha256(json.dumps(self.columns(), sort_keys=True).encode()).hexdigest()
+
+
+def parse_picks(
+    countries: Iterable[str],
+    regions: Iterable[str],
+    themes: Iterable[str],
+    languages: Iterable[str],
+    find_place: Callable[[str], str],
+    find_theme: Callable[[str], str],
+) -> Picks:
+    """Read picks given as codes or names.
+
+    A country given as a region, or the other way round, lands where it belongs: both are places.
+
+    Raises:
+        UnknownName: a place or theme that does not exist; with suggestions.
+        InputError: a language that is no code.
+    """
+    places = {find_place(text) for text in (*countries, *regions)}
+    return Picks(
+        countries=frozenset(place for place in places if not place.isdigit()),
+        regions=frozenset(place for place in places if place.isdigit()),
+        themes=frozenset(find_theme(text) for text in themes),
+        languages=frozenset(_language(text) for text in languages),
+    )
+
+
+def _language(text: str) -> str:
+    code = text.strip().lower()
+    if not (code.isascii() and code.isalpha() and 2 <= len(code) <= 3):
+        raise InputError(f"{text!r} is not a language code.", "Use ISO 639 codes: en, es, fr.")
+    return code
+
+
+def profile_ids(connection: Connection, wanted: Iterable[Picks]) -> dict[Picks, int]:
+    """The id of each profile; those that do not exist yet are made."""
+    keys = {picks.key: picks for picks in wanted}
+    if keys:
+        rows = [{"key": key, **keys[key].columns()} for key in sorted(keys)]
+        connection.execute(insert(connection, profiles).on_conflict_do_nothing(), rows)
+    found: dict[Picks, int] = {}
+    for part in _parts(list(keys)):
+        for row in connection.execute(select(profiles.c.key, profiles.c.id).where(profiles.c.key.in_(part))):
+            found[keys[row.key]] = row.id
+    return found
+
+
+def load_profiles(connection: Connection, ids: Sequence[int]) -> dict[int, Picks]:
+    """The picks of these profiles, by id."""
+    found = {}
+    for part in _parts(ids):
+        for row in connection.execute(select(profiles).where(profiles.c.id.in_(part))):
+            found[row.id] = Picks(*(frozenset(getattr(row, kind)) for kind in KINDS))
+    return found
+
+
+def _parts(values: Sequence[_Value]) -> Iterable[Sequence[_Value]]:
+    return (values[start : start + MANY] for start in range(0, len(values), MANY))

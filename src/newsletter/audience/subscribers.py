@@ -1,0 +1,329 @@
+"""Subscribers and their subscriptions: each change in one place, with its line in the consent history.
+
+A subscription is ``pending`` until confirmed, then ``active``; ``paused`` and ``unsubscribed`` get no mail.
+Where a moment of sending is needed it is an argument: calendars belong to digests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from newsletter.audience.addresses import Address, address_hash, parse_address
+from newsletter.audience.picks import Picks, profile_ids
+from newsletter.audience.schedule import Schedule
+from newsletter.database import insert as dialect_insert
+from newsletter.errors import InputError, StateError, UnknownName
+from newsletter.resembling import nearest
+from newsletter.tables import consents, lists, profiles, subscribers, subscriptions, suppressions
+
+
+def find_subscription(connection: Connection, email: str, list_id: int) -> Any:
+    """A subscription with its subscriber and profile, by address.
+
+    Raises:
+        UnknownName: nobody of this address on this list.
+    """
+    key = parse_address(email).key
+    row = connection.execute(
+        _listing().where(subscribers.c.email_key == key, subscriptions.c.list_id == list_id)
+    ).one_or_none()
+    if row is None:
+        known = connection.scalars(
+            select(subscribers.c.email)
+            .where(subscribers.c.email_key.like(f"{key[:2]}%"), subscribers.c.erased_at.is_(None))
+            .limit(500)
+        )
+        raise UnknownName(
+            f"{email} is not on this list.", nearest(email, {address: address for address in known})
+        )
+    return row
+
+
+def select_subscriptions(
+    connection: Connection, list_id: int | None, state: str | None, search: str | None, limit: int | None
+) -> Sequence[Any]:
+    """Subscriptions by address; ``search`` is a part of address or name."""
+    statement = _listing()
+    if list_id is not None:
+        statement = statement.where(subscriptions.c.list_id == list_id)
+    if state:
+        statement = statement.where(subscriptions.c.state == state)
+    if search:
+        statement = statement.where(
+            subscribers.c.email_key.contains(search.casefold(), autoescape=True)
+            | subscribers.c.name.icontains(search, autoescape=True)
+        )
+    return connection.execute(statement.order_by(subscribers.c.email_key).limit(limit)).all()
+
+
+def subscriptions_of(connection: Connection, email: str) -> Sequence[Any]:
+    """Every subscription of an address."""
+    key = parse_address(email).key
+    return connection.execute(_listing().where(subscribers.c.email_key == key)).all()
+
+
+def _listing() -> Any:
+    return (
+        select(
+            subscriptions,
+            subscribers.c.email,
+            subscribers.c.email_key,
+            subscribers.c.name,
+            subscribers.c.language,
+            subscribers.c.timezone,
+            lists.c.slug,
+            lists.c.last_position,
+            profiles.c.countries,
+            profiles.c.regions,
+            profiles.c.themes,
+            profiles.c.languages,
+        )
+        .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
+        .join(lists, lists.c.id == subscriptions.c.list_id)
+        .join(profiles, profiles.c.id == subscriptions.c.profile_id)
+        .where(subscribers.c.erased_at.is_(None))
+    )
+
+
+def consent_history(connection: Connection, subscriber_id: int) -> Sequence[Any]:
+    """What this subscriber asked for and confirmed, when and where, oldest first."""
+    return connection.execute(
+        select(consents, lists.c.slug)
+        .join(lists, lists.c.id == consents.c.list_id)
+        .where(consents.c.subscriber_id == subscriber_id)
+        .order_by(consents.c.id)
+    ).all()
+
+
+def subscribe(
+    connection: Connection,
+    list_id: int,
+    address: Address,
+    picks: Picks,
+    schedule: Schedule,
+    *,
+    name: str,
+    language: str,
+    timezone: str,
+    cursor: int,
+    due_at: datetime | None,
+    source: str,
+    now: datetime,
+) -> int:
+    """Put an address on a list; the subscription's id.
+
+    With ``due_at`` the subscription is confirmed and active; without, pending, and the confirmation mail
+    is asked for. Somebody who left before comes back this way, with their cursor where it was asked to be.
+
+    Raises:
+        StateError: the address is suppressed, or on the list already.
+    """
+    reason = connection.scalar(
+        select(suppressions.c.reason).where(suppressions.c.address_hash == address_hash(address.key))
+    )
+    if reason is not None:
+        raise StateError(f"{address.email} must not be mailed: {reason}.")
+    subscriber_id = _keep_subscriber(connection, address, name, language, timezone, now)
+    present = connection.execute(
+        select(subscriptions.c.id, subscriptions.c.state).where(
+            subscriptions.c.list_id == list_id, subscriptions.c.subscriber_id == subscriber_id
+        )
+    ).one_or_none()
+    if present is not None and present.state != "unsubscribed":
+        raise StateError(
+            f"{address.email} is on this list already ({present.state}).",
+            "Change it with `newsletter subscribers edit`.",
+        )
+    values = {
+        "profile_id": profile_ids(connection, [picks])[picks],
+        "state": "pending" if due_at is None else "active",
+        "frequency": schedule.frequency,
+        "hour": schedule.hour,
+        "weekday": schedule.weekday,
+        "start": cursor,
+        "cursor": cursor,
+        "due_at": due_at,
+        "confirm_due_at": now if due_at is None else None,
+        "last_run_id": None,
+        "last_outcome": None,
+    }
+    if present is None:
+        values |= {"list_id": list_id, "subscriber_id": subscriber_id, "created_at": now}
+        subscription_id = connection.scalar(
+            insert(subscriptions).values(**values).returning(subscriptions.c.id)
+        )
+    else:
+        subscription_id = present.id
+        connection.execute(update(subscriptions).where(subscriptions.c.id == present.id).values(**values))
+    event = "asked" if due_at is None else "confirmed"
+    _note(connection, subscriber_id, list_id, event, source, now)
+    assert subscription_id is not None
+    return subscription_id
+
+
+def _keep_subscriber(
+    connection: Connection, address: Address, name: str, language: str, timezone: str, now: datetime
+) -> int:
+    values = {"email": address.email, "name": name, "language": language, "timezone": timezone}
+    present = connection.scalar(select(subscribers.c.id).where(subscribers.c.email_key == address.key))
+    if present is not None:
+        if not name:
+            del values["name"]
+        connection.execute(update(subscribers).where(subscribers.c.id == present).values(**values))
+        return present
+    made = connection.scalar(
+        insert(subscribers)
+        .values(**values, email_key=address.key, created_at=now)
+        .returning(subscribers.c.id)
+    )
+    assert made is not None
+    return made
+
+
+def edit(
+    connection: Connection,
+    row: Any,
+    *,
+    subscriber: Mapping[str, Any],
+    picks: Picks | None,
+    schedule: Schedule | None,
+    due_at: datetime | None,
+    source: str,
+    now: datetime,
+) -> None:
+    """Change a subscription (``row`` of ``find_subscription``); ``due_at`` is its next slot if active.
+
+    Changed picks hold from the next run on; the cursor stays, so that nothing comes twice.
+    """
+    if subscriber:
+        connection.execute(
+            update(subscribers).where(subscribers.c.id == row.subscriber_id).values(**subscriber)
+        )
+    values: dict[str, Any] = {}
+    if picks is not None:
+        values["profile_id"] = profile_ids(connection, [picks])[picks]
+    if schedule is not None:
+        values |= {
+            "frequency": schedule.frequency,
+            "hour": schedule.hour,
+            "weekday": schedule.weekday,
+        }
+    if row.state == "active" and due_at is not None:
+        values["due_at"] = due_at
+    if values:
+        connection.execute(update(subscriptions).where(subscriptions.c.id == row.id).values(**values))
+    _note(connection, row.subscriber_id, row.list_id, "changed", source, now)
+
+
+def confirm(
+    connection: Connection, subscription_id: int, source: str, due_at: datetime, now: datetime
+) -> None:
+    """Make a pending subscription active; doing it twice changes nothing."""
+    _change(connection, subscription_id, ("pending",), "active", "confirmed", source, now, due_at=due_at)
+
+
+def unsubscribe(connection: Connection, subscription_id: int, source: str, now: datetime) -> None:
+    """End a subscription; what is still waiting for it will not go out."""
+    _change(
+        connection,
+        subscription_id,
+        ("pending", "active", "paused"),
+        "unsubscribed",
+        "unsubscribed",
+        source,
+        now,
+    )
+
+
+def pause(connection: Connection, subscription_id: int, now: datetime) -> None:
+    """Send nothing until resumed; the cursor waits too, so that what is missed comes then."""
+    _change(connection, subscription_id, ("active",), "paused", "changed", "paused", now)
+
+
+def resume(connection: Connection, subscription_id: int, due_at: datetime, now: datetime) -> None:
+    """Go on after a pause."""
+    _change(connection, subscription_id, ("paused",), "active", "changed", "resumed", now, due_at=due_at)
+
+
+def _change(
+    connection: Connection,
+    subscription_id: int,
+    before: tuple[str, ...],
+    after: str,
+    event: str,
+    source: str,
+    now: datetime,
+    due_at: datetime | None = None,
+) -> None:
+    row = connection.execute(
+        update(subscriptions)
+        .where(subscriptions.c.id == subscription_id, subscriptions.c.state.in_(before))
+        .values(state=after, due_at=due_at, confirm_due_at=None)
+        .returning(subscriptions.c.subscriber_id, subscriptions.c.list_id)
+    ).one_or_none()
+    if row is not None:
+        _note(connection, row.subscriber_id, row.list_id, event, source, now)
+
+
+def erase(connection: Connection, email: str, now: datetime) -> None:
+    """Forget a person (GDPR, article 17): address, name and consent sources go, a hash stays.
+
+    The hash keeps a later import from mailing them again; the numbers of past runs stay true.
+
+    Raises:
+        UnknownName: nobody of this address.
+    """
+    address = parse_address(email)
+    subscriber_id = connection.scalar(select(subscribers.c.id).where(subscribers.c.email_key == address.key))
+    if subscriber_id is None:
+        raise UnknownName(f"There is no subscriber {email}.")
+    hashed = address_hash(address.key)
+    connection.execute(
+        update(subscriptions)
+        .where(subscriptions.c.subscriber_id == subscriber_id)
+        .values(state="unsubscribed", due_at=None, confirm_due_at=None)
+    )
+    connection.execute(delete(consents).where(consents.c.subscriber_id == subscriber_id))
+    connection.execute(
+        update(subscribers)
+        .where(subscribers.c.id == subscriber_id)
+        .values(
+            email=f"erased-{subscriber_id}@invalid",
+            email_key=f"erased-{subscriber_id}@invalid",
+            name="",
+            erased_at=now,
+        )
+    )
+    connection.execute(
+        dialect_insert(connection, suppressions)
+        .values(address_hash=hashed, reason="erased at the reader's request", at=now)
+        .on_conflict_do_nothing()
+    )
+
+
+def _note(
+    connection: Connection, subscriber_id: int, list_id: int, event: str, source: str, now: datetime
+) -> None:
+    connection.execute(
+        insert(consents).values(
+            subscriber_id=subscriber_id, list_id=list_id, at=now, event=event, source=source
+        )
+    )
+
+
+def check_name(text: str) -> str:
+    """A person's name as it may stand in a To header.
+
+    Raises:
+        InputError: it holds a line end or another control character, or is longer than 200.
+    """
+    name = " ".join(text.split(" ")).strip()
+    if any(not character.isprintable() for character in name):
+        raise InputError(f"The name {name!r} holds a line end or control character.")
+    if len(name) > 200:
+        raise InputError("The name is longer than 200 characters.")
+    return name

@@ -25,7 +25,7 @@ class InputError(NewsletterError):
 
 
 class UnknownName(InputError):
-    """A country, region, theme, list or reader that does not exist; ``suggestions`` are the nearest that do."""
+    """A place, theme, list or reader that does not exist; ``suggestions`` are the nearest that do."""
 
     def __init__(self, message: str, suggestions: tuple[str, ...] = ()) -> None:
         hint = f"Did you mean {' or '.join(suggestions)}?" if suggestions else ""

@@ -46,7 +46,9 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    home: Path = Field(Path(".newsletter"), description="Folder for the embedded database, queue and secret key.")
+    home: Path = Field(
+        Path(".newsletter"), description="Folder for the embedded database, queue and secret key."
+    )
     database_url: str = Field(
         "", description="SQLAlchemy URL of SQLite or PostgreSQL. Empty: SQLite in NEWSLETTER_HOME."
     )
@@ -59,10 +61,12 @@ class Settings(BaseSettings):
         "Empty: the built-in capture inbox.",
     )
     base_url: Annotated[str, _scheme("https", "http")] = Field(
-        "", description="Where readers reach the site; links in mails begin with it. Empty: the built-in inbox."
+        "",
+        description="Where readers reach the site; links in mails begin with it. Empty: the built-in inbox.",
     )
     secret_key: SecretStr = Field(
-        SecretStr(""), description="Signs links. At least 32 characters. Empty: the key `init` made in NEWSLETTER_HOME."
+        SecretStr(""),
+        description="Signs links. At least 32 characters. Empty: the key `init` made in NEWSLETTER_HOME.",
     )
     tick_seconds: int = Field(60, ge=1, le=3600, description="How often beat asks the database what is due.")
     workers: int = Field(2, ge=1, le=256, description="Celery worker processes that `up` and `worker` start.")
@@ -70,11 +74,19 @@ class Settings(BaseSettings):
         300, ge=5, le=86400, description="After this long a claimed delivery is taken from a silent worker."
     )
     smtp_timeout: int = Field(30, ge=1, le=600, description="Seconds to wait for each answer of the relay.")
-    smtp_ca_file: Path | None = Field(None, description="CA certificates to trust for the relay besides the system's.")
+    smtp_ca_file: Path | None = Field(
+        None, description="CA certificates to trust for the relay besides the system's."
+    )
     inbox_host: str = Field("127.0.0.1", description="Address that the capture inbox listens on.")
-    inbox_web_port: int = Field(8025, ge=0, le=65535, description="Port of the inbox in the browser; 0 picks a free one.")
-    inbox_smtp_port: int = Field(1025, ge=0, le=65535, description="Port of the inbox's SMTP server; 0 picks a free one.")
-    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")
+    inbox_web_port: int = Field(
+        8025, ge=0, le=65535, description="Port of the inbox in the browser; 0 picks a free one."
+    )
+    inbox_smtp_port: int = Field(
+        1025, ge=0, le=65535, description="Port of the inbox's SMTP server; 0 picks a free one."
+    )
+    log_level: str = Field(
+        "info", pattern="^(debug|info|warning|error)$", description="Least level that is logged."
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -118,7 +130,10 @@ class Settings(BaseSettings):
                 "Run `newsletter init`, or set NEWSLETTER_SECRET_KEY.",
             )
         if len(key) < 32:
-            raise SettingsError("NEWSLETTER_SECRET_KEY is shorter than 32 characters.", "Make one with `openssl rand -hex 32`.")
+            raise SettingsError(
+                "NEWSLETTER_SECRET_KEY is shorter than 32 characters.",
+                "Make one with `openssl rand -hex 32`.",
+            )
         return key
 
     def make_key(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -12,22 +11,8 @@ from sqlalchemy import Connection, func, insert, select, update
 from newsletter.audience.addresses import parse_address
 from newsletter.errors import InputError, StateError, UnknownName
 from newsletter.resembling import nearest
+from newsletter.slugs import check_slug
 from newsletter.tables import items, lists, subscriptions
-
-SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-
-
-def check_slug(text: str) -> str:
-    """A slug as it stands in commands, List-Ids and the database.
-
-    Raises:
-        InputError: it is not made of small letters, digits and single hyphens, or longer than 64.
-    """
-    if not SLUG.fullmatch(text) or len(text) > 64:
-        raise InputError(
-            f"{text!r} cannot be a slug.", "Use small letters, digits and single hyphens: migration-news."
-        )
-    return text
 
 
 def create_list(connection: Connection, values: Mapping[str, Any], now: datetime) -> None:

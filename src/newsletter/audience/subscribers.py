@@ -18,7 +18,7 @@ from newsletter.audience.schedule import Schedule
 from newsletter.database import insert as dialect_insert
 from newsletter.errors import InputError, StateError, UnknownName
 from newsletter.resembling import nearest
-from newsletter.tables import consents, lists, profiles, subscribers, subscriptions, suppressions
+from newsletter.tables import consents, deliveries, lists, profiles, subscribers, subscriptions, suppressions
 
 
 def find_subscription(connection: Connection, email: str, list_id: int) -> Any:
@@ -153,15 +153,14 @@ def subscribe(
     }
     if present is None:
         values |= {"list_id": list_id, "subscriber_id": subscriber_id, "created_at": now}
-        subscription_id = connection.scalar(
-            insert(subscriptions).values(**values).returning(subscriptions.c.id)
+        subscription_id = _id(
+            connection, insert(subscriptions).values(**values).returning(subscriptions.c.id)
         )
     else:
-        subscription_id = present.id
+        subscription_id = int(present.id)
         connection.execute(update(subscriptions).where(subscriptions.c.id == present.id).values(**values))
     event = "asked" if due_at is None else "confirmed"
     _note(connection, subscriber_id, list_id, event, source, now)
-    assert subscription_id is not None
     return subscription_id
 
 
@@ -174,14 +173,13 @@ def _keep_subscriber(
         if not name:
             del values["name"]
         connection.execute(update(subscribers).where(subscribers.c.id == present).values(**values))
-        return present
-    made = connection.scalar(
-        insert(subscribers)
-        .values(**values, email_key=address.key, created_at=now)
-        .returning(subscribers.c.id)
-    )
-    assert made is not None
-    return made
+        return int(present)
+    statement = insert(subscribers).values(**values, email_key=address.key, created_at=now)
+    return _id(connection, statement.returning(subscribers.c.id))
+
+
+def _id(connection: Connection, statement: Any) -> int:
+    return int(connection.execute(statement).scalar_one())
 
 
 def edit(
@@ -288,6 +286,9 @@ def erase(connection: Connection, email: str, now: datetime) -> None:
         .values(state="unsubscribed", due_at=None, confirm_due_at=None)
     )
     connection.execute(delete(consents).where(consents.c.subscriber_id == subscriber_id))
+    theirs = select(subscriptions.c.id).where(subscriptions.c.subscriber_id == subscriber_id)
+    # Relays like to repeat the address in their answers.
+    connection.execute(update(deliveries).where(deliveries.c.subscription_id.in_(theirs)).values(answer=None))
     connection.execute(
         update(subscribers)
         .where(subscribers.c.id == subscriber_id)

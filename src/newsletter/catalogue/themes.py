@@ -1,0 +1,130 @@
+"""Themes: a list's vocabulary. A theme has a slug for ever, names per language, and perhaps a parent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from newsletter.errors import InputError, StateError, UnknownName
+from newsletter.resembling import fold, nearest
+from newsletter.slugs import check_slug
+from newsletter.tables import themes
+
+
+@dataclass(frozen=True)
+class Theme:
+    """An entry of the vocabulary; ``names`` by language code."""
+
+    slug: str
+    names: Mapping[str, str]
+    parent: str | None
+
+
+Vocabulary = Mapping[str, Theme]
+"""Themes by slug."""
+
+
+def all_themes(connection: Connection, list_id: int) -> dict[str, Theme]:
+    """The vocabulary of a list, by slug."""
+    rows = connection.execute(select(themes).where(themes.c.list_id == list_id).order_by(themes.c.slug))
+    return {row.slug: Theme(row.slug, row.names, row.parent_slug) for row in rows}
+
+
+def theme_name(theme: Theme, language: str) -> str:
+    """Its name in ``language``, else in English, else any, else the slug."""
+    return theme.names.get(language) or theme.names.get("en") or next(iter(theme.names.values()), theme.slug)
+
+
+def descendants(vocabulary: Vocabulary, slug: str) -> frozenset[str]:
+    """A theme and all below it: who picks a parent picks its children."""
+    found = {slug}
+    while True:
+        below = {theme.slug for theme in vocabulary.values() if theme.parent in found} - found
+        if not below:
+            return frozenset(found)
+        found |= below
+
+
+def find_theme(vocabulary: Vocabulary, text: str) -> str:
+    """The slug of a theme given as slug or name in any language.
+
+    Raises:
+        UnknownName: none is called so, or several; with suggestions.
+        InputError: nothing was given.
+    """
+    word = text.strip()
+    if not word:
+        raise InputError("A theme is empty.", "`newsletter themes list` shows those there are.")
+    if word in vocabulary:
+        return word
+    called: dict[str, set[str]] = {}
+    for theme in vocabulary.values():
+        for name in (theme.slug, *theme.names.values()):
+            called.setdefault(fold(name), set()).add(theme.slug)
+    slugs = called.get(fold(word), set())
+    if len(slugs) == 1:
+        return next(iter(slugs))
+    if slugs:
+        raise UnknownName(f"{word!r} may mean more than one theme.", tuple(sorted(slugs)))
+    if not vocabulary:
+        raise UnknownName(
+            f"There is no theme {word!r}: the list has none yet. See `newsletter themes --help`."
+        )
+    raise UnknownName(
+        f"There is no theme {word!r}.", nearest(word, {name: min(slugs) for name, slugs in called.items()})
+    )
+
+
+def add_themes(connection: Connection, list_id: int, wanted: Iterable[Theme]) -> tuple[int, int]:
+    """Add themes, or bring names and parents of those there are up to date; how many were added and changed.
+
+    Raises:
+        InputError: a slug, name or parent is not usable; nothing is kept.
+    """
+    present = all_themes(connection, list_id)
+    after = dict(present)
+    for theme in wanted:
+        check_slug(theme.slug)
+        if not any(name.strip() for name in theme.names.values()):
+            raise InputError(f"Theme {theme.slug!r} has no name.", 'Give one: --name en="Protection".')
+        after[theme.slug] = theme
+    for theme in after.values():
+        _check_parent(after, theme)
+    added = changed = 0
+    for slug, theme in after.items():
+        values = {"names": dict(theme.names), "parent_slug": theme.parent}
+        if slug not in present:
+            connection.execute(insert(themes).values(list_id=list_id, slug=slug, **values))
+            added += 1
+        elif theme != present[slug]:
+            connection.execute(
+                update(themes).where(themes.c.list_id == list_id, themes.c.slug == slug).values(**values)
+            )
+            changed += 1
+    return added, changed
+
+
+def _check_parent(vocabulary: Vocabulary, theme: Theme) -> None:
+    seen = {theme.slug}
+    parent = theme.parent
+    while parent is not None:
+        if parent not in vocabulary:
+            raise InputError(f"Theme {theme.slug!r} has a parent {parent!r} that does not exist.")
+        if parent in seen:
+            raise InputError(f"Theme {theme.slug!r} is its own ancestor through {parent!r}.")
+        seen.add(parent)
+        parent = vocabulary[parent].parent
+
+
+def rename_theme(connection: Connection, list_id: int, slug: str, names: Mapping[str, str]) -> None:
+    """Change names; those in other languages stay. The slug never changes: items and picks hold it.
+
+    Raises:
+        StateError: there is no such theme.
+    """
+    present = all_themes(connection, list_id).get(slug)
+    if present is None:
+        raise StateError(f"There is no theme {slug!r}.", "`newsletter themes list` shows those there are.")
+    add_themes(connection, list_id, [Theme(slug, {**present.names, **names}, present.parent)])

@@ -22,7 +22,8 @@ from pydantic_settings import (
 
 from newsletter.errors import SettingsError
 
-SMTP_SCHEMES = ("smtp", "smtp+starttls", "smtps")
+# RFC 2606: nobody can own it. What the capture inbox holds is what a relay would get, https links included.
+PLACEHOLDER_SITE = "https://newsletter.example"
 
 
 def _scheme(*allowed: str) -> AfterValidator:
@@ -57,12 +58,13 @@ class Settings(BaseSettings):
     )
     smtp_url: str = Field(
         "",
-        description="The relay: smtp://, smtp+starttls:// or smtps://, with user:password@ if it asks for them. "
+        description="The relay: smtp://, smtp+starttls:// or smtps://, with user:password@ if need be. "
         "Empty: the built-in capture inbox.",
     )
     base_url: Annotated[str, _scheme("https", "http")] = Field(
         "",
-        description="Where readers reach the site; links in mails begin with it. Empty: the built-in inbox.",
+        description="Where readers reach the site; links in mails begin with it. Needed with a relay. "
+        "Empty: a placeholder, whose links open in the built-in inbox.",
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
@@ -102,12 +104,28 @@ class Settings(BaseSettings):
 
     @cached_property
     def database(self) -> str:
-        """The database URL with the default filled in; ``postgres://`` is what hosts hand out, SQLAlchemy refuses it."""
+        """The database URL, the default filled in. Hosts hand out ``postgres://``, which SQLAlchemy refuses."""
         if not self.database_url:
             return f"sqlite:///{(self.home / 'newsletter.db').absolute()}"
         if self.database_url.startswith("postgres://"):
             return "postgresql://" + self.database_url.removeprefix("postgres://")
         return self.database_url
+
+    @cached_property
+    def site(self) -> str:
+        """What links in mails begin with, without a slash at the end.
+
+        Raises:
+            SettingsError: there is a relay, and so there may be readers, but no address for their links.
+        """
+        if self.base_url:
+            return self.base_url.rstrip("/")
+        if self.smtp_url:
+            raise SettingsError(
+                "NEWSLETTER_BASE_URL is not set, and links in mails have to lead somewhere.",
+                "Set it to where readers reach the site: https://news.example.org",
+            )
+        return PLACEHOLDER_SITE
 
     @property
     def key_file(self) -> Path:

@@ -57,6 +57,8 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     "america latina y el caribe": ("419",),
     "amerique latine et caraibes": ("419",),
     "sub saharan africa": ("202",),
+    "america central": ("013",),
+    "america del sur": ("005",),
 }
 
 

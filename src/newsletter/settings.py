@@ -104,7 +104,7 @@ class Settings(BaseSettings):
 
     @cached_property
     def database(self) -> str:
-        """The database URL, the default filled in. Hosts hand out ``postgres://``, which SQLAlchemy refuses."""
+        """The database URL, the default filled in; ``postgres://``, as hosts write it, is made readable."""
         if not self.database_url:
             return f"sqlite:///{(self.home / 'newsletter.db').absolute()}"
         if self.database_url.startswith("postgres://"):

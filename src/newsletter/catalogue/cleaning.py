@@ -1,0 +1,48 @@
+"""Text and HTML from outside, made safe to keep. Pure."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import nh3
+
+# Whatever is not for reading: no images (they track), no forms, no styles.
+BODY_TAGS = {
+    *("p", "br", "h2", "h3", "h4", "ul", "ol", "li", "blockquote", "strong", "b", "em", "i", "a"),
+    *("table", "thead", "tbody", "tr", "th", "td", "hr", "sup", "sub"),
+}
+_BREAK = re.compile(r"<\s*br\b[^>]*>", re.IGNORECASE)
+_BLOCK = re.compile(
+    r"<\s*/?\s*(?:p|div|h[1-6]|ul|ol|li|blockquote|table|tr|section|article|hr)\b[^>]*>", re.IGNORECASE
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+
+
+def clean_html(source: str) -> str:
+    """HTML that cannot run, load or track anything; links keep http, https and mailto targets."""
+    return nh3.clean(
+        _CONTROL.sub("", source),
+        tags=BODY_TAGS,
+        attributes={"a": {"href", "title"}, "th": {"scope"}},
+        url_schemes={"http", "https", "mailto"},
+        link_rel="noopener nofollow",
+    ).strip()
+
+
+def plain_text(source: str) -> str:
+    """The words of a text or HTML fragment: paragraphs parted by a blank line, entities read.
+
+    What only looks like a tag (``a < b``) stays as it is.
+    """
+    marked = _BLOCK.sub("\n\n", _BREAK.sub("\n", source.replace("\r\n", "\n").replace("\r", "\n")))
+    words = html.unescape(nh3.clean(_CONTROL.sub("", marked), tags=set()))
+    # Entities may have hidden control characters from the first pass.
+    words = _CONTROL.sub("", words)
+    paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", words))
+    return "\n\n".join(part for part in paragraphs if part)
+
+
+def one_line(source: str) -> str:
+    """``plain_text`` on one line: titles and names."""
+    return " ".join(plain_text(source).split())

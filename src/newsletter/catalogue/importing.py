@@ -1,0 +1,298 @@
+"""Reading files of items: JSON Lines, JSON, CSV, and the plain text of a printed newsletter."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from charset_normalizer import from_bytes
+
+from newsletter.catalogue.cleaning import clean_html, one_line, plain_text
+from newsletter.catalogue.geography import parse_places
+from newsletter.catalogue.items import Draft
+from newsletter.catalogue.themes import Vocabulary, find_theme
+from newsletter.errors import InputError
+from newsletter.resembling import fold
+from newsletter.tabular import BadRecord, open_sheet
+
+FIELDS: Mapping[str, tuple[str, ...]] = {
+    "id": ("id", "guid", "external id", "identifier", "identificador", "identifiant"),
+    "title": ("title", "headline", "titulo", "titular", "titre"),
+    "summary": ("summary", "description", "abstract", "resumen", "descripcion", "resume"),
+    "body": ("body", "content", "text", "cuerpo", "contenido", "corps", "contenu"),
+    "url": ("url", "link", "enlace", "lien"),
+    "language": ("language", "lang", "idioma", "langue"),
+    "source": ("source", "publisher", "fuente"),
+    "published_at": ("published at", "published", "date", "pubdate", "fecha", "publie le"),
+    "countries": ("countries", "country", "pais", "paises", "pays"),
+    "regions": ("regions", "region", "regiones"),
+    "themes": ("themes", "theme", "topics", "topic", "tags", "tema", "temas", "theme s"),
+}
+LONGEST = {"title": 500, "summary": 20_000, "body": 500_000, "id": 400, "source": 200, "url": 2000}
+LINE_LIMIT = 5_000_000
+FILE_LIMIT = 200_000_000
+
+
+@dataclass(frozen=True)
+class BadItem:
+    """What could not be read: the line where it starts (the item's number in a JSON array), and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What holds for every item of a file: its language if it does not say, and tags added to its own."""
+
+    language: str
+    vocabulary: Vocabulary
+    places: tuple[str, ...] = ()
+    themes: tuple[str, ...] = ()
+
+
+def read_items(path: Path, defaults: Defaults) -> Iterator[Draft | BadItem]:
+    """The items of a file, in order; each that cannot be read as a BadItem, the others all the same.
+
+    Raises:
+        InputError: the file as a whole cannot be read.
+    """
+    for line, record in _records(path):
+        if isinstance(record, str):
+            yield BadItem(line, record)
+            continue
+        try:
+            yield draft_of(record, defaults)
+        except InputError as error:
+            yield BadItem(line, str(error))
+
+
+def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Line and fields of each record, or the sentence that says why it has none."""
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    kind = path.suffix.lower()
+    if kind in (".csv", ".tsv", ".tab"):
+        return _csv_records(path)
+    if kind in (".jsonl", ".ndjson"):
+        return _jsonl_records(path)
+    if path.stat().st_size > FILE_LIMIT:
+        raise InputError(f"{path.name} is larger than 200 MB.", "Give it as JSON Lines, which has no limit.")
+    text = _decoded(path)
+    if kind == ".json" or (kind != ".txt" and text.lstrip()[:1] in ("{", "[")):
+        return _json_records(path, text)
+    return _printed_records(path, text)
+
+
+def _decoded(path: Path) -> str:
+    raw = path.read_bytes()
+    for encoding in ("utf-8-sig", "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"):
+        try:
+            text = raw.decode(encoding)
+            break
+        except UnicodeDecodeError:
+            continue
+    else:
+        best = from_bytes(raw[:200_000]).best()
+        text = raw.decode(best.encoding if best else "cp1252", "replace")
+    if "\x00" in text[:10_000]:
+        raise InputError(f"{path.name} is not a text file.", "Use JSON Lines, JSON, CSV or plain text.")
+    if not text.strip():
+        raise InputError(f"{path.name} is empty.")
+    return text
+
+
+def _csv_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    for record in open_sheet(path, FIELDS, required=("title",)).records():
+        if isinstance(record, BadRecord):
+            yield record.line, f"{record.column}: {record.reason}" if record.column else record.reason
+        else:
+            yield record.line, record.cells
+
+
+def _jsonl_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    if path.stat().st_size == 0:
+        raise InputError(f"{path.name} is empty.")
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(LINE_LIMIT):
+            number += 1
+            if len(line) == LINE_LIMIT:
+                while line and not line.endswith(b"\n"):
+                    line = file.readline(LINE_LIMIT)
+                yield number, "The line is longer than 5 MB."
+            elif line.strip(b"\xef\xbb\xbf \t\r\n"):
+                yield number, _json_object(line)
+
+
+def _json_object(line: bytes) -> Mapping[str, Any] | str:
+    try:
+        value = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return "It is not UTF-8."
+    except (ValueError, RecursionError) as error:
+        return f"It is not JSON: {error}."
+    return value if isinstance(value, dict) else "It is JSON, but not an object with a title."
+
+
+def _json_records(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path.name} is not JSON: {error}.") from None
+    if isinstance(content, dict):
+        content = content.get("items", [content])
+    if not isinstance(content, list):
+        raise InputError(f"{path.name} holds no list of items.", 'Use [{"title": …}] or {"items": […]}.')
+    for number, value in enumerate(content, 1):
+        yield number, value if isinstance(value, dict) else "It is not an object with a title."
+
+
+def _printed_records(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    for (number, title), (_, summary) in zip(lines[::2], lines[1::2], strict=False):
+        # A title and a summary that changed places are the sign of a line too many or too few above.
+        if len(title) > LONGEST["title"]:
+            yield (
+                number,
+                "A title was expected here and this is longer than 500 characters: is a line missing?",
+            )
+        else:
+            yield number, {"title": title, "summary": summary}
+    if len(lines) % 2:
+        yield lines[-1][0], "A title without a summary: titles and summaries must take turns."
+
+
+def draft_of(record: Mapping[str, Any], defaults: Defaults) -> Draft:
+    """An item from the fields of a record; names of fields may be in English, Spanish or French.
+
+    Raises:
+        InputError: says which field is wrong and how.
+    """
+    fields = _fields(record)
+    texts = {name: _text(fields, name) for name in ("id", "title", "summary", "body", "url", "source")}
+    title = one_line(texts["title"])
+    if not title:
+        raise InputError("It has no title.")
+    summary = plain_text(texts["summary"])
+    body = clean_html(texts["body"])
+    if not summary and not body:
+        raise InputError(f"{title[:60]!r} has no summary.")
+    countries, regions = parse_places(
+        [*_several(fields, "countries"), *_several(fields, "regions"), *defaults.places]
+    )
+    wanted = [*_several(fields, "themes"), *defaults.themes]
+    return Draft(
+        title=title,
+        summary=summary or _beginning(plain_text(body)),
+        language=_language(fields, defaults.language),
+        body=body,
+        url=parse_url(texts["url"]) if texts["url"] else None,
+        external_id=texts["id"] or None,
+        source=one_line(texts["source"]),
+        published_at=parse_moment(fields["published_at"]) if fields.get("published_at") else None,
+        countries=tuple(countries),
+        regions=tuple(regions),
+        themes=tuple(dict.fromkeys(find_theme(defaults.vocabulary, theme) for theme in wanted)),
+    )
+
+
+_FIELD_OF = {fold(name): field for field, names in FIELDS.items() for name in (field, *names)}
+
+
+def _fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in record.items():
+        field = _FIELD_OF.get(fold(str(name)))
+        if field and value not in (None, "", []):
+            fields.setdefault(field, value)
+    return fields
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name, "")
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise InputError(f"Its {name} is not text.")
+    text = str(value).strip()
+    if len(text) > LONGEST[name]:
+        raise InputError(f"Its {name} is longer than {LONGEST[name]} characters.")
+    return text
+
+
+def _several(fields: Mapping[str, Any], name: str) -> list[str]:
+    value = fields.get(name, [])
+    if isinstance(value, str):
+        value = re.split(r"[;,|]", value)
+    if not isinstance(value, list) or not all(isinstance(part, (str, int)) for part in value):
+        raise InputError(f'Its {name} are not a list of texts such as ["GT", "HN"].')
+    return [str(part).strip() for part in value if str(part).strip()]
+
+
+def _language(fields: Mapping[str, Any], default: str) -> str:
+    text = _language_code(str(fields["language"])) if "language" in fields else default
+    if not (text.isascii() and text.isalpha() and 2 <= len(text) <= 3):
+        raise InputError(f"Its language {text!r} is not a code.", "Use ISO 639: en, es, fr.")
+    return text
+
+
+def _language_code(text: str) -> str:
+    return text.strip().replace("_", "-").partition("-")[0].lower()
+
+
+def _beginning(text: str, most: int = 400) -> str:
+    if len(text) <= most:
+        return text
+    return text[:most].rsplit(" ", 1)[0].rstrip(" ,;:") + "…"
+
+
+def parse_url(text: str) -> str:
+    """An absolute http or https URL, as ASCII (RFC 3986; 3987 for what was not).
+
+    Raises:
+        InputError: it is something else.
+    """
+    wrong = InputError(f"Its URL {text[:80]!r} is not a web address.", "It begins with https://.")
+    try:
+        parts = urlsplit(text)
+        host = (parts.hostname or "").encode("idna").decode()
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        raise wrong from None
+    if parts.scheme not in ("http", "https") or not host or parts.username or re.search(r"[\s<>\"]", text):
+        raise wrong
+    if text.isascii():
+        return text
+    path, query, fragment = (
+        quote(part, safe="/:@!$&'()*+,;=~%-._?") for part in (parts.path, parts.query, parts.fragment)
+    )
+    query = f"?{query}" if query else ""
+    return f"{parts.scheme}://{host}{port}{path}{query}" + (f"#{fragment}" if fragment else "")
+
+
+def parse_moment(value: Any) -> datetime:
+    """A moment from ISO 8601 or RFC 5322; a date alone is its midnight in UTC.
+
+    Raises:
+        InputError: it is neither.
+    """
+    text = str(value).strip()
+    readers: tuple[Callable[[str], datetime], ...] = (
+        lambda given: datetime.combine(date.fromisoformat(given), time()),
+        datetime.fromisoformat,
+        parsedate_to_datetime,
+    )
+    for read in readers:
+        try:
+            moment = read(text)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return moment.astimezone(UTC)
+        except (ValueError, OverflowError, TypeError):
+            continue
+    raise InputError(f"Its date {text[:40]!r} cannot be read.", "Use 2026-11-24 or 2026-11-24T08:00:00Z.")

@@ -1,0 +1,192 @@
+"""Items: publish, revise, retag, withdraw. A position is given once, under the lock of the list's row."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+
+from newsletter.errors import UnknownName
+from newsletter.tables import items, lists
+
+TAGS = ("countries", "regions", "themes")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An item on its way in: texts cleaned, tags as codes. Without ``published_at`` it counts as published now."""
+
+    title: str
+    summary: str
+    language: str
+    body: str = ""
+    url: str | None = None
+    external_id: str | None = None
+    source: str = ""
+    published_at: datetime | None = None
+    countries: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    themes: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What makes it the same item when it comes again: its id, else its URL, else title and date."""
+        if self.external_id:
+            identity = f"id {self.external_id}"
+        elif self.url:
+            identity = f"url {self.url}"
+        else:
+            day = self.published_at.date().isoformat() if self.published_at else ""
+            identity = f"title {day} {self.title.casefold()}"
+        return hashlib.sha256(identity.encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Saved:
+    """How many items were new, revised, or there already just so."""
+
+    added: int = 0
+    revised: int = 0
+    unchanged: int = 0
+
+
+def save_items(connection: Connection, list_id: int, drafts: Sequence[Draft], now: datetime) -> Saved:
+    """Publish new items and revise those that come again changed; a revision keeps its position.
+
+    The list's row stays locked until the transaction ends, so that positions become visible in order
+    (promise 1): whoever reads position 8 will not find 7 appear later. An item that was withdrawn stays so.
+    """
+    saved = Saved()
+    last = connection.scalar(select(lists.c.last_position).where(lists.c.id == list_id).with_for_update())
+    position = last = last or 0
+    latest = {draft.key: draft for draft in drafts}
+    saved.unchanged += len(drafts) - len(latest)
+    present = {
+        row.key: row
+        for row in connection.execute(
+            select(items).where(items.c.list_id == list_id, items.c.key.in_(latest))
+        )
+    }
+    fresh = []
+    for key, draft in latest.items():
+        if key not in present:
+            position += 1
+            fresh.append(_columns(draft, now) | {"list_id": list_id, "key": key, "position": position})
+        elif _revise(connection, present[key], draft, now):
+            saved.revised += 1
+        else:
+            saved.unchanged += 1
+    if fresh:
+        connection.execute(insert(items), [row | {"created_at": now, "revised_at": now} for row in fresh])
+        connection.execute(update(lists).where(lists.c.id == list_id).values(last_position=position))
+    saved.added = len(fresh)
+    return saved
+
+
+def _columns(draft: Draft, now: datetime) -> dict[str, Any]:
+    values = {name: getattr(draft, name) for name in Draft.__slots__}
+    values |= {tag: list(values[tag]) for tag in TAGS}
+    values["published_at"] = draft.published_at or now
+    return values
+
+
+def _revise(connection: Connection, row: Any, draft: Draft, now: datetime) -> bool:
+    values = _columns(draft, row.published_at)
+    if row.withdrawn_at is not None or all(getattr(row, name) == value for name, value in values.items()):
+        return False
+    values |= {"revision": row.revision + 1, "revised_at": now}
+    connection.execute(update(items).where(items.c.id == row.id).values(**values))
+    return True
+
+
+def retag(connection: Connection, item_id: int, tags: dict[str, list[str]], now: datetime) -> bool:
+    """Set some of countries, regions and themes anew; whether that changed anything.
+
+    The position stays: readers whose cursor has not passed it are matched by the new tags.
+    """
+    row = find_item(connection, item_id)
+    if all(getattr(row, kind) == value for kind, value in tags.items()):
+        return False
+    connection.execute(
+        update(items)
+        .where(items.c.id == item_id)
+        .values(**tags, revision=items.c.revision + 1, revised_at=now)
+    )
+    return True
+
+
+def withdraw(connection: Connection, item_id: int, now: datetime) -> bool:
+    """Take an item out of every digest that is not yet sent; whether it was still in."""
+    find_item(connection, item_id)
+    return (
+        connection.execute(
+            update(items)
+            .where(items.c.id == item_id, items.c.withdrawn_at.is_(None))
+            .values(withdrawn_at=now)
+        ).rowcount
+        > 0
+    )
+
+
+def find_item(connection: Connection, item_id: int) -> Any:
+    """An item with its list's slug.
+
+    Raises:
+        UnknownName: there is none of this number.
+    """
+    row = connection.execute(
+        select(items, lists.c.slug).join(lists, lists.c.id == items.c.list_id).where(items.c.id == item_id)
+    ).one_or_none()
+    if row is None:
+        raise UnknownName(f"There is no item {item_id}. `newsletter items list` shows those there are.")
+    return row
+
+
+def identify_item(connection: Connection, text: str, list_id: int | None) -> Any:
+    """An item by its number, its own id, or its URL.
+
+    Raises:
+        UnknownName: there is none, or several lists have one.
+    """
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        return find_item(connection, int(text))
+    statement = (
+        select(items, lists.c.slug)
+        .join(lists, lists.c.id == items.c.list_id)
+        .where((items.c.external_id == text) | (items.c.url == text))
+    )
+    if list_id is not None:
+        statement = statement.where(items.c.list_id == list_id)
+    rows = connection.execute(statement.limit(4)).all()
+    if len(rows) == 1:
+        return rows[0]
+    if rows:
+        raise UnknownName(f"More than one item is called {text!r}.", tuple(str(row.id) for row in rows[:3]))
+    raise UnknownName(f"There is no item {text!r}. `newsletter items list` shows those there are.")
+
+
+def select_items(
+    connection: Connection,
+    list_id: int,
+    *,
+    place: Iterable[str] = (),
+    theme: frozenset[str] = frozenset(),
+    withdrawn: bool = False,
+    limit: int = 50,
+) -> Sequence[Any]:
+    """The latest items of a list by position, newest first; ``place``: countries and regions, any of them."""
+    statement = select(items).where(items.c.list_id == list_id).order_by(items.c.position.desc())
+    if not withdrawn:
+        statement = statement.where(items.c.withdrawn_at.is_(None))
+    wanted = frozenset(place)
+    found = []
+    for row in connection.execute(statement):
+        if (not wanted or wanted & {*row.countries, *row.regions}) and (not theme or theme & {*row.themes}):
+            found.append(row)
+            if len(found) == limit:
+                break
+    return found

@@ -18,7 +18,7 @@ TAGS = ("countries", "regions", "themes")
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An item on its way in: texts cleaned, tags as codes. Without ``published_at`` it counts as published now."""
+    """An item on its way in: texts cleaned, tags as codes; without ``published_at``, published now."""
 
     title: str
     summary: str

@@ -53,6 +53,7 @@ class Claimed:
     claimed_at: datetime
     email: str
     name: str
+    timezone: str
 
 
 def _ready(now: datetime) -> Any:
@@ -128,6 +129,7 @@ def _claimed_rows(connection: Connection, token: str) -> Sequence[Row[Any]]:
             subscribers.c.email,
             subscribers.c.email_key,
             subscribers.c.name,
+            subscribers.c.timezone,
             subscribers.c.erased_at,
             lists.c.archived_at,
         )
@@ -326,6 +328,13 @@ def retry(
     return deferred.rowcount + failed.rowcount
 
 
+def as_claimed(row: Any, now: datetime) -> Claimed:
+    """A delivery of ``find_delivery`` as it was, or would be, in a worker's hands: to compose it again."""
+    values = {name: getattr(row, name) for name in Claimed.__slots__ if name != "expires"}
+    values |= {"dated_at": row.dated_at or now, "claimed_at": row.claimed_at or now, "claim": row.claim or ""}
+    return Claimed(**values, expires=now)
+
+
 def find_delivery(connection: Connection, delivery_id: int) -> Any:
     """A delivery with its run, reader and edition, or None."""
     return connection.execute(_listing().where(deliveries.c.id == delivery_id)).one_or_none()
@@ -363,6 +372,7 @@ def _listing() -> Any:
             subscriptions.c.frequency,
             subscribers.c.email,
             subscribers.c.name,
+            subscribers.c.timezone,
             editions.c.language,
             editions.c.item_ids,
         )

@@ -1,0 +1,150 @@
+"""Confirmation mails: asked of every new subscription that is not confirmed otherwise (double opt-in)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select, update
+
+from newsletter.audience.addresses import address_hash
+from newsletter.audience.links import seal
+from newsletter.catalogue.geography import place_name
+from newsletter.catalogue.themes import all_themes, theme_name
+from newsletter.delivery.dispatch import open_conversation
+from newsletter.delivery.letters import envelope, log
+from newsletter.delivery.smtp import RelayDown, Verdict
+from newsletter.mail.compose import render_confirmation
+from newsletter.mail.letter import Confirmation, Message
+from newsletter.settings import Settings
+from newsletter.tables import consents, lists, profiles, subscribers, subscriptions, suppressions
+
+BATCH = 50
+PAUSE = timedelta(minutes=10)
+PATIENCE = timedelta(days=4)
+
+
+def send_confirmations(engine: Engine, settings: Settings, clock: Callable[[], datetime]) -> int:
+    """Send the confirmation mails that are due; how many the relay accepted."""
+    sent = 0
+    with open_conversation(settings) as conversation:
+        while True:
+            with engine.begin() as connection:
+                rows = _claim(connection, clock())
+            if not rows:
+                return sent
+            for row in rows:
+                with engine.begin() as connection:
+                    message = _compose(connection, settings, row, clock())
+                try:
+                    answer = conversation.send(message.return_path, row.email, message.content)
+                except RelayDown as error:
+                    # The rest of the batch comes due again by itself.
+                    log.warning("the relay cannot be used", reason=str(error))
+                    return sent
+                if answer.verdict in (Verdict.ACCEPTED, Verdict.REFUSED):
+                    with engine.begin() as connection:
+                        _close(connection, row.id)
+                sent += answer.verdict is Verdict.ACCEPTED
+
+
+def _claim(connection: Connection, now: datetime) -> list[Any]:
+    due = (
+        select(subscriptions.c.id)
+        .where(subscriptions.c.state == "pending", subscriptions.c.confirm_due_at <= now)
+        .order_by(subscriptions.c.confirm_due_at)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    ids = list(connection.scalars(due))
+    if not ids:
+        return []
+    connection.execute(
+        update(subscriptions).where(subscriptions.c.id.in_(ids)).values(confirm_due_at=now + PAUSE)
+    )
+    rows = connection.execute(
+        select(
+            subscriptions,
+            subscribers.c.email,
+            subscribers.c.email_key,
+            subscribers.c.name,
+            subscribers.c.language,
+            subscribers.c.timezone,
+            profiles.c.countries,
+            profiles.c.regions,
+            profiles.c.themes,
+            lists.c.archived_at,
+        )
+        .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
+        .join(profiles, profiles.c.id == subscriptions.c.profile_id)
+        .join(lists, lists.c.id == subscriptions.c.list_id)
+        .where(subscriptions.c.id.in_(ids))
+        .order_by(subscriptions.c.id)
+    ).all()
+    asked = dict(
+        connection.execute(
+            select(consents.c.subscriber_id, func.max(consents.c.at))
+            .where(consents.c.subscriber_id.in_([row.subscriber_id for row in rows]))
+            .where(consents.c.event == "asked")
+            .group_by(consents.c.subscriber_id)
+        ).all()
+    )
+    hashes = {address_hash(row.email_key): row.id for row in rows}
+    blocked = connection.scalars(
+        select(suppressions.c.address_hash).where(suppressions.c.address_hash.in_(hashes))
+    )
+    over = {hashes[found] for found in blocked}
+    over |= {row.id for row in rows if now - asked.get(row.subscriber_id, row.created_at) > PATIENCE}
+    over |= {row.id for row in rows if row.archived_at is not None}
+    for subscription_id in over:
+        _close(connection, subscription_id)
+    return [row for row in rows if row.id not in over] or _claim(connection, now)
+
+
+def _close(connection: Connection, subscription_id: int) -> None:
+    connection.execute(
+        update(subscriptions).where(subscriptions.c.id == subscription_id).values(confirm_due_at=None)
+    )
+
+
+def _compose(connection: Connection, settings: Settings, row: Any, now: datetime) -> Message:
+    list_row = connection.execute(select(lists).where(lists.c.id == row.list_id)).one()
+    vocabulary = all_themes(connection, row.list_id)
+    language = row.language if row.language in list_row.languages else list_row.languages[0]
+    # Asking again later is a new request, and no copy of the first mail.
+    request = connection.scalar(
+        select(func.max(consents.c.id)).where(
+            consents.c.subscriber_id == row.subscriber_id, consents.c.list_id == row.list_id
+        )
+    )
+    mark = seal(settings.key, "confirm", request or 0)
+    rendered = render_confirmation(
+        Confirmation(
+            language=language,
+            list_name=list_row.name,
+            list_slug=list_row.slug,
+            description=list_row.description,
+            sender_name=list_row.sender_name,
+            sender_email=list_row.sender_email,
+            postal_address=list_row.postal_address,
+            places=tuple(place_name(code, language) for code in (*row.countries, *row.regions)),
+            themes=tuple(theme_name(vocabulary[slug], language) for slug in row.themes if slug in vocabulary),
+            frequency=row.frequency,
+            hour=row.hour,
+            weekday=row.weekday,
+            timezone=row.timezone,
+        )
+    )
+    return rendered.message(
+        envelope(
+            settings,
+            list_row,
+            row.id,
+            to=(row.email, row.name),
+            mark=f"confirm.{mark}",
+            bounce=f"c{mark}",
+            dated_at=now,
+            feedback=f"0:{list_row.slug}:confirm:newsletter",
+        )
+    )

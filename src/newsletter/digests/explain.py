@@ -1,0 +1,150 @@
+"""Why a reader gets, got or does not get an item: one sentence a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from newsletter.audience.addresses import address_hash
+from newsletter.catalogue.geography import countries_in, place_name
+from newsletter.catalogue.themes import Vocabulary, all_themes, descendants, theme_name
+from newsletter.digests.matching import concerned
+from newsletter.tables import deliveries, editions, runs, suppressions
+
+SHOWN = "en"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule and what it says of this reader and item; ``holds`` is None where it only informs."""
+
+    name: str
+    holds: bool | None
+    sentence: str
+
+
+def explain(connection: Connection, reader: Any, item: Any) -> list[Rule]:
+    """Every rule that decides; ``reader`` is a row of ``find_subscription``, ``item`` one of ``find_item``.
+
+    The last rule is the outcome: it holds if the reader got the item or will.
+    """
+    if item.list_id != reader.list_id:
+        return [Rule("list", False, f"Item {item.id} belongs to another list, {item.slug}.")]
+    vocabulary = all_themes(connection, reader.list_id)
+    rules = [
+        _place(reader, item),
+        _theme(reader, item, vocabulary),
+        _language(reader, item),
+        _state(connection, reader),
+        _withdrawn(item),
+    ]
+    history = list(_history(connection, reader, item))
+    return [*rules, *history, _outcome(reader, item, rules, history)]
+
+
+def _named(codes: Iterable[str]) -> str:
+    return ", ".join(place_name(code, SHOWN) for code in codes)
+
+
+def _place(reader: Any, item: Any) -> Rule:
+    tagged = _named((*item.countries, *item.regions))
+    picked = (*reader.countries, *reader.regions)
+    if not picked:
+        about = f"the item is about {tagged}" if tagged else "the item names none"
+        return Rule("place", True, f"The reader picks no places, which means all; {about}.")
+    if not tagged:
+        return Rule("place", False, f"The reader follows {_named(picked)}; the item names no place.")
+    here = concerned(item.countries, item.regions, countries_in)
+    met = [code for code in reader.countries if code in here]
+    met += [code for code in reader.regions if countries_in(code) & here]
+    if met:
+        return Rule("place", True, f"The reader follows {_named(met)}; the item is about {tagged}.")
+    return Rule("place", False, f"The reader follows {_named(picked)}; the item is about {tagged} only.")
+
+
+def _theme(reader: Any, item: Any, vocabulary: Vocabulary) -> Rule:
+    def named(slugs: Iterable[str]) -> str:
+        return ", ".join(theme_name(vocabulary[slug], SHOWN) for slug in slugs if slug in vocabulary)
+
+    tagged = named(item.themes) or "no theme"
+    if not reader.themes:
+        return Rule("theme", True, f"The reader picks no themes, which means all; the item has {tagged}.")
+    met = [slug for slug in reader.themes if descendants(vocabulary, slug) & {*item.themes}]
+    if met:
+        return Rule("theme", True, f"The reader follows {named(met)}; the item has {tagged}.")
+    return Rule("theme", False, f"The reader follows {named(reader.themes)}; the item has {tagged}.")
+
+
+def _language(reader: Any, item: Any) -> Rule:
+    if not reader.languages:
+        return Rule(
+            "language", True, f"The reader takes items in any language; this one is in {item.language}."
+        )
+    takes = ", ".join(reader.languages)
+    return Rule(
+        "language",
+        item.language in reader.languages,
+        f"The reader takes items in {takes}; this one is in {item.language}.",
+    )
+
+
+def _state(connection: Connection, reader: Any) -> Rule:
+    reason = connection.scalar(
+        select(suppressions.c.reason).where(suppressions.c.address_hash == address_hash(reader.email_key))
+    )
+    if reason is not None:
+        return Rule("state", False, f"The address must not be mailed: {reason}.")
+    return Rule("state", reader.state == "active", f"The subscription is {reader.state}.")
+
+
+def _withdrawn(item: Any) -> Rule:
+    if item.withdrawn_at is None:
+        return Rule("item", True, f"The item is published, at position {item.position}.")
+    return Rule("item", False, f"The item was withdrawn on {item.withdrawn_at:%Y-%m-%d %H:%M} UTC.")
+
+
+def _history(connection: Connection, reader: Any, item: Any) -> Iterator[Rule]:
+    rows = connection.execute(
+        select(deliveries, runs.c.slot, editions.c.item_ids)
+        .join(runs, runs.c.id == deliveries.c.run_id)
+        .join(editions, editions.c.id == deliveries.c.edition_id)
+        .where(deliveries.c.subscription_id == reader.id, deliveries.c.lower < item.position)
+        .where(runs.c.upper >= item.position)
+        .order_by(deliveries.c.id)
+    )
+    for row in rows:
+        if item.id not in row.item_ids:
+            continue
+        # An item that was withdrawn before the digest was sent is in its edition, but was not in the mail.
+        left_out = item.withdrawn_at is not None and (row.claimed_at or row.slot) > item.withdrawn_at
+        if row.state == "sent" and not left_out:
+            yield Rule(
+                "history", True, f"It was sent on {row.closed_at:%Y-%m-%d %H:%M} UTC (delivery {row.id})."
+            )
+        else:
+            yield Rule(
+                "history", None, f"It is in delivery {row.id} of {row.slot:%Y-%m-%d}, which is {row.state}."
+            )
+
+
+def _outcome(reader: Any, item: Any, rules: list[Rule], history: list[Rule]) -> Rule:
+    sent = next((rule for rule in history if rule.holds), None)
+    if sent is not None:
+        return Rule("outcome", True, "The reader got it.")
+    if failing := [rule.name for rule in rules if not rule.holds]:
+        return Rule("outcome", False, f"The reader does not get it, because of: {', '.join(failing)}.")
+    if item.position <= reader.start:
+        return Rule(
+            "outcome", False, "It was there before the reader subscribed, and no backfill was asked for."
+        )
+    if item.position <= reader.cursor:
+        return Rule(
+            "outcome",
+            False,
+            f"The cursor ({reader.cursor}) has passed it: when its digest was made, picks or tags did not fit.",
+        )
+    when = f"due {reader.due_at:%Y-%m-%d %H:%M} UTC" if reader.due_at else "once it is resumed"
+    return Rule("outcome", True, f"The reader will get it in the next digest, {when}.")

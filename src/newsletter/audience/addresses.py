@@ -12,7 +12,7 @@ from newsletter.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """``email`` is what mail is sent to; two with the same ``key`` are one subscriber."""
+    """``email`` is what mail is sent to, its domain as A-labels; two with the same ``key`` are one subscriber."""
 
     email: str
     key: str
@@ -38,7 +38,7 @@ def parse_address(text: str) -> Address:
             f"{shown!r} is not an e-mail address: {reason}." if text else "The e-mail address is empty."
         ) from None
     domain = valid.ascii_domain or valid.domain
-    return Address(valid.normalized, f"{valid.local_part.casefold()}@{domain.lower()}")
+    return Address(f"{valid.local_part}@{domain}", f"{valid.local_part.casefold()}@{domain.lower()}")
 
 
 def address_hash(key: str) -> str:

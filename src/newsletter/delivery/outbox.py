@@ -72,7 +72,7 @@ def claim(connection: Connection, now: datetime, lease: timedelta, limit: int) -
 
     One that was claimed before and never settled is marked doubtful: its answer may have been outstanding.
     Those that must not go out any more (promise 6, or past their deadline) are closed here and left out,
-    so that fewer than were claimed may come back, and none while there are more to claim: see ``ready_count``.
+    so that fewer may come back than were claimed, and none while there are more: see ``ready_count``.
     """
     token = uuid.uuid4().hex
     chosen = (
@@ -242,7 +242,7 @@ def settle_withdrawn(connection: Connection, delivery: Claimed, now: datetime) -
 def give_back(
     connection: Connection, claimed: Sequence[Claimed], pause: timedelta, reason: str, now: datetime
 ) -> None:
-    """Return deliveries that were not tried: no attempt is counted and nothing is doubtful that was not before."""
+    """Return deliveries that were not tried: no attempt is counted, nothing becomes doubtful."""
     if not claimed:
         return
     connection.execute(

@@ -144,7 +144,7 @@ def _outcome(reader: Any, item: Any, rules: list[Rule], history: list[Rule]) -> 
         return Rule(
             "outcome",
             False,
-            f"The cursor ({reader.cursor}) has passed it: when its digest was made, picks or tags did not fit.",
+            f"The cursor ({reader.cursor}) has passed it: picks or tags did not fit at that time.",
         )
     when = f"due {reader.due_at:%Y-%m-%d %H:%M} UTC" if reader.due_at else "once it is resumed"
     return Rule("outcome", True, f"The reader will get it in the next digest, {when}.")

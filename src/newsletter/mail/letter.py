@@ -1,0 +1,88 @@
+"""What a mail says, in names instead of codes, and the reader's few values that are put in last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """An item in a digest. ``because``: the reader's picks it met; empty if they follow everything."""
+
+    title: str
+    summary: str
+    """Plain text, paragraphs parted by a blank line."""
+    url: str
+    language: str
+    source: str
+    day: date
+    places: tuple[str, ...] = ()
+    themes: tuple[str, ...] = ()
+    because: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Cards under the name of a country or region; an empty heading means no place in particular."""
+
+    heading: str
+    cards: tuple[Card, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A digest before it is rendered, the same for all who share it. ``rest`` is only named."""
+
+    language: str
+    list_name: str
+    list_slug: str
+    sender_name: str
+    sender_email: str
+    postal_address: str
+    day: date
+    frequency: str
+    groups: tuple[Group, ...]
+    rest: tuple[Card, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """What a confirmation mail says; empty ``places`` or ``themes`` mean all. ``weekday``: 0 is Monday."""
+
+    language: str
+    list_name: str
+    list_slug: str
+    description: str
+    sender_name: str
+    sender_email: str
+    postal_address: str
+    places: tuple[str, ...]
+    themes: tuple[str, ...]
+    frequency: str
+    hour: int
+    weekday: int
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One reader's values: addresses, identity of the message (``message_id`` without <>), links."""
+
+    to_email: str
+    to_name: str
+    return_path: str
+    message_id: str
+    dated_at: datetime
+    unsubscribe_url: str
+    preferences_url: str
+    feedback_id: str
+    confirm_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What goes to the relay: the envelope's sender and the message, lines ended by CRLF."""
+
+    return_path: str
+    content: bytes

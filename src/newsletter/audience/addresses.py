@@ -12,7 +12,7 @@ from newsletter.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """``email`` is what mail is sent to, its domain as A-labels; two with the same ``key`` are one subscriber."""
+    """``email`` is what mail is sent to (domain as A-labels); who shares a ``key`` is one subscriber."""
 
     email: str
     key: str

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, exists, func, or_, select, update
+from sqlalchemy import Connection, and_, case, exists, func, literal, or_, select, update
 
 from newsletter.audience.addresses import address_hash
 from newsletter.delivery.smtp import Answer, Verdict
@@ -112,7 +112,7 @@ def claim(connection: Connection, now: datetime, lease: timedelta, limit: int) -
     return sendable
 
 
-def _claimed_rows(connection: Connection, token: str) -> Sequence[Row[Any]]:
+def _claimed_rows(connection: Connection, token: str) -> Sequence[Any]:
     own = [
         deliveries.c[name]
         for name in ("id", "claim", "run_id", "subscription_id", "profile_id", "edition_id")
@@ -225,7 +225,7 @@ def settle(connection: Connection, delivery: Claimed, answer: Answer, body_hash:
             due_at=again,
             code=answer.code or None,
             answer=answer.text,
-            doubtful=or_(deliveries.c.doubtful, answer.verdict is Verdict.UNKNOWN),
+            doubtful=or_(deliveries.c.doubtful, literal(answer.verdict is Verdict.UNKNOWN)),
         )
     )
     return "deferred"

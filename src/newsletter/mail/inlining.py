@@ -66,7 +66,9 @@ def split_rules(css: str) -> tuple[str, str]:
         TemplateError: an @import or @charset, which mail readers drop, or a structural selector.
     """
     css = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
-    plain, kept, depth, start = [], [], 0, 0
+    plain: list[str] = []
+    kept: list[str] = []
+    depth = start = 0
     for at, character in enumerate(css):
         depth += {"{": 1, "}": -1}.get(character, 0)
         if depth == 0 and character == ";":

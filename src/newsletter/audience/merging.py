@@ -1,0 +1,263 @@
+"""Merging imported rows into a list: a batch at a time, in sets, by address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from newsletter.audience.addresses import Address, address_hash
+from newsletter.audience.picks import Picks, load_profiles, parse_picks, profile_ids
+from newsletter.database import insert
+from newsletter.tables import consents, subscribers, subscriptions, suppressions
+
+
+@dataclass(frozen=True)
+class ImportContext:
+    """What holds for a whole import. ``confirmed``: consent was given elsewhere, no mail asks for it."""
+
+    list_row: Any
+    find_place: Callable[[str], str]
+    find_theme: Callable[[str], str]
+    next_due: Callable[[str, int, int, str, datetime], datetime]
+    source: str
+    consent_at: datetime
+    cursor: int
+    now: datetime
+    confirmed: bool
+
+
+@dataclass
+class Progress:
+    """Rows read, and what became of them; a row merged into a later one of its address counts as merged."""
+
+    read: int = 0
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    merged: int = 0
+    suppressed: int = 0
+    left: int = 0
+    bad: int = 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row understood; None is what the file does not say."""
+
+    address: Address
+    name: str | None
+    language: str | None
+    timezone: str | None
+    places: tuple[str, ...] | None
+    themes: tuple[str, ...] | None
+    item_languages: tuple[str, ...] | None
+    frequency: str | None
+    hour: int | None
+    weekday: int | None
+    consent_at: datetime
+    source: str
+
+
+def merge(
+    connection: Connection, context: ImportContext, rows: Mapping[str, Row], progress: Progress
+) -> None:
+    """Merge a batch of rows, by address key, into the list; counts what became of each in ``progress``."""
+    if not rows:
+        return
+    blocked = _suppressed(connection, rows)
+    present = _present(connection, context.list_row.id, rows)
+    profiles = load_profiles(
+        connection, sorted({row.profile_id for row in present.values() if row.profile_id})
+    )
+    fresh: list[Row] = []
+    changes = _Changes()
+    for key, row in rows.items():
+        old = present.get(key)
+        if key in blocked:
+            progress.suppressed += 1
+        elif old is not None and old.state == "unsubscribed":
+            progress.left += 1
+        elif old is None or old.state is None:
+            fresh.append(row)
+            progress.added += 1
+        elif changes.add(row, old, profiles[old.profile_id], context):
+            progress.changed += 1
+        else:
+            progress.unchanged += 1
+    _insert(connection, context, fresh, present)
+    changes.write(connection, context)
+
+
+def _suppressed(connection: Connection, rows: Mapping[str, Row]) -> set[str]:
+    hashes = {address_hash(key): key for key in rows}
+    found = connection.scalars(
+        select(suppressions.c.address_hash).where(suppressions.c.address_hash.in_(hashes))
+    )
+    return {hashes[value] for value in found}
+
+
+def _present(connection: Connection, list_id: int, rows: Mapping[str, Row]) -> dict[str, Any]:
+    statement = (
+        select(
+            subscribers.c.id.label("subscriber_id"),
+            subscribers.c.email_key,
+            subscribers.c.name,
+            subscribers.c.language,
+            subscribers.c.timezone,
+            subscriptions.c.id,
+            subscriptions.c.state,
+            subscriptions.c.profile_id,
+            subscriptions.c.frequency,
+            subscriptions.c.hour,
+            subscriptions.c.weekday,
+        )
+        .outerjoin(
+            subscriptions,
+            (subscriptions.c.subscriber_id == subscribers.c.id) & (subscriptions.c.list_id == list_id),
+        )
+        .where(subscribers.c.email_key.in_(rows))
+    )
+    return {row.email_key: row for row in connection.execute(statement)}
+
+
+def _picks(row: Row, context: ImportContext, old: Picks | None) -> Picks:
+    # Names were resolved when the row was read; here codes only find themselves.
+    read = parse_picks(
+        row.places or (), (), row.themes or (), row.item_languages or (), lambda c: c, lambda s: s
+    )
+    if old is None:
+        return read
+    return Picks(
+        read.countries if row.places is not None else old.countries,
+        read.regions if row.places is not None else old.regions,
+        read.themes if row.themes is not None else old.themes,
+        read.languages if row.item_languages is not None else old.languages,
+    )
+
+
+@dataclass
+class _Changes:
+    """What a batch changes of subscriptions that are there."""
+
+    people: list[dict[str, Any]] = field(default_factory=list)
+    schedules: list[tuple[dict[str, Any], Picks]] = field(default_factory=list)
+    notes: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, row: Row, old: Any, picks: Picks, context: ImportContext) -> bool:
+        """Note what ``row`` changes; whether it changes anything."""
+        person = {name: getattr(row, name) or getattr(old, name) for name in ("name", "language", "timezone")}
+        names = ("frequency", "hour", "weekday")
+        schedule = {n: getattr(old, n) if getattr(row, n) is None else getattr(row, n) for n in names}
+        wanted = _picks(row, context, picks)
+        other_person = any(getattr(old, name) != value for name, value in person.items())
+        other_schedule = any(getattr(old, name) != value for name, value in schedule.items())
+        if not other_person and not other_schedule and wanted == picks:
+            return False
+        if other_person:
+            self.people.append({"row_id": old.subscriber_id, **{f"new_{k}": v for k, v in person.items()}})
+        due_at = _due(context, schedule, person["timezone"]) if old.state == "active" else None
+        self.schedules.append(({"row_id": old.id, "due_at": due_at, **schedule}, wanted))
+        self.notes.append(_note(old.subscriber_id, context, row, "changed"))
+        return True
+
+    def write(self, connection: Connection, context: ImportContext) -> None:
+        """Write it."""
+        if self.people:
+            connection.execute(
+                update(subscribers)
+                .where(subscribers.c.id == bindparam("row_id"))
+                .values({name: bindparam(f"new_{name}") for name in ("name", "language", "timezone")}),
+                self.people,
+            )
+        if self.schedules:
+            ids = profile_ids(connection, {picks for _, picks in self.schedules})
+            names = ("frequency", "hour", "weekday", "due_at", "profile_id")
+            connection.execute(
+                update(subscriptions)
+                .where(subscriptions.c.id == bindparam("row_id"))
+                .values({name: bindparam(f"new_{name}") for name in names}),
+                [
+                    {"row_id": values["row_id"]}
+                    | {f"new_{name}": value for name, value in values.items() if name != "row_id"}
+                    | {"new_profile_id": ids[picks]}
+                    for values, picks in self.schedules
+                ],
+            )
+            connection.execute(insert(connection, consents), self.notes)
+
+
+def _due(context: ImportContext, schedule: Mapping[str, Any], timezone: str) -> datetime:
+    return context.next_due(
+        schedule["frequency"], schedule["hour"], schedule["weekday"], timezone, context.now
+    )
+
+
+def _note(subscriber_id: int, context: ImportContext, row: Row, event: str) -> dict[str, Any]:
+    return {
+        "subscriber_id": subscriber_id,
+        "list_id": context.list_row.id,
+        "at": context.now if event == "changed" else row.consent_at,
+        "event": event,
+        "source": row.source,
+    }
+
+
+def _insert(
+    connection: Connection, context: ImportContext, rows: Sequence[Row], present: Mapping[str, Any]
+) -> None:
+    if not rows:
+        return
+    list_row, now = context.list_row, context.now
+    newcomers = [row for row in rows if row.address.key not in present]
+    if newcomers:
+        connection.execute(
+            insert(connection, subscribers),
+            [
+                {
+                    "email": row.address.email,
+                    "email_key": row.address.key,
+                    "name": row.name or "",
+                    "language": row.language or list_row.languages[0],
+                    "timezone": row.timezone or list_row.timezone,
+                    "created_at": now,
+                }
+                for row in newcomers
+            ],
+        )
+    keys = [row.address.key for row in rows]
+    people = {
+        found.email_key: found
+        for found in connection.execute(select(subscribers).where(subscribers.c.email_key.in_(keys)))
+    }
+    picks = {row.address.key: _picks(row, context, None) for row in rows}
+    ids = profile_ids(connection, set(picks.values()))
+    made = []
+    for row in rows:
+        person = people[row.address.key]
+        schedule = {
+            name: getattr(list_row, name) if getattr(row, name) is None else getattr(row, name)
+            for name in ("frequency", "hour", "weekday")
+        }
+        made.append(
+            {
+                "list_id": list_row.id,
+                "subscriber_id": person.id,
+                "profile_id": ids[picks[row.address.key]],
+                "state": "active" if context.confirmed else "pending",
+                **schedule,
+                "start": context.cursor,
+                "cursor": context.cursor,
+                "due_at": _due(context, schedule, person.timezone) if context.confirmed else None,
+                "confirm_due_at": None if context.confirmed else now,
+                "created_at": now,
+            }
+        )
+    connection.execute(insert(connection, subscriptions), made)
+    event = "imported" if context.confirmed else "asked"
+    connection.execute(
+        insert(connection, consents), [_note(people[r.address.key].id, context, r, event) for r in rows]
+    )

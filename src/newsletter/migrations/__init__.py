@@ -1,0 +1,80 @@
+"""The database's history: from nothing, or from any released state, up to the tables of today."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
+
+from newsletter.database import reading
+from newsletter.errors import StateError
+
+# PostgreSQL: two `init` at once must not create the same tables.
+LOCK = 7_261_947
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    # "%" is special to the ini format that Alembic keeps its options in.
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def latest() -> str:
+    """The newest revision there is."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def _current(connection: Connection) -> str:
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def upgrade(engine: Engine) -> bool:
+    """Bring the database up to date; whether anything had to be done.
+
+    Raises:
+        StateError: the database cannot be reached.
+    """
+    try:
+        with engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
+            if _current(connection) == latest():
+                return False
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except OperationalError as error:
+        raise _unreachable(error) from None
+    return True
+
+
+def require_current(engine: Engine) -> None:
+    """Refuse to work on a database that is not up to date.
+
+    Raises:
+        StateError: it is missing, cannot be reached, older or newer than this version.
+    """
+    try:
+        with reading(engine) as connection:
+            current = _current(connection)
+    except OperationalError as error:
+        raise _unreachable(error) from None
+    if not current:
+        raise StateError("There is no database yet.", "Run `newsletter init`.")
+    if current != latest():
+        raise StateError(
+            f"The database is at revision {current}, this version needs {latest()}.",
+            "Run `newsletter init` with the newest version; it migrates and keeps everything.",
+        )
+
+
+def _unreachable(error: OperationalError) -> StateError:
+    reason = str(error.orig).strip().splitlines()[0]
+    return StateError(f"The database cannot be used: {reason}.", "Check NEWSLETTER_DATABASE_URL.")

@@ -32,10 +32,15 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(
-    store: Store, smtp: socket.socket, web: socket.socket, mount: FastAPI | None, ready: Ready
+    store: Store,
+    smtp: socket.socket,
+    web: socket.socket,
+    mount: FastAPI | None,
+    site: str,
+    ready: Ready,
 ) -> None:
     config = uvicorn.Config(
-        inbox_app(store, mount),
+        inbox_app(store, mount, site),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -55,11 +60,13 @@ def run_inbox(
     web_port: int,
     folder: Path,
     mount: FastAPI | None = None,
+    site: str = "",
     on_ready: Ready = lambda smtp_port, web_port: None,
 ) -> None:
     """Serve the inbox until SIGTERM or SIGINT; ``on_ready`` gets the real SMTP and web ports at the start.
 
-    ``mount`` is the readers' site, served by the same web server so that links in the mails work.
+    ``mount`` is the readers' site, served by the same web server so that links
+    in the mails, which begin with ``site``, work.
 
     Raises:
         StateError: a port is in use; the message names it and its setting.
@@ -67,7 +74,7 @@ def run_inbox(
     logging.getLogger("mail.log").setLevel(logging.ERROR)
     with listen(host, smtp_port, "SMTP") as smtp, listen(host, web_port, "web") as web:
         try:
-            asyncio.run(_serve(Store(folder), smtp, web, mount, on_ready))
+            asyncio.run(_serve(Store(folder), smtp, web, mount, site, on_ready))
         except KeyboardInterrupt:
             # uvicorn has already stopped in good order and hands the signal on.
             return

@@ -85,8 +85,11 @@ def _get(app: FastAPI, path: str) -> Route:
     return app.api_route(path, methods=["GET", "HEAD"], response_model=None)
 
 
-def inbox_app(store: Store, mount: FastAPI | None = None) -> FastAPI:
-    """The web pages and the API over ``store``; ``mount`` answers whatever the inbox has no page for."""
+def inbox_app(store: Store, mount: FastAPI | None = None, site: str = "") -> FastAPI:
+    """The web pages and the API over ``store``; ``mount`` answers whatever the inbox has no page for.
+
+    ``site`` is what links in the mails begin with; in the preview they lead to ``mount``.
+    """
     app = FastAPI(title="Newsletter inbox", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.middleware("http")
@@ -100,7 +103,7 @@ def inbox_app(store: Store, mount: FastAPI | None = None) -> FastAPI:
 
     _problems(app)
     _pages(app, store)
-    _parts(app, store)
+    _parts(app, store, site)
     _api(app, store)
     app.mount("/inbox", StaticFiles(directory=HERE / "static"), name="inbox-static")
     if mount is not None:
@@ -190,13 +193,13 @@ def _pages(app: FastAPI, store: Store) -> None:
         return show(message_id, "source")
 
 
-def _parts(app: FastAPI, store: Store) -> None:
+def _parts(app: FastAPI, store: Store, site: str) -> None:
     @_get(app, "/messages/{message_id}/html")
     def framed(message_id: int) -> Response:
         html = view(store.read(message_id).raw).html
         if html is None:
             raise HTTPException(404, "no HTML")
-        return HTMLResponse(for_frame(html), headers={"Content-Security-Policy": FRAME_POLICY})
+        return HTMLResponse(for_frame(html, site), headers={"Content-Security-Policy": FRAME_POLICY})
 
     @_get(app, "/messages/{message_id}/raw")
     def raw(message_id: int) -> Response:

@@ -1,0 +1,62 @@
+"""The command line: one file a noun. Exit codes: 0 done, 1 refused or partly failed, 2 usage."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from sqlalchemy.exc import OperationalError
+
+from newsletter import __version__
+from newsletter.cli import deliveries, demo, digest, items, lists, runs, services, setup, subscribers, themes
+from newsletter.cli.output import complain
+from newsletter.errors import NewsletterError
+
+app = typer.Typer(
+    name="newsletter",
+    help="Self-hosted digests by country and theme: each reader gets exactly the new items that fit, once.",
+    epilog="Start with `newsletter demo`, or `newsletter init` for a list of your own.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("init")(setup.init)
+for noun in (lists, themes, items, subscribers, digest, runs, deliveries):
+    app.add_typer(noun.app)
+app.command("explain")(digest.explain)
+for command in (services.worker, services.beat, services.inbox, services.site, services.up, demo.demo):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"newsletter {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Say the version."
+    ),
+) -> None:
+    """Hold what all commands share."""
+
+
+def main() -> None:
+    """Run the command line; whatever a user can mend ends as a sentence and exit code 1."""
+    try:
+        app()
+    except NewsletterError as error:
+        complain(error.message, error.hint)
+        sys.exit(1)
+    except OperationalError as error:
+        complain(f"The database does not answer: {str(error.orig).strip().splitlines()[0]}.")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output, `head` for one, has had enough.
+        sys.stderr.close()
+        sys.exit(1)

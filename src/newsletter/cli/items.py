@@ -1,0 +1,284 @@
+"""``newsletter items``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from sqlalchemy import Engine
+
+from newsletter.catalogue.geography import countries_in, parse_places
+from newsletter.catalogue.importing import BadItem, Defaults, draft_of, read_items
+from newsletter.catalogue.items import (
+    Draft,
+    Saved,
+    find_item,
+    identify_item,
+    save_items,
+    select_items,
+    withdraw,
+)
+from newsletter.catalogue.items import retag as retag_item
+from newsletter.catalogue.themes import all_themes, descendants, find_theme
+from newsletter.cli.output import confirmed, errors, facts, print_json, say, table
+from newsletter.cli.shared import (
+    Countries,
+    Json,
+    ListSlug,
+    Regions,
+    ThemeNames,
+    Yes,
+    chosen_list,
+    now,
+    opened,
+)
+from newsletter.database import reading
+from newsletter.errors import InputError
+
+app = typer.Typer(name="items", help="What there is to read.", no_args_is_help=True)
+
+BATCH = 500
+SHOWN_PROBLEMS = 20
+Number = Annotated[str, typer.Argument(metavar="ITEM", help="Its number, own id or URL.")]
+
+
+def publish(engine: Engine, list_id: int, drafts: Iterable[Draft | BadItem]) -> tuple[Saved, list[BadItem]]:
+    """Save drafts in batches, each one transaction; what was saved, and what could not be read."""
+    total, problems, batch = Saved(), [], []
+
+    def save() -> None:
+        with engine.begin() as connection:
+            saved = save_items(connection, list_id, batch, now())
+        total.added += saved.added
+        total.revised += saved.revised
+        total.unchanged += saved.unchanged
+        batch.clear()
+
+    for draft in drafts:
+        if isinstance(draft, BadItem):
+            problems.append(draft)
+            continue
+        batch.append(draft)
+        if len(batch) == BATCH:
+            save()
+    if batch:
+        save()
+    return total, problems
+
+
+@app.command("import")
+def import_(
+    file: Path,
+    slug: ListSlug = None,
+    countries: Countries = None,
+    regions: Regions = None,
+    themes: ThemeNames = None,
+    language: Annotated[
+        str | None, typer.Option("--language", help="Of items that do not say theirs.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Publish items from JSON Lines, JSON, CSV, or the text of a printed newsletter.
+
+    Text: lines take turns, title and summary. `--country`, `--region` and `--theme` are added to each item.
+    Import a file again as often as you like: an item is known by its id, else its URL, else title and date;
+    a changed one is a revision. Items that cannot be read are named, the others are kept (exit code 1).
+
+    Example: `newsletter items import june.txt --region 'Central America' --theme protection`
+    """
+    house = opened()
+    with reading(house.engine) as connection:
+        list_row = chosen_list(connection, slug, archived=False)
+        vocabulary = all_themes(connection, list_row.id)
+    places = parse_places([*(countries or ()), *(regions or ())])
+    defaults = Defaults(
+        language or list_row.languages[0],
+        vocabulary,
+        (*places[0], *places[1]),
+        tuple(find_theme(vocabulary, theme) for theme in themes or ()),
+    )
+    saved, problems = publish(house.engine, list_row.id, read_items(file, defaults))
+    if as_json:
+        print_json(
+            {
+                "added": saved.added,
+                "revised": saved.revised,
+                "unchanged": saved.unchanged,
+                "bad": [{"line": bad.line, "reason": bad.reason} for bad in problems],
+            }
+        )
+    else:
+        for bad in problems[:SHOWN_PROBLEMS]:
+            errors.print(f"[yellow]line {bad.line}:[/] {escape(bad.reason)}")
+        if len(problems) > SHOWN_PROBLEMS:
+            errors.print(f"and {len(problems) - SHOWN_PROBLEMS} more; `--json` lists them all.")
+        say(
+            f"{saved.added} added, {saved.revised} revised, {saved.unchanged} unchanged, {len(problems)} not read."
+        )
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def add(
+    title: Annotated[str, typer.Argument(help="Its title.")],
+    summary: Annotated[str, typer.Option("--summary", help="One paragraph.")],
+    url: Annotated[str | None, typer.Option("--url", help="Without one it gets its own page.")] = None,
+    body: Annotated[str | None, typer.Option("--body", help="HTML for its own page.")] = None,
+    external_id: Annotated[str | None, typer.Option("--id", help="Your own id for it.")] = None,
+    source: Annotated[str | None, typer.Option("--source", help="Who says it.")] = None,
+    published: Annotated[str | None, typer.Option("--date", help="2026-11-24. Default: now.")] = None,
+    language: Annotated[str | None, typer.Option("--language", help="Default: the list's first.")] = None,
+    countries: Countries = None,
+    regions: Regions = None,
+    themes: ThemeNames = None,
+    slug: ListSlug = None,
+    as_json: Json = False,
+) -> None:
+    """Publish one item.
+
+    Example: `newsletter items add 'Border post reopens' --summary 'After …' --country GT -t border-management`
+    """
+    house = opened()
+    with house.engine.begin() as connection:
+        list_row = chosen_list(connection, slug, archived=False)
+        record = {
+            "id": external_id,
+            "title": title,
+            "summary": summary,
+            "body": body,
+            "url": url,
+            "language": language,
+            "source": source,
+            "published_at": published,
+            "countries": countries,
+            "regions": regions,
+            "themes": themes,
+        }
+        draft = draft_of(record, Defaults(list_row.languages[0], all_themes(connection, list_row.id)))
+        saved = save_items(connection, list_row.id, [draft], now())
+        row = next(
+            r
+            for r in select_items(connection, list_row.id, withdrawn=True, limit=10**9)
+            if r.key == draft.key
+        )
+    if as_json:
+        print_json(_facts(row))
+    else:
+        done = "published" if saved.added else "revised" if saved.revised else "there already, just so"
+        say(f"Item [bold]{row.id}[/] {done}, at position {row.position}.")
+
+
+def _facts(row: Any) -> dict[str, Any]:
+    return {name: value for name, value in row._mapping.items() if name not in ("key", "list_id")}
+
+
+@app.command("list")
+def show_all(
+    slug: ListSlug = None,
+    countries: Countries = None,
+    regions: Regions = None,
+    themes: ThemeNames = None,
+    withdrawn: Annotated[bool, typer.Option("--withdrawn", help="Withdrawn ones too.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
+    as_json: Json = False,
+) -> None:
+    """The latest items, newest position first."""
+    house = opened()
+    places = parse_places([*(countries or ()), *(regions or ())])
+    within = {country for region in places[1] for country in countries_in(region)}
+    with reading(house.engine) as connection:
+        list_row = chosen_list(connection, slug)
+        vocabulary = all_themes(connection, list_row.id)
+        wanted = frozenset().union(
+            *(descendants(vocabulary, find_theme(vocabulary, t)) for t in themes or ())
+        )
+        rows = select_items(
+            connection,
+            list_row.id,
+            place={*places[0], *places[1], *within},
+            theme=wanted,
+            withdrawn=withdrawn,
+            limit=limit,
+        )
+    if as_json:
+        print_json([_facts(row) for row in rows])
+        return
+    table(
+        ("item", "date", "title", "places", "themes", ""),
+        (
+            (
+                row.id,
+                f"{row.published_at:%Y-%m-%d}",
+                row.title,
+                " ".join([*row.countries, *row.regions]),
+                " ".join(row.themes),
+                "withdrawn" if row.withdrawn_at else row.language,
+            )
+            for row in rows
+        ),
+        "No items: see `newsletter items import --help`.",
+        right=(0,),
+    )
+
+
+@app.command()
+def show(item: Number, slug: ListSlug = None, as_json: Json = False) -> None:
+    """One item with all there is of it."""
+    house = opened()
+    with reading(house.engine) as connection:
+        row = identify_item(connection, item, chosen_list(connection, slug).id if slug else None)
+    if as_json:
+        print_json(_facts(row))
+    else:
+        facts((name.replace("_", " "), value) for name, value in _facts(row).items())
+
+
+@app.command()
+def retag(
+    item: Number,
+    countries: Countries = None,
+    regions: Regions = None,
+    themes: ThemeNames = None,
+    no_places: Annotated[bool, typer.Option("--no-places", help="Take all places away.")] = False,
+    no_themes: Annotated[bool, typer.Option("--no-themes", help="Take all themes away.")] = False,
+    slug: ListSlug = None,
+) -> None:
+    """Set an item's places or themes anew; what is not named stays.
+
+    The item keeps its position: readers whose digest has passed it are not served again.
+
+    Example: `newsletter items retag 12 --country HN --theme counter-trafficking`
+    """
+    if (no_places and (countries or regions)) or (no_themes and themes):
+        raise InputError("Give tags or take them away, not both.")
+    house = opened()
+    with house.engine.begin() as connection:
+        row = identify_item(connection, item, chosen_list(connection, slug).id if slug else None)
+        tags: dict[str, list[str]] = {}
+        if countries or regions or no_places:
+            tags["countries"], tags["regions"] = parse_places([*(countries or ()), *(regions or ())])
+        if themes or no_themes:
+            vocabulary = all_themes(connection, row.list_id)
+            tags["themes"] = list(dict.fromkeys(find_theme(vocabulary, theme) for theme in themes or ()))
+        changed = retag_item(connection, row.id, tags, now()) if tags else False
+        row = find_item(connection, row.id)
+    say(
+        f"Item {row.id}: {escape(' '.join([*row.countries, *row.regions]) or 'no places')}; "
+        f"{escape(' '.join(row.themes) or 'no themes')}." + ("" if changed else " Nothing changed.")
+    )
+
+
+@app.command("withdraw")
+def withdraw_(item: Number, slug: ListSlug = None, yes: Yes = False) -> None:
+    """Take an item out of every digest that is not yet sent, and off its page."""
+    house = opened()
+    with reading(house.engine) as connection:
+        row = identify_item(connection, item, chosen_list(connection, slug).id if slug else None)
+    confirmed(f"Withdraw {row.title!r}?", yes)
+    with house.engine.begin() as connection:
+        done = withdraw(connection, row.id, now())
+    say(f"Item {row.id} {'withdrawn' if done else 'was withdrawn already'}.")

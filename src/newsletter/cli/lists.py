@@ -1,0 +1,195 @@
+"""``newsletter lists``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from newsletter.audience.lists import all_lists, archive_list, create_list, edit_list, find_list
+from newsletter.audience.schedule import WEEKDAYS, parse_frequency, parse_hour, parse_timezone, parse_weekday
+from newsletter.cli.output import confirmed, facts, print_json, say, table
+from newsletter.cli.shared import Frequency, Hour, Json, Timezone, Weekday, Yes, now, opened
+from newsletter.database import reading
+from newsletter.languages import check_languages
+
+app = typer.Typer(name="lists", help="The newsletters that people subscribe to.", no_args_is_help=True)
+
+Name = Annotated[str | None, typer.Option("--name", help="What readers see.")]
+Description = Annotated[str | None, typer.Option("--description", help="A sentence on what it brings.")]
+SenderName = Annotated[
+    str | None, typer.Option("--sender-name", help="The From name. Default: the list's name.")
+]
+SenderEmail = Annotated[str | None, typer.Option("--sender-email", help="The From address.")]
+Postal = Annotated[
+    str | None, typer.Option("--postal-address", help="Stands in every mail, as the law asks (CAN-SPAM).")
+]
+Languages = Annotated[
+    list[str] | None, typer.Option("--language", help="en, es or fr; the first is the default. Repeatable.")
+]
+Approval = Annotated[
+    bool | None, typer.Option("--approval/--no-approval", help="Hold each run until an admin approves it.")
+]
+MaxItems = Annotated[int | None, typer.Option("--max-items", help="Cards in one digest; the rest is named.")]
+
+HIDDEN = ("id", "last_position")
+
+
+def _values(**given: Any) -> dict[str, Any]:
+    readers = {
+        "frequency": parse_frequency,
+        "hour": parse_hour,
+        "weekday": parse_weekday,
+        "timezone": parse_timezone,
+        "languages": check_languages,
+    }
+    return {
+        name: readers[name](value) if name in readers else value
+        for name, value in given.items()
+        if value is not None and value != []
+    }
+
+
+@app.command()
+def create(
+    slug: Annotated[str, typer.Argument(help="Short name for commands and the List-Id: migration-news.")],
+    name: Annotated[str, typer.Option("--name", help="What readers see.")],
+    sender_email: Annotated[str, typer.Option("--sender-email", help="The From address.")],
+    postal_address: Annotated[str, typer.Option("--postal-address", help="Stands in every mail.")],
+    sender_name: SenderName = None,
+    description: Description = None,
+    languages: Languages = None,
+    frequency: Frequency = None,
+    hour: Hour = None,
+    weekday: Weekday = None,
+    timezone: Timezone = None,
+    approval: Approval = None,
+    max_items: MaxItems = None,
+) -> None:
+    """Create a list. The schedule is what new subscriptions begin with: daily at 8 in UTC if you say nothing.
+
+    Example: `newsletter lists create rutas --name Rutas --sender-email digest@rutas.example
+    --postal-address '24 Calle Segunda, Guatemala' --language es --language en --timezone America/Guatemala`
+    """
+    house = opened()
+    values = {
+        "sender_name": name,
+        "languages": ["en"],
+        "frequency": "daily",
+        "hour": 8,
+        "weekday": 0,
+        "timezone": "UTC",
+        "max_items": 30,
+    } | _values(
+        slug=slug,
+        name=name,
+        sender_email=sender_email,
+        sender_name=sender_name,
+        postal_address=postal_address,
+        description=description,
+        languages=languages,
+        frequency=frequency,
+        hour=hour,
+        weekday=weekday,
+        timezone=timezone,
+        needs_approval=approval,
+        max_items=max_items,
+    )
+    with house.engine.begin() as connection:
+        create_list(connection, values, now())
+    say(f"List [bold]{slug}[/] created.")
+
+
+@app.command("list")
+def show_all(as_json: Json = False) -> None:
+    """All lists, with their numbers of readers and items."""
+    house = opened()
+    with reading(house.engine) as connection:
+        rows = all_lists(connection)
+    if as_json:
+        print_json([_facts(row) | {"readers": row.readers, "items": row.stories} for row in rows])
+        return
+    table(
+        ("list", "name", "readers", "items", "from", "state"),
+        (
+            (r.slug, r.name, r.readers, r.stories, r.sender_email, "archived" if r.archived_at else "open")
+            for r in rows
+        ),
+        "There is no list yet: see `newsletter lists create --help`.",
+        right=(2, 3),
+    )
+
+
+def _facts(row: Any) -> dict[str, Any]:
+    found = {
+        name: value for name, value in row._mapping.items() if name not in (*HIDDEN, "readers", "stories")
+    }
+    return found | {"weekday": WEEKDAYS[row.weekday]}
+
+
+@app.command()
+def show(slug: str, as_json: Json = False) -> None:
+    """One list with its settings."""
+    house = opened()
+    with reading(house.engine) as connection:
+        row = find_list(connection, slug)
+    if as_json:
+        print_json(_facts(row))
+    else:
+        facts((name.replace("_", " "), value) for name, value in _facts(row).items())
+
+
+@app.command()
+def edit(
+    slug: str,
+    name: Name = None,
+    sender_name: SenderName = None,
+    sender_email: SenderEmail = None,
+    postal_address: Postal = None,
+    description: Description = None,
+    languages: Languages = None,
+    frequency: Frequency = None,
+    hour: Hour = None,
+    weekday: Weekday = None,
+    timezone: Timezone = None,
+    approval: Approval = None,
+    max_items: MaxItems = None,
+) -> None:
+    """Change settings of a list; what is not named stays. Subscriptions there are keep their schedule.
+
+    Example: `newsletter lists edit rutas --approval --max-items 20`
+    """
+    house = opened()
+    values = _values(
+        name=name,
+        sender_name=sender_name,
+        sender_email=sender_email,
+        postal_address=postal_address,
+        description=description,
+        languages=languages,
+        frequency=frequency,
+        hour=hour,
+        weekday=weekday,
+        timezone=timezone,
+        needs_approval=approval,
+        max_items=max_items,
+    )
+    with house.engine.begin() as connection:
+        edit_list(connection, slug, values)
+    say(f"List [bold]{escape(slug)}[/] changed." if values else "Nothing to change was named.")
+
+
+@app.command()
+def archive(
+    slug: str,
+    undo: Annotated[bool, typer.Option("--undo", help="Open it again.")] = False,
+    yes: Yes = False,
+) -> None:
+    """Stop a list: no run, no mail. Nothing is deleted; `--undo` opens it again."""
+    house = opened()
+    if not undo:
+        confirmed(f"Stop all digests of {slug}?", yes)
+    with house.engine.begin() as connection:
+        archive_list(connection, slug, None if undo else now())
+    say(f"List [bold]{escape(slug)}[/] {'opened again' if undo else 'archived'}.")

@@ -1,0 +1,102 @@
+"""What commands print: sentences and tables for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+console = Console(
+    highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120"))
+)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def complain(message: str, hint: str = "") -> None:
+    """An error: what and where, and on its own line how to mend it."""
+    errors.print(f"[bold red]Error:[/] {escape(message)}")
+    if hint:
+        errors.print(f"       {escape(hint)}")
+
+
+def say(text: str) -> None:
+    """A sentence; what comes from outside must have gone through ``escape``."""
+    console.print(text, soft_wrap=True)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: moments in ISO 8601."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(part) for part in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+    return value
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output, one document."""
+    typer.echo(json.dumps(plain(value), ensure_ascii=False, indent=2))
+
+
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[Any]], empty: str, right: Sequence[int] = ()
+) -> None:
+    """A table, or ``empty`` if there is nothing in it; ``right`` are the columns of numbers."""
+    drawn = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    for number, header in enumerate(headers):
+        drawn.add_column(header, justify="right" if number in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(escape(shown(cell)) for cell in row))
+    if drawn.row_count:
+        console.print(drawn)
+    else:
+        say(empty)
+
+
+def facts(pairs: Iterable[tuple[str, Any]]) -> None:
+    """Names and values, one a line."""
+    drawn = Table(box=None, pad_edge=False, show_header=False)
+    drawn.add_column(style="dim")
+    drawn.add_column(overflow="fold")
+    for name, value in pairs:
+        drawn.add_row(name, escape(shown(value)))
+    console.print(drawn)
+
+
+def shown(value: Any) -> str:
+    """A value as people read it."""
+    if value is None or value in ("", [], ()):
+        return "–"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M} UTC"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def confirmed(question: str, yes: bool) -> None:
+    """Ask before harm; without a terminal, ``--yes`` has to be given.
+
+    Raises:
+        typer.Exit: with 1, if it was not granted.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        complain(f"{question} Nobody is there to answer.", "Add --yes.")
+        raise typer.Exit(1)
+    if not typer.confirm(question):
+        say("Nothing was changed.")
+        raise typer.Exit(1)

@@ -1,0 +1,119 @@
+"""What several commands need: the opened database, the list meant, common options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import Connection, Engine
+
+from newsletter.audience.lists import all_lists, find_list, open_list
+from newsletter.audience.picks import Picks, parse_picks
+from newsletter.catalogue.geography import find_place
+from newsletter.catalogue.themes import all_themes, find_theme
+from newsletter.database import engine_for
+from newsletter.errors import InputError
+from newsletter.migrations import require_current
+from newsletter.settings import Settings, load_settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+ListSlug = Annotated[
+    str | None,
+    typer.Option("--list", "-l", metavar="SLUG", help="The list. Not needed if there is only one."),
+]
+Countries = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--country", "-c", metavar="PLACE", help="A country, as code or name: GT, Guatemala. Repeatable."
+    ),
+]
+Regions = Annotated[
+    list[str] | None,
+    typer.Option("--region", "-r", metavar="PLACE", help="A region: 013, 'Central America'. Repeatable."),
+]
+ThemeNames = Annotated[
+    list[str] | None,
+    typer.Option("--theme", "-t", metavar="THEME", help="A theme of the list, as slug or name. Repeatable."),
+]
+ItemLanguages = Annotated[
+    list[str] | None,
+    typer.Option("--item-language", metavar="CODE", help="Only items in this language. Repeatable."),
+]
+Frequency = Annotated[
+    str | None, typer.Option("--frequency", help="immediate, daily, weekly or monthly (on the 1st).")
+]
+Hour = Annotated[str | None, typer.Option("--hour", help="Local hour, 0 to 23.")]
+Weekday = Annotated[str | None, typer.Option("--weekday", help="For weekly: mon … sun.")]
+Timezone = Annotated[str | None, typer.Option("--timezone", help="IANA zone: America/Guatemala.")]
+
+
+@dataclass(frozen=True)
+class House:
+    """The configuration and the database that it names."""
+
+    settings: Settings
+    engine: Engine
+
+
+def opened() -> House:
+    """The house, its database checked.
+
+    Raises:
+        StateError: the database is missing or not up to date.
+        SettingsError: a setting is not usable.
+    """
+    settings = load_settings()
+    engine = engine_for(settings.database)
+    require_current(engine)
+    return House(settings, engine)
+
+
+def now() -> datetime:
+    """The present moment in UTC."""
+    return datetime.now(UTC)
+
+
+def chosen_list(connection: Connection, slug: str | None, *, archived: bool = True) -> Any:
+    """The list that a command is about; the only one, if none is named.
+
+    Raises:
+        InputError: none was named and there are none or several.
+    """
+    if slug is None:
+        known = [row.slug for row in all_lists(connection) if row.archived_at is None]
+        if len(known) != 1:
+            raise InputError(
+                "Which list?" if known else "There is no list yet.",
+                f"Name it with --list: {', '.join(known[:8])}."
+                if known
+                else "See `newsletter lists create --help`.",
+            )
+        slug = known[0]
+    return find_list(connection, slug) if archived else open_list(connection, slug)
+
+
+def read_picks(
+    connection: Connection,
+    list_id: int,
+    countries: list[str] | None,
+    regions: list[str] | None,
+    themes: list[str] | None,
+    languages: list[str] | None,
+) -> Picks:
+    """Picks from options.
+
+    Raises:
+        UnknownName: a place or theme that there is none of.
+    """
+    vocabulary = all_themes(connection, list_id)
+    return parse_picks(
+        countries or (),
+        regions or (),
+        themes or (),
+        languages or (),
+        find_place,
+        lambda text: find_theme(vocabulary, text),
+    )

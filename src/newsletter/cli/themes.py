@@ -1,0 +1,143 @@
+"""``newsletter themes``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from newsletter.catalogue.themes import Theme, add_themes, all_themes, rename_theme, theme_name
+from newsletter.cli.output import print_json, say, table
+from newsletter.cli.shared import Json, ListSlug, chosen_list, opened
+from newsletter.database import reading
+from newsletter.errors import InputError
+from newsletter.tabular import BadRecord, open_sheet
+
+app = typer.Typer(name="themes", help="A list's vocabulary, with names per language.", no_args_is_help=True)
+
+Names = Annotated[
+    list[str], typer.Option("--name", metavar="CODE=NAME", help="A name: es=Protección. Repeatable.")
+]
+
+
+def _names(texts: list[str]) -> dict[str, str]:
+    names = {}
+    for text in texts:
+        code, equals, name = text.partition("=")
+        if not equals or not name.strip() or not (code.isascii() and code.isalpha() and len(code) <= 3):
+            raise InputError(f"{text!r} is not a name with its language.", "Write --name en=Protection.")
+        names[code.lower()] = " ".join(name.split())
+    return names
+
+
+@app.command("import")
+def import_(file: Path, slug: ListSlug = None) -> None:
+    """Add themes from JSON or CSV, and bring those there are up to date.
+
+    JSON: `[{"slug": "protection", "names": {"en": "Protection"}, "parent": null}]`;
+    CSV: columns slug, en, es, fr, parent.
+    """
+    house = opened()
+    wanted = read_themes(file)
+    with house.engine.begin() as connection:
+        added, changed = add_themes(connection, chosen_list(connection, slug).id, wanted)
+    say(f"{added} added, {changed} changed, {len(wanted) - added - changed} unchanged.")
+
+
+def read_themes(file: Path) -> list[Theme]:
+    """The themes of a file.
+
+    Raises:
+        InputError: the file or an entry cannot be read.
+    """
+    if not file.is_file():
+        raise InputError(f"There is no file {file}.")
+    if file.suffix.lower() == ".json":
+        try:
+            entries = json.loads(file.read_text("utf-8-sig"))
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{file.name} is not JSON: {error}.") from None
+        if not isinstance(entries, list):
+            raise InputError(
+                f"{file.name} holds no list of themes.", "See `newsletter themes import --help`."
+            )
+        return [_theme(number, entry) for number, entry in enumerate(entries, 1)]
+    languages = ("en", "es", "fr")
+    fields = {"slug": (), "parent": (), **{code: (f"name {code}", f"name_{code}") for code in languages}}
+    found = []
+    for record in open_sheet(file, fields, ("slug",)).records():
+        if isinstance(record, BadRecord):
+            raise InputError(f"{file.name}, line {record.line}: {record.reason}")
+        names = {code: record.cells[code] for code in languages if record.cells.get(code)}
+        found.append(Theme(record.cells["slug"], names, record.cells.get("parent") or None))
+    return found
+
+
+def _theme(number: int, entry: Any) -> Theme:
+    names = entry.get("names") if isinstance(entry, dict) else None
+    if (
+        not isinstance(names, dict)
+        or not isinstance(entry.get("slug"), str)
+        or not isinstance(entry.get("parent"), (str, type(None)))
+        or not all(isinstance(name, str) for name in names.values())
+    ):
+        raise InputError(f"Entry {number} is not a theme with slug and names.")
+    return Theme(entry["slug"], names, entry.get("parent"))
+
+
+@app.command()
+def add(
+    theme: Annotated[str, typer.Argument(metavar="THEME", help="Its slug, for ever: counter-trafficking.")],
+    names: Names,
+    parent: Annotated[
+        str | None, typer.Option("--parent", help="Who picks the parent gets this too.")
+    ] = None,
+    slug: ListSlug = None,
+) -> None:
+    """Add one theme.
+
+    Example: `newsletter themes add children --name en=Children --name es=Niñez --parent protection`
+    """
+    house = opened()
+    with house.engine.begin() as connection:
+        added, changed = add_themes(
+            connection, chosen_list(connection, slug).id, [Theme(theme, _names(names), parent)]
+        )
+    say("Added." if added else "Changed." if changed else "It was there already, just so.")
+
+
+@app.command("list")
+def show_all(slug: ListSlug = None, as_json: Json = False) -> None:
+    """The vocabulary of a list."""
+    house = opened()
+    with reading(house.engine) as connection:
+        vocabulary = all_themes(connection, chosen_list(connection, slug).id)
+    if as_json:
+        print_json([{"slug": t.slug, "names": t.names, "parent": t.parent} for t in vocabulary.values()])
+        return
+    table(
+        ("theme", "name", "also", "parent"),
+        (
+            (
+                t.slug,
+                theme_name(t, "en"),
+                " · ".join(sorted({*t.names.values()} - {theme_name(t, "en")})),
+                t.parent,
+            )
+            for t in vocabulary.values()
+        ),
+        "The list has no themes yet: see `newsletter themes import --help`.",
+    )
+
+
+@app.command()
+def rename(
+    theme: Annotated[str, typer.Argument(metavar="THEME")], names: Names, slug: ListSlug = None
+) -> None:
+    """Change a theme's names; the slug stays, since items and picks hold it."""
+    house = opened()
+    with house.engine.begin() as connection:
+        rename_theme(connection, chosen_list(connection, slug).id, theme, _names(names))
+    say("Renamed.")

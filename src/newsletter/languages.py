@@ -14,7 +14,5 @@ def check_languages(codes: list[str]) -> list[str]:
     wanted = [code.strip().lower() for code in codes]
     for code in wanted:
         if code not in LANGUAGES:
-            raise InputError(
-                f"Mails do not come in {code!r} yet.", f"Use one or more of {', '.join(LANGUAGES)}."
-            )
+            raise InputError(f"Mails do not come in {code!r} yet.", f"Use one or more of {', '.join(LANGUAGES)}.")
     return list(dict.fromkeys(wanted))

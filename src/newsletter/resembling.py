@@ -11,9 +11,7 @@ def fold(text: str) -> str:
     """``text`` without case, accents and punctuation, one space between words."""
     plain = unicodedata.normalize("NFKD", text.replace("’", "'")).casefold()
     letters = "".join(
-        " " if not character.isalnum() else character
-        for character in plain
-        if not unicodedata.combining(character)
+        " " if not character.isalnum() else character for character in plain if not unicodedata.combining(character)
     )
     return " ".join(letters.split())
 

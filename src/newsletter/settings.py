@@ -47,9 +47,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    home: Path = Field(
-        Path(".newsletter"), description="Folder for the embedded database, queue and secret key."
-    )
+    home: Path = Field(Path(".newsletter"), description="Folder for the embedded database, queue and secret key.")
     database_url: str = Field(
         "", description="SQLAlchemy URL of SQLite or PostgreSQL. Empty: SQLite in NEWSLETTER_HOME."
     )
@@ -76,9 +74,7 @@ class Settings(BaseSettings):
         300, ge=5, le=86400, description="After this long a claimed delivery is taken from a silent worker."
     )
     smtp_timeout: int = Field(30, ge=1, le=600, description="Seconds to wait for each answer of the relay.")
-    smtp_ca_file: Path | None = Field(
-        None, description="CA certificates to trust for the relay besides the system's."
-    )
+    smtp_ca_file: Path | None = Field(None, description="CA certificates to trust for the relay besides the system's.")
     inbox_host: str = Field("127.0.0.1", description="Address that the capture inbox listens on.")
     inbox_web_port: int = Field(
         8025, ge=0, le=65535, description="Port of the inbox in the browser; 0 picks a free one."
@@ -86,9 +82,7 @@ class Settings(BaseSettings):
     inbox_smtp_port: int = Field(
         1025, ge=0, le=65535, description="Port of the inbox's SMTP server; 0 picks a free one."
     )
-    log_level: str = Field(
-        "info", pattern="^(debug|info|warning|error)$", description="Least level that is logged."
-    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")
 
     @classmethod
     def settings_customise_sources(

@@ -16,7 +16,5 @@ def check_slug(text: str) -> str:
         InputError: it is not made of small letters, digits and single hyphens, or longer than 64.
     """
     if not SLUG.fullmatch(text) or len(text) > 64:
-        raise InputError(
-            f"{text!r} cannot be a slug.", "Use small letters, digits and single hyphens: migration-news."
-        )
+        raise InputError(f"{text!r} cannot be a slug.", "Use small letters, digits and single hyphens: migration-news.")
     return text

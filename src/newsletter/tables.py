@@ -56,11 +56,7 @@ class Json(TypeDecorator[Any]):
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """Write compactly."""
-        return (
-            None
-            if value is None
-            else json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        )
+        return None if value is None else json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """Read back."""
@@ -260,9 +256,7 @@ deliveries = Table(
     Column("claim", String(36)),  # of the worker that holds it
     Column("claimed_at", Moment),
     Column("dated_at", Moment),  # the Date header: the first claim, so that a resend is the same message
-    Column(
-        "doubtful", Boolean, nullable=False, server_default=text("false")
-    ),  # an answer was lost: may arrive twice
+    Column("doubtful", Boolean, nullable=False, server_default=text("false")),  # an answer was lost: may arrive twice
     Column("code", SmallInteger),  # the relay's last answer
     Column("answer", Text),
     Column("body_hash", String(64)),  # SHA-256 of the message handed over

@@ -96,8 +96,6 @@ def test_unreadable_words_stay_as_they_are() -> None:
 def test_links_in_the_frame_open_a_new_tab_and_the_doctype_stays_first() -> None:
     """The base element goes into the head, or to the start; quirks mode is not brought about."""
     base = '<base target="_blank">'
-    assert (
-        for_frame("<!doctype html><html><head lang=en><p>") == f"<!doctype html><html><head lang=en>{base}<p>"
-    )
+    assert for_frame("<!doctype html><html><head lang=en><p>") == f"<!doctype html><html><head lang=en>{base}<p>"
     assert for_frame("<!DOCTYPE html>\n<p>") == f"<!DOCTYPE html>{base}\n<p>"
     assert for_frame("<header>x</header>") == f"{base}<header>x</header>"

@@ -81,8 +81,7 @@ def test_many_at_once_each_get_a_number(tmp_path: Path) -> None:
     store = Store(tmp_path)
     numbers: list[int] = []
     threads = [
-        threading.Thread(target=lambda n=n: numbers.append(store.add(mail(str(n)), "", [], NOW)))
-        for n in range(20)
+        threading.Thread(target=lambda n=n: numbers.append(store.add(mail(str(n)), "", [], NOW))) for n in range(20)
     ]
     for thread in threads:
         thread.start()

@@ -27,9 +27,7 @@ def mail(subject: str, html: str | None = "<p>Hello</p>", text: str | None = "He
 
 
 def digest(folder: Path) -> str:
-    return hashlib.sha256(
-        b"".join(p.name.encode() + p.read_bytes() for p in sorted(folder.iterdir()))
-    ).hexdigest()
+    return hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in sorted(folder.iterdir()))).hexdigest()
 
 
 def test_a_mail_sent_is_there_in_list_page_and_api(inbox: Inbox) -> None:
@@ -205,9 +203,7 @@ def test_a_port_in_use_is_named_with_its_setting(tmp_path: Path, kind: str, sett
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ports = (port, 0) if kind == "SMTP" else (0, port)
-        with pytest.raises(
-            StateError, match=f"{kind} port {port} on 127.0.0.1 is in use.*NEWSLETTER_{setting}"
-        ):
+        with pytest.raises(StateError, match=f"{kind} port {port} on 127.0.0.1 is in use.*NEWSLETTER_{setting}"):
             run_inbox("127.0.0.1", *ports, tmp_path)
 
 

@@ -124,7 +124,7 @@ def read_row(record: Record, headers: Mapping[str, str], context: ImportContext)
         "frequency": parse_frequency,
         "hour": parse_hour,
         "weekday": parse_weekday,
-        "consent_date": _parse_day,
+        "consent_date": parse_day,
         "consent_source": str,
     }
     for name, read in readers.items():
@@ -150,7 +150,12 @@ def _several(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"[;,|]", text) if part.strip()]
 
 
-def _parse_day(text: str) -> datetime:
+def parse_day(text: str) -> datetime:
+    """A day or moment of consent, in UTC if it names no zone.
+
+    Raises:
+        InputError: it cannot be read in one way only.
+    """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -40,9 +40,7 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     if "sender_email" in values:
         address = parse_address(values["sender_email"])
         if not address.email.isascii():
-            raise InputError(
-                "The sender's address must be ASCII.", "Some relays and readers take no other (RFC 6532)."
-            )
+            raise InputError("The sender's address must be ASCII.", "Some relays and readers take no other (RFC 6532).")
         checked["sender_email"] = address.email
     for name in ("name", "sender_name", "postal_address"):
         if name in values and not values[name].strip():
@@ -78,9 +76,7 @@ def open_list(connection: Connection, slug: str) -> Any:
     """
     row = find_list(connection, slug)
     if row.archived_at is not None:
-        raise StateError(
-            f"The list {slug!r} is archived.", f"`newsletter lists archive {slug} --undo` opens it again."
-        )
+        raise StateError(f"The list {slug!r} is archived.", f"`newsletter lists archive {slug} --undo` opens it again.")
     return row
 
 
@@ -92,9 +88,7 @@ def all_lists(connection: Connection) -> Sequence[Any]:
         .scalar_subquery()
     )
     stories = (
-        select(func.count())
-        .where(items.c.list_id == lists.c.id, items.c.withdrawn_at.is_(None))
-        .scalar_subquery()
+        select(func.count()).where(items.c.list_id == lists.c.id, items.c.withdrawn_at.is_(None)).scalar_subquery()
     )
     return connection.execute(
         select(lists, readers.label("readers"), stories.label("stories")).order_by(lists.c.slug)

@@ -62,17 +62,13 @@ class Row:
     source: str
 
 
-def merge(
-    connection: Connection, context: ImportContext, rows: Mapping[str, Row], progress: Progress
-) -> None:
+def merge(connection: Connection, context: ImportContext, rows: Mapping[str, Row], progress: Progress) -> None:
     """Merge a batch of rows, by address key, into the list; counts what became of each in ``progress``."""
     if not rows:
         return
     blocked = _suppressed(connection, rows)
     present = _present(connection, context.list_row.id, rows)
-    profiles = load_profiles(
-        connection, sorted({row.profile_id for row in present.values() if row.profile_id})
-    )
+    profiles = load_profiles(connection, sorted({row.profile_id for row in present.values() if row.profile_id}))
     fresh: list[Row] = []
     changes = _Changes()
     for key, row in rows.items():
@@ -94,9 +90,7 @@ def merge(
 
 def _suppressed(connection: Connection, rows: Mapping[str, Row]) -> set[str]:
     hashes = {address_hash(key): key for key in rows}
-    found = connection.scalars(
-        select(suppressions.c.address_hash).where(suppressions.c.address_hash.in_(hashes))
-    )
+    found = connection.scalars(select(suppressions.c.address_hash).where(suppressions.c.address_hash.in_(hashes)))
     return {hashes[value] for value in found}
 
 
@@ -126,9 +120,7 @@ def _present(connection: Connection, list_id: int, rows: Mapping[str, Row]) -> d
 
 def _picks(row: Row, context: ImportContext, old: Picks | None) -> Picks:
     # Names were resolved when the row was read; here codes only find themselves.
-    read = parse_picks(
-        row.places or (), (), row.themes or (), row.item_languages or (), lambda c: c, lambda s: s
-    )
+    read = parse_picks(row.places or (), (), row.themes or (), row.item_languages or (), lambda c: c, lambda s: s)
     if old is None:
         return read
     return Picks(
@@ -191,9 +183,7 @@ class _Changes:
 
 
 def _due(context: ImportContext, schedule: Mapping[str, Any], timezone: str) -> datetime:
-    return context.next_due(
-        schedule["frequency"], schedule["hour"], schedule["weekday"], timezone, context.now
-    )
+    return context.next_due(schedule["frequency"], schedule["hour"], schedule["weekday"], timezone, context.now)
 
 
 def _note(subscriber_id: int, context: ImportContext, row: Row, event: str) -> dict[str, Any]:
@@ -206,9 +196,7 @@ def _note(subscriber_id: int, context: ImportContext, row: Row, event: str) -> d
     }
 
 
-def _insert(
-    connection: Connection, context: ImportContext, rows: Sequence[Row], present: Mapping[str, Any]
-) -> None:
+def _insert(connection: Connection, context: ImportContext, rows: Sequence[Row], present: Mapping[str, Any]) -> None:
     if not rows:
         return
     list_row, now = context.list_row, context.now
@@ -258,6 +246,4 @@ def _insert(
         )
     connection.execute(insert(connection, subscriptions), made)
     event = "imported" if context.confirmed else "asked"
-    connection.execute(
-        insert(connection, consents), [_note(people[r.address.key].id, context, r, event) for r in rows]
-    )
+    connection.execute(insert(connection, consents), [_note(people[r.address.key].id, context, r, event) for r in rows])

@@ -37,9 +37,7 @@ def find_subscription(connection: Connection, email: str, list_id: int) -> Any:
             .where(subscribers.c.email_key.like(f"{key[:2]}%"), subscribers.c.erased_at.is_(None))
             .limit(500)
         )
-        raise UnknownName(
-            f"{email} is not on this list.", nearest(email, {address: address for address in known})
-        )
+        raise UnknownName(f"{email} is not on this list.", nearest(email, {address: address for address in known}))
     return row
 
 
@@ -153,9 +151,7 @@ def subscribe(
     }
     if present is None:
         values |= {"list_id": list_id, "subscriber_id": subscriber_id, "created_at": now}
-        subscription_id = _id(
-            connection, insert(subscriptions).values(**values).returning(subscriptions.c.id)
-        )
+        subscription_id = _id(connection, insert(subscriptions).values(**values).returning(subscriptions.c.id))
     else:
         subscription_id = int(present.id)
         connection.execute(update(subscriptions).where(subscriptions.c.id == present.id).values(**values))
@@ -198,9 +194,7 @@ def edit(
     Changed picks hold from the next run on; the cursor stays, so that nothing comes twice.
     """
     if subscriber:
-        connection.execute(
-            update(subscribers).where(subscribers.c.id == row.subscriber_id).values(**subscriber)
-        )
+        connection.execute(update(subscribers).where(subscribers.c.id == row.subscriber_id).values(**subscriber))
     values: dict[str, Any] = {}
     if picks is not None:
         values["profile_id"] = profile_ids(connection, [picks])[picks]
@@ -217,9 +211,7 @@ def edit(
     _note(connection, row.subscriber_id, row.list_id, "changed", source, now)
 
 
-def confirm(
-    connection: Connection, subscription_id: int, source: str, due_at: datetime, now: datetime
-) -> None:
+def confirm(connection: Connection, subscription_id: int, source: str, due_at: datetime, now: datetime) -> None:
     """Make a pending subscription active; doing it twice changes nothing."""
     _change(connection, subscription_id, ("pending",), "active", "confirmed", source, now, due_at=due_at)
 
@@ -306,13 +298,9 @@ def erase(connection: Connection, email: str, now: datetime) -> None:
     )
 
 
-def _note(
-    connection: Connection, subscriber_id: int, list_id: int, event: str, source: str, now: datetime
-) -> None:
+def _note(connection: Connection, subscriber_id: int, list_id: int, event: str, source: str, now: datetime) -> None:
     connection.execute(
-        insert(consents).values(
-            subscriber_id=subscriber_id, list_id=list_id, at=now, event=event, source=source
-        )
+        insert(consents).values(subscriber_id=subscriber_id, list_id=list_id, at=now, event=event, source=source)
     )
 
 

@@ -113,9 +113,7 @@ def find_place(text: str) -> str:
     """
     word = text.strip()
     if not word:
-        raise InputError(
-            "A place is empty.", "Give a country or region: GT, Guatemala, 013, Central America."
-        )
+        raise InputError("A place is empty.", "Give a country or region: GT, Guatemala, 013, Central America.")
     if code := _by_code(word.upper()):
         return code
     codes = _names().get(fold(word), frozenset())

@@ -185,9 +185,7 @@ def draft_of(record: Mapping[str, Any], defaults: Defaults) -> Draft:
     body = clean_html(texts["body"])
     if not summary and not body:
         raise InputError(f"{title[:60]!r} has no summary.")
-    countries, regions = parse_places(
-        [*_several(fields, "countries"), *_several(fields, "regions"), *defaults.places]
-    )
+    countries, regions = parse_places([*_several(fields, "countries"), *_several(fields, "regions"), *defaults.places])
     wanted = [*_several(fields, "themes"), *defaults.themes]
     return Draft(
         title=title,

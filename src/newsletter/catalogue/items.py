@@ -67,9 +67,7 @@ def save_items(connection: Connection, list_id: int, drafts: Sequence[Draft], no
     saved.unchanged += len(drafts) - len(latest)
     present = {
         row.key: row
-        for row in connection.execute(
-            select(items).where(items.c.list_id == list_id, items.c.key.in_(latest))
-        )
+        for row in connection.execute(select(items).where(items.c.list_id == list_id, items.c.key.in_(latest)))
     }
     fresh = []
     for key, draft in latest.items():
@@ -112,9 +110,7 @@ def retag(connection: Connection, item_id: int, tags: dict[str, list[str]], now:
     if all(getattr(row, kind) == value for kind, value in tags.items()):
         return False
     connection.execute(
-        update(items)
-        .where(items.c.id == item_id)
-        .values(**tags, revision=items.c.revision + 1, revised_at=now)
+        update(items).where(items.c.id == item_id).values(**tags, revision=items.c.revision + 1, revised_at=now)
     )
     return True
 
@@ -124,9 +120,7 @@ def withdraw(connection: Connection, item_id: int, now: datetime) -> bool:
     find_item(connection, item_id)
     return (
         connection.execute(
-            update(items)
-            .where(items.c.id == item_id, items.c.withdrawn_at.is_(None))
-            .values(withdrawn_at=now)
+            update(items).where(items.c.id == item_id, items.c.withdrawn_at.is_(None)).values(withdrawn_at=now)
         ).rowcount
         > 0
     )

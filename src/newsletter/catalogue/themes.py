@@ -69,9 +69,7 @@ def find_theme(vocabulary: Vocabulary, text: str) -> str:
     if slugs:
         raise UnknownName(f"{word!r} may mean more than one theme.", tuple(sorted(slugs)))
     if not vocabulary:
-        raise UnknownName(
-            f"There is no theme {word!r}: the list has none yet. See `newsletter themes --help`."
-        )
+        raise UnknownName(f"There is no theme {word!r}: the list has none yet. See `newsletter themes --help`.")
     raise UnknownName(
         f"There is no theme {word!r}.", nearest(word, {name: min(slugs) for name, slugs in called.items()})
     )

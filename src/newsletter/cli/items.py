@@ -47,7 +47,9 @@ Number = Annotated[str, typer.Argument(metavar="ITEM", help="Its number, own id 
 
 def publish(engine: Engine, list_id: int, drafts: Iterable[Draft | BadItem]) -> tuple[Saved, list[BadItem]]:
     """Save drafts in batches, each one transaction; what was saved, and what could not be read."""
-    total, problems, batch = Saved(), [], []
+    total = Saved()
+    problems: list[BadItem] = []
+    batch: list[Draft] = []
 
     def save() -> None:
         with engine.begin() as connection:
@@ -76,9 +78,7 @@ def import_(
     countries: Countries = None,
     regions: Regions = None,
     themes: ThemeNames = None,
-    language: Annotated[
-        str | None, typer.Option("--language", help="Of items that do not say theirs.")
-    ] = None,
+    language: Annotated[str | None, typer.Option("--language", help="Of items that do not say theirs.")] = None,
     as_json: Json = False,
 ) -> None:
     """Publish items from JSON Lines, JSON, CSV, or the text of a printed newsletter.
@@ -115,9 +115,7 @@ def import_(
             errors.print(f"[yellow]line {bad.line}:[/] {escape(bad.reason)}")
         if len(problems) > SHOWN_PROBLEMS:
             errors.print(f"and {len(problems) - SHOWN_PROBLEMS} more; `--json` lists them all.")
-        say(
-            f"{saved.added} added, {saved.revised} revised, {saved.unchanged} unchanged, {len(problems)} not read."
-        )
+        say(f"{saved.added} added, {saved.revised} revised, {saved.unchanged} unchanged, {len(problems)} not read.")
     if problems:
         raise typer.Exit(1)
 
@@ -160,11 +158,7 @@ def add(
         }
         draft = draft_of(record, Defaults(list_row.languages[0], all_themes(connection, list_row.id)))
         saved = save_items(connection, list_row.id, [draft], now())
-        row = next(
-            r
-            for r in select_items(connection, list_row.id, withdrawn=True, limit=10**9)
-            if r.key == draft.key
-        )
+        row = next(r for r in select_items(connection, list_row.id, withdrawn=True, limit=10**9) if r.key == draft.key)
     if as_json:
         print_json(_facts(row))
     else:
@@ -193,9 +187,7 @@ def show_all(
     with reading(house.engine) as connection:
         list_row = chosen_list(connection, slug)
         vocabulary = all_themes(connection, list_row.id)
-        wanted = frozenset().union(
-            *(descendants(vocabulary, find_theme(vocabulary, t)) for t in themes or ())
-        )
+        wanted = frozenset().union(*(descendants(vocabulary, find_theme(vocabulary, t)) for t in themes or ()))
         rows = select_items(
             connection,
             list_row.id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -18,9 +19,7 @@ app = typer.Typer(name="lists", help="The newsletters that people subscribe to."
 
 Name = Annotated[str | None, typer.Option("--name", help="What readers see.")]
 Description = Annotated[str | None, typer.Option("--description", help="A sentence on what it brings.")]
-SenderName = Annotated[
-    str | None, typer.Option("--sender-name", help="The From name. Default: the list's name.")
-]
+SenderName = Annotated[str | None, typer.Option("--sender-name", help="The From name. Default: the list's name.")]
 SenderEmail = Annotated[str | None, typer.Option("--sender-email", help="The From address.")]
 Postal = Annotated[
     str | None, typer.Option("--postal-address", help="Stands in every mail, as the law asks (CAN-SPAM).")
@@ -37,7 +36,7 @@ HIDDEN = ("id", "last_position")
 
 
 def _values(**given: Any) -> dict[str, Any]:
-    readers = {
+    readers: dict[str, Callable[[Any], Any]] = {
         "frequency": parse_frequency,
         "hour": parse_hour,
         "weekday": parse_weekday,
@@ -112,19 +111,14 @@ def show_all(as_json: Json = False) -> None:
         return
     table(
         ("list", "name", "readers", "items", "from", "state"),
-        (
-            (r.slug, r.name, r.readers, r.stories, r.sender_email, "archived" if r.archived_at else "open")
-            for r in rows
-        ),
+        ((r.slug, r.name, r.readers, r.stories, r.sender_email, "archived" if r.archived_at else "open") for r in rows),
         "There is no list yet: see `newsletter lists create --help`.",
         right=(2, 3),
     )
 
 
 def _facts(row: Any) -> dict[str, Any]:
-    found = {
-        name: value for name, value in row._mapping.items() if name not in (*HIDDEN, "readers", "stories")
-    }
+    found = {name: value for name, value in row._mapping.items() if name not in (*HIDDEN, "readers", "stories")}
     return found | {"weekday": WEEKDAYS[row.weekday]}
 
 

@@ -14,9 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-console = Console(
-    highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120"))
-)
+console = Console(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120")))
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -48,9 +46,7 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(plain(value), ensure_ascii=False, indent=2))
 
 
-def table(
-    headers: Sequence[str], rows: Iterable[Sequence[Any]], empty: str, right: Sequence[int] = ()
-) -> None:
+def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], empty: str, right: Sequence[int] = ()) -> None:
     """A table, or ``empty`` if there is nothing in it; ``right`` are the columns of numbers."""
     drawn = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for number, header in enumerate(headers):

@@ -29,14 +29,10 @@ def init(as_json: Json = False) -> None:
     done = f"brought to revision {latest()}" if migrated else "up to date already"
     say(f"State folder  {escape(str(settings.home.absolute()))}")
     say(f"Database      {escape(where)}, {done}")
-    say(
-        f"Secret key    {'made: keep a copy of it, links in mails depend on it' if made else 'there already'}"
-    )
+    say(f"Secret key    {'made: keep a copy of it, links in mails depend on it' if made else 'there already'}")
     say("")
     say("Next:")
-    say(
-        "  newsletter lists create news --name 'News' --sender-email news@example.org --postal-address '1 Main St, Town'"
-    )
+    say("  newsletter lists create news --name News --sender-email news@example.org --postal-address '1 Main St'")
     say("  newsletter themes add protection --name en=Protection")
     say("  newsletter items import FILE")
     say("  newsletter subscribers add ana@example.org --country Guatemala --confirmed --from-start")

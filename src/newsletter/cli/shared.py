@@ -26,9 +26,7 @@ ListSlug = Annotated[
 ]
 Countries = Annotated[
     list[str] | None,
-    typer.Option(
-        "--country", "-c", metavar="PLACE", help="A country, as code or name: GT, Guatemala. Repeatable."
-    ),
+    typer.Option("--country", "-c", metavar="PLACE", help="A country, as code or name: GT, Guatemala. Repeatable."),
 ]
 Regions = Annotated[
     list[str] | None,
@@ -42,9 +40,7 @@ ItemLanguages = Annotated[
     list[str] | None,
     typer.Option("--item-language", metavar="CODE", help="Only items in this language. Repeatable."),
 ]
-Frequency = Annotated[
-    str | None, typer.Option("--frequency", help="immediate, daily, weekly or monthly (on the 1st).")
-]
+Frequency = Annotated[str | None, typer.Option("--frequency", help="immediate, daily, weekly or monthly (on the 1st).")]
 Hour = Annotated[str | None, typer.Option("--hour", help="Local hour, 0 to 23.")]
 Weekday = Annotated[str | None, typer.Option("--weekday", help="For weekly: mon … sun.")]
 Timezone = Annotated[str | None, typer.Option("--timezone", help="IANA zone: America/Guatemala.")]
@@ -87,9 +83,7 @@ def chosen_list(connection: Connection, slug: str | None, *, archived: bool = Tr
         if len(known) != 1:
             raise InputError(
                 "Which list?" if known else "There is no list yet.",
-                f"Name it with --list: {', '.join(known[:8])}."
-                if known
-                else "See `newsletter lists create --help`.",
+                f"Name it with --list: {', '.join(known[:8])}." if known else "See `newsletter lists create --help`.",
             )
         slug = known[0]
     return find_list(connection, slug) if archived else open_list(connection, slug)

@@ -17,9 +17,7 @@ from newsletter.tabular import BadRecord, open_sheet
 
 app = typer.Typer(name="themes", help="A list's vocabulary, with names per language.", no_args_is_help=True)
 
-Names = Annotated[
-    list[str], typer.Option("--name", metavar="CODE=NAME", help="A name: es=Protección. Repeatable.")
-]
+Names = Annotated[list[str], typer.Option("--name", metavar="CODE=NAME", help="A name: es=Protección. Repeatable.")]
 
 
 def _names(texts: list[str]) -> dict[str, str]:
@@ -60,9 +58,7 @@ def read_themes(file: Path) -> list[Theme]:
         except (ValueError, RecursionError) as error:
             raise InputError(f"{file.name} is not JSON: {error}.") from None
         if not isinstance(entries, list):
-            raise InputError(
-                f"{file.name} holds no list of themes.", "See `newsletter themes import --help`."
-            )
+            raise InputError(f"{file.name} holds no list of themes.", "See `newsletter themes import --help`.")
         return [_theme(number, entry) for number, entry in enumerate(entries, 1)]
     languages = ("en", "es", "fr")
     fields = {"slug": (), "parent": (), **{code: (f"name {code}", f"name_{code}") for code in languages}}
@@ -91,9 +87,7 @@ def _theme(number: int, entry: Any) -> Theme:
 def add(
     theme: Annotated[str, typer.Argument(metavar="THEME", help="Its slug, for ever: counter-trafficking.")],
     names: Names,
-    parent: Annotated[
-        str | None, typer.Option("--parent", help="Who picks the parent gets this too.")
-    ] = None,
+    parent: Annotated[str | None, typer.Option("--parent", help="Who picks the parent gets this too.")] = None,
     slug: ListSlug = None,
 ) -> None:
     """Add one theme.
@@ -102,9 +96,7 @@ def add(
     """
     house = opened()
     with house.engine.begin() as connection:
-        added, changed = add_themes(
-            connection, chosen_list(connection, slug).id, [Theme(theme, _names(names), parent)]
-        )
+        added, changed = add_themes(connection, chosen_list(connection, slug).id, [Theme(theme, _names(names), parent)])
     say("Added." if added else "Changed." if changed else "It was there already, just so.")
 
 
@@ -133,9 +125,7 @@ def show_all(slug: ListSlug = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def rename(
-    theme: Annotated[str, typer.Argument(metavar="THEME")], names: Names, slug: ListSlug = None
-) -> None:
+def rename(theme: Annotated[str, typer.Argument(metavar="THEME")], names: Names, slug: ListSlug = None) -> None:
     """Change a theme's names; the slug stays, since items and picks hold it."""
     house = opened()
     with house.engine.begin() as connection:

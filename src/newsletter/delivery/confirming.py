@@ -60,9 +60,7 @@ def _claim(connection: Connection, now: datetime) -> list[Any]:
     ids = list(connection.scalars(due))
     if not ids:
         return []
-    connection.execute(
-        update(subscriptions).where(subscriptions.c.id.in_(ids)).values(confirm_due_at=now + PAUSE)
-    )
+    connection.execute(update(subscriptions).where(subscriptions.c.id.in_(ids)).values(confirm_due_at=now + PAUSE))
     rows = connection.execute(
         select(
             subscriptions,
@@ -91,9 +89,7 @@ def _claim(connection: Connection, now: datetime) -> list[Any]:
         ).all()
     )
     hashes = {address_hash(row.email_key): row.id for row in rows}
-    blocked = connection.scalars(
-        select(suppressions.c.address_hash).where(suppressions.c.address_hash.in_(hashes))
-    )
+    blocked = connection.scalars(select(suppressions.c.address_hash).where(suppressions.c.address_hash.in_(hashes)))
     over = {hashes[found] for found in blocked}
     over |= {row.id for row in rows if now - asked.get(row.subscriber_id, row.created_at) > PATIENCE}
     over |= {row.id for row in rows if row.archived_at is not None}
@@ -103,9 +99,7 @@ def _claim(connection: Connection, now: datetime) -> list[Any]:
 
 
 def _close(connection: Connection, subscription_id: int) -> None:
-    connection.execute(
-        update(subscriptions).where(subscriptions.c.id == subscription_id).values(confirm_due_at=None)
-    )
+    connection.execute(update(subscriptions).where(subscriptions.c.id == subscription_id).values(confirm_due_at=None))
 
 
 def _compose(connection: Connection, settings: Settings, row: Any, now: datetime) -> Message:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -121,9 +120,7 @@ def _send_all(
         try:
             message = letters.compose(delivery)
         except (NewsletterError, TemplateError, ValueError, LookupError) as error:
-            answer = Answer(
-                Verdict.DEFERRED, 0, f"It could not be composed: {type(error).__name__}: {error}"[:500]
-            )
+            answer = Answer(Verdict.DEFERRED, 0, f"It could not be composed: {type(error).__name__}: {error}"[:500])
             with engine.begin() as connection:
                 tally.counts[outbox.settle(connection, delivery, answer, "", clock())] += 1
             continue
@@ -138,6 +135,6 @@ def _send_all(
             with engine.begin() as connection:
                 outbox.give_back(connection, claimed[number:], RELAY_PAUSE, str(error), clock())
             raise
-        body_hash = hashlib.sha256(message.content).hexdigest()
+        body_hash = outbox.content_hash(message.content)
         with engine.begin() as connection:
             tally.counts[outbox.settle(connection, delivery, answer, body_hash, clock())] += 1

@@ -52,9 +52,7 @@ class Letters:
             self._read(connection, delivery)
         language, ids = self._editions[delivery.edition_id]
         gone = self._withdrawn[1]
-        shown = tuple(
-            number for number in ids if gone.get(number, delivery.claimed_at) >= delivery.claimed_at
-        )
+        shown = tuple(number for number in ids if gone.get(number, delivery.claimed_at) >= delivery.claimed_at)
         if not shown:
             return None
         day = delivery.slot.astimezone(ZoneInfo(delivery.timezone)).date()

@@ -5,6 +5,7 @@ A claim is a lease: it sets ``due_at`` ahead, so that a delivery whose worker fe
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,9 +101,7 @@ def claim(connection: Connection, now: datetime, lease: timedelta, limit: int) -
     rows = _claimed_rows(connection, token)
     suppressed = _suppressed(connection, rows)
     for row in rows:
-        problem = (
-            ("dropped", "The address is suppressed.") if row.id in suppressed else _must_not_go(row, now)
-        )
+        problem = ("dropped", "The address is suppressed.") if row.id in suppressed else _must_not_go(row, now)
         if problem:
             state, why = problem
             _close(connection, row.id, state, now, answer=why)
@@ -113,10 +112,7 @@ def claim(connection: Connection, now: datetime, lease: timedelta, limit: int) -
 
 
 def _claimed_rows(connection: Connection, token: str) -> Sequence[Any]:
-    own = [
-        deliveries.c[name]
-        for name in ("id", "claim", "run_id", "subscription_id", "profile_id", "edition_id")
-    ]
+    own = [deliveries.c[name] for name in ("id", "claim", "run_id", "subscription_id", "profile_id", "edition_id")]
     own += [deliveries.c[name] for name in ("attempts", "deadline", "dated_at", "claimed_at")]
     rows = connection.execute(
         select(
@@ -190,9 +186,7 @@ def settle(connection: Connection, delivery: Claimed, answer: Answer, body_hash:
             move_cursor(connection, delivery.subscription_id, delivery.upper)
         return "sent"
     if answer.verdict is Verdict.REFUSED:
-        _close(
-            connection, delivery.id, "failed", now, claim=delivery.claim, code=answer.code, answer=answer.text
-        )
+        _close(connection, delivery.id, "failed", now, claim=delivery.claim, code=answer.code, answer=answer.text)
         if delivery.frequency == IMMEDIATE:
             # Without a pause the next tick would try the same address again, a minute later.
             connection.execute(
@@ -233,15 +227,11 @@ def settle(connection: Connection, delivery: Claimed, answer: Answer, body_hash:
 
 def settle_withdrawn(connection: Connection, delivery: Claimed, now: datetime) -> None:
     """Close a delivery whose every item was withdrawn: there is nothing to send, so the cursor moves."""
-    _close(
-        connection, delivery.id, "withdrawn", now, claim=delivery.claim, answer="Every item was withdrawn."
-    )
+    _close(connection, delivery.id, "withdrawn", now, claim=delivery.claim, answer="Every item was withdrawn.")
     move_cursor(connection, delivery.subscription_id, delivery.upper)
 
 
-def give_back(
-    connection: Connection, claimed: Sequence[Claimed], pause: timedelta, reason: str, now: datetime
-) -> None:
+def give_back(connection: Connection, claimed: Sequence[Claimed], pause: timedelta, reason: str, now: datetime) -> None:
     """Return deliveries that were not tried: no attempt is counted, nothing becomes doubtful."""
     if not claimed:
         return
@@ -292,18 +282,14 @@ def sweep(connection: Connection, now: datetime) -> None:
     close_finished(connection, now)
 
 
-def retry(
-    connection: Connection, now: datetime, *, delivery_id: int | None = None, run_id: int | None = None
-) -> int:
+def retry(connection: Connection, now: datetime, *, delivery_id: int | None = None, run_id: int | None = None) -> int:
     """Make deferred deliveries due now, and failed ones once more; how many.
 
     A failed one is taken up again only if its subscription has no other open delivery and its cursor still
     stands where the digest began: otherwise its items have gone, or are going, another way.
     """
     scope = deliveries.c.id == delivery_id if delivery_id is not None else deliveries.c.run_id == run_id
-    deferred = connection.execute(
-        update(deliveries).where(scope, deliveries.c.state == "deferred").values(due_at=now)
-    )
+    deferred = connection.execute(update(deliveries).where(scope, deliveries.c.state == "deferred").values(due_at=now))
     other = deliveries.alias("other")
     free = ~exists().where(other.c.subscription_id == deliveries.c.subscription_id, other.c.state.in_(OPEN))
     unserved = exists().where(
@@ -311,9 +297,7 @@ def retry(
         subscriptions.c.cursor == deliveries.c.lower,
         subscriptions.c.state == "active",
     )
-    latest = ~exists().where(
-        other.c.subscription_id == deliveries.c.subscription_id, other.c.id > deliveries.c.id
-    )
+    latest = ~exists().where(other.c.subscription_id == deliveries.c.subscription_id, other.c.id > deliveries.c.id)
     failed = connection.execute(
         update(deliveries)
         .where(scope, deliveries.c.state.in_(("failed", "expired")), free, unserved, latest)
@@ -321,11 +305,14 @@ def retry(
     )
     reopened = select(deliveries.c.run_id).where(scope, deliveries.c.state == "queued").scalar_subquery()
     connection.execute(
-        update(runs)
-        .where(runs.c.id.in_(reopened), runs.c.state == "done")
-        .values(state="sending", finished_at=None)
+        update(runs).where(runs.c.id.in_(reopened), runs.c.state == "done").values(state="sending", finished_at=None)
     )
     return deferred.rowcount + failed.rowcount
+
+
+def content_hash(content: bytes) -> str:
+    """What the ledger keeps of a message that was sent: SHA-256, in hex."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def as_claimed(row: Any, now: datetime) -> Claimed:

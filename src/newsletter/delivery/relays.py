@@ -46,11 +46,7 @@ def parse_relay(url: str) -> Relay:
             problem = "nothing may follow the port (write / in a password as %2F)"
         elif parts.username and parts.password is None:
             problem = "it has a user but no password"
-        elif (
-            parts.username
-            and parts.scheme == "smtp"
-            and parts.hostname not in ("localhost", "127.0.0.1", "::1")
-        ):
+        elif parts.username and parts.scheme == "smtp" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
             problem = "it would send a password in clear; use smtp+starttls:// or smtps://"
     if problem:
         raise SettingsError(

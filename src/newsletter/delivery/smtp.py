@@ -38,9 +38,7 @@ class RelayDown(Exception):
 class Conversation:
     """A connection to a relay: opened on first use, kept for many messages, opened again if lost."""
 
-    def __init__(
-        self, relay: Relay, timeout: float, ca_file: Path | None = None, local_name: str = ""
-    ) -> None:
+    def __init__(self, relay: Relay, timeout: float, ca_file: Path | None = None, local_name: str = "") -> None:
         """``timeout`` in seconds holds for each answer; ``ca_file`` adds to the trusted certificates."""
         self.relay = relay
         self._timeout = timeout
@@ -107,16 +105,10 @@ class Conversation:
                 client.login(relay.user, relay.password)
         except ssl.SSLCertVerificationError as error:
             self._hang_up()
-            raise RelayDown(
-                f"{relay} has a certificate that is not trusted: {error.verify_message}"
-            ) from error
+            raise RelayDown(f"{relay} has a certificate that is not trusted: {error.verify_message}") from error
         except (smtplib.SMTPAuthenticationError, smtplib.SMTPNotSupportedError) as error:
             self._hang_up()
-            reason = (
-                "refused user or password"
-                if isinstance(error, smtplib.SMTPAuthenticationError)
-                else str(error)
-            )
+            reason = "refused user or password" if isinstance(error, smtplib.SMTPAuthenticationError) else str(error)
             raise RelayDown(f"{relay}: {reason}") from error
         except OSError as error:
             self._hang_up()

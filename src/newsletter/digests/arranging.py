@@ -45,14 +45,9 @@ def arrange(
     Beyond the ``most`` most relevant items, the rest keeps the order of relevance.
     """
     reasons = {item.id: reason(item, picks, countries_in, themes_under) for item in items}
-    by_relevance = sorted(
-        items, key=lambda item: (relevance(item, reasons[item.id]), item.position), reverse=True
-    )
+    by_relevance = sorted(items, key=lambda item: (relevance(item, reasons[item.id]), item.position), reverse=True)
     followed = concerned(picks.countries, picks.regions, countries_in)
-    placed = [
-        Placed(item, reasons[item.id], _heading(item, followed), rank)
-        for rank, item in enumerate(by_relevance)
-    ]
+    placed = [Placed(item, reasons[item.id], _heading(item, followed), rank) for rank, item in enumerate(by_relevance)]
     groups: dict[str, list[Placed]] = {}
     for entry in placed[:most]:
         groups.setdefault(entry.heading, []).append(entry)

@@ -80,9 +80,7 @@ def _theme(reader: Any, item: Any, vocabulary: Vocabulary) -> Rule:
 
 def _language(reader: Any, item: Any) -> Rule:
     if not reader.languages:
-        return Rule(
-            "language", True, f"The reader takes items in any language; this one is in {item.language}."
-        )
+        return Rule("language", True, f"The reader takes items in any language; this one is in {item.language}.")
     takes = ", ".join(reader.languages)
     return Rule(
         "language",
@@ -121,13 +119,9 @@ def _history(connection: Connection, reader: Any, item: Any) -> Iterator[Rule]:
         # An item that was withdrawn before the digest was sent is in its edition, but was not in the mail.
         left_out = item.withdrawn_at is not None and (row.claimed_at or row.slot) > item.withdrawn_at
         if row.state == "sent" and not left_out:
-            yield Rule(
-                "history", True, f"It was sent on {row.closed_at:%Y-%m-%d %H:%M} UTC (delivery {row.id})."
-            )
+            yield Rule("history", True, f"It was sent on {row.closed_at:%Y-%m-%d %H:%M} UTC (delivery {row.id}).")
         else:
-            yield Rule(
-                "history", None, f"It is in delivery {row.id} of {row.slot:%Y-%m-%d}, which is {row.state}."
-            )
+            yield Rule("history", None, f"It is in delivery {row.id} of {row.slot:%Y-%m-%d}, which is {row.state}.")
 
 
 def _outcome(reader: Any, item: Any, rules: list[Rule], history: list[Rule]) -> Rule:
@@ -137,9 +131,7 @@ def _outcome(reader: Any, item: Any, rules: list[Rule], history: list[Rule]) -> 
     if failing := [rule.name for rule in rules if not rule.holds]:
         return Rule("outcome", False, f"The reader does not get it, because of: {', '.join(failing)}.")
     if item.position <= reader.start:
-        return Rule(
-            "outcome", False, "It was there before the reader subscribed, and no backfill was asked for."
-        )
+        return Rule("outcome", False, "It was there before the reader subscribed, and no backfill was asked for.")
     if item.position <= reader.cursor:
         return Rule(
             "outcome",

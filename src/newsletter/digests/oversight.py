@@ -19,9 +19,7 @@ def find_run(connection: Connection, run_id: int) -> Any:
     Raises:
         UnknownName: there is none of this number.
     """
-    statement = (
-        select(runs, lists.c.slug).join(lists, lists.c.id == runs.c.list_id).where(runs.c.id == run_id)
-    )
+    statement = select(runs, lists.c.slug).join(lists, lists.c.id == runs.c.list_id).where(runs.c.id == run_id)
     row = connection.execute(statement).one_or_none()
     if row is None:
         raise UnknownName(f"There is no run {run_id}. `newsletter runs list` shows those there are.")
@@ -60,9 +58,7 @@ def approve(connection: Connection, run_id: int, now: datetime) -> int:
     """
     run = find_run(connection, run_id)
     changed = connection.execute(
-        update(runs)
-        .where(runs.c.id == run_id, runs.c.state == "held")
-        .values(state="sending", approved_at=now)
+        update(runs).where(runs.c.id == run_id, runs.c.state == "held").values(state="sending", approved_at=now)
     )
     if changed.rowcount == 0:
         raise StateError(f"Run {run_id} is not waiting for approval: it is {run.state}.")

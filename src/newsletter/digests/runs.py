@@ -62,13 +62,9 @@ def open_due_runs(engine: Engine, slot: datetime) -> None:
             open_run(connection, list_id, slot, "beat", slot)
 
 
-def open_run(
-    connection: Connection, list_id: int, slot: datetime, started_by: str, now: datetime
-) -> int | None:
+def open_run(connection: Connection, list_id: int, slot: datetime, started_by: str, now: datetime) -> int | None:
     """Open the run of ``(list, slot)`` up to the list's present position; None if it was open already."""
-    row = connection.execute(
-        select(lists.c.last_position, lists.c.needs_approval).where(lists.c.id == list_id)
-    ).one()
+    row = connection.execute(select(lists.c.last_position, lists.c.needs_approval).where(lists.c.id == list_id)).one()
     statement = (
         insert(connection, runs)
         .values(
@@ -117,9 +113,7 @@ def unfinished(connection: Connection) -> list[int]:
 def due_count(connection: Connection, run_id: int) -> int:
     """How many subscriptions a run has still to look at."""
     run = connection.execute(select(runs).where(runs.c.id == run_id)).one()
-    statement = (
-        select(func.count()).select_from(subscriptions).where(is_due(run.list_id, run.slot, run.upper))
-    )
+    statement = select(func.count()).select_from(subscriptions).where(is_due(run.list_id, run.slot, run.upper))
     return connection.scalar(statement) or 0
 
 
@@ -172,9 +166,7 @@ def _prepare(engine: Engine, run_id: int) -> _Assembly | None:
         vocabulary = all_themes(connection, run.list_id)
         found = load_items(connection, run.list_id, run.upper if lowest is None else lowest, run.upper)
         languages = connection.scalar(select(lists.c.languages).where(lists.c.id == run.list_id))
-    return _Assembly(
-        run, Index(found, countries_in, lambda slug: descendants(vocabulary, slug)), languages or ["en"]
-    )
+    return _Assembly(run, Index(found, countries_in, lambda slug: descendants(vocabulary, slug)), languages or ["en"])
 
 
 def load_items(connection: Connection, list_id: int, lower: int, upper: int) -> list[Item]:
@@ -264,9 +256,7 @@ def _match_profiles(connection: Connection, assembly: _Assembly, profile_ids: se
         assembly.masks[profile_id] = assembly.index.fitting(picks)
 
 
-def _write_deliveries(
-    connection: Connection, assembly: _Assembly, served: list[tuple[Any, str, int]]
-) -> None:
+def _write_deliveries(connection: Connection, assembly: _Assembly, served: list[tuple[Any, str, int]]) -> None:
     if not served:
         return
     _write_editions(connection, assembly, {(language, mask) for _, language, mask in served})
@@ -342,7 +332,5 @@ def close_finished(connection: Connection, now: datetime) -> None:
     """Mark as done the runs whose every delivery is closed."""
     pending = exists().where(deliveries.c.run_id == runs.c.id, deliveries.c.state.in_(OPEN))
     connection.execute(
-        update(runs)
-        .where(runs.c.state.in_(("sending", "held")), ~pending)
-        .values(state="done", finished_at=now)
+        update(runs).where(runs.c.state.in_(("sending", "held")), ~pending).values(state="done", finished_at=now)
     )

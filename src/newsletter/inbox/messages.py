@@ -53,8 +53,7 @@ def decode_words(text: str) -> str:
     except HeaderParseError:
         return unfolded
     return "".join(
-        part if isinstance(part, str) else decode_text(part, charset or "raw-unicode-escape")
-        for part, charset in parts
+        part if isinstance(part, str) else decode_text(part, charset or "raw-unicode-escape") for part, charset in parts
     )
 
 
@@ -109,11 +108,7 @@ def view(raw: bytes) -> View:
     for part in leaves:
         kind = part.get_content_type()
         disposition = str(part.get("Content-Disposition") or "").strip().lower()
-        if (
-            kind in ("text/html", "text/plain")
-            and kind not in bodies
-            and not disposition.startswith("attachment")
-        ):
+        if kind in ("text/html", "text/plain") and kind not in bodies and not disposition.startswith("attachment"):
             bodies[kind] = decode_text(_content(part), _charset(part))
         else:
             attachments.append(Attachment(_file_name(part), kind, len(_content(part))))

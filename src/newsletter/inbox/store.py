@@ -73,9 +73,7 @@ class Store:
                 "X-Inbox-Date": arrived.isoformat(),
             }
             # The envelope goes first: a message that is listed is never without one.
-            _write(
-                path.with_suffix(".json"), json.dumps(envelope, ensure_ascii=False).encode("utf-8", "replace")
-            )
+            _write(path.with_suffix(".json"), json.dumps(envelope, ensure_ascii=False).encode("utf-8", "replace"))
             _write(path, raw)
             self._last = number
             self._paths[number] = path

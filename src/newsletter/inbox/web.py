@@ -212,9 +212,7 @@ def _parts(app: FastAPI, store: Store, site: str) -> None:
 
 def _api(app: FastAPI, store: Store) -> None:
     @_get(app, "/api/messages")
-    def listing(
-        q: str = "", offset: int = Query(0, ge=0), limit: int = Query(PER_PAGE, ge=0, le=MOST)
-    ) -> Response:
+    def listing(q: str = "", offset: int = Query(0, ge=0), limit: int = Query(PER_PAGE, ge=0, le=MOST)) -> Response:
         total, entries = store.entries(q, offset, limit)
         return JSONResponse({"total": total, "messages": [_summary(entry) for entry in entries]})
 

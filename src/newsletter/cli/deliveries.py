@@ -1,0 +1,164 @@
+"""``newsletter deliveries``: the ledger."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from newsletter.audience.addresses import parse_address
+from newsletter.cli.output import complain, facts, print_json, say, table
+from newsletter.cli.shared import Json, ListSlug, chosen_list, now, opened
+from newsletter.database import reading
+from newsletter.delivery import outbox
+from newsletter.delivery.letters import Letters
+from newsletter.errors import InputError, StateError, UnknownName
+
+app = typer.Typer(name="deliveries", help="Who got what, and what the relay said.", no_args_is_help=True)
+
+Number = Annotated[int, typer.Argument(metavar="ID")]
+STATES = (
+    "held",
+    "queued",
+    "claimed",
+    "deferred",
+    "sent",
+    "failed",
+    "expired",
+    "cancelled",
+    "dropped",
+    "withdrawn",
+)
+
+
+def _facts(row: Any) -> dict[str, Any]:
+    names: tuple[str, ...] = (
+        "id",
+        "run_id",
+        "email",
+        "state",
+        "language",
+        "slot",
+        "lower",
+        "upper",
+        "profile_id",
+        "item_ids",
+    )
+    names += (
+        "attempts",
+        "code",
+        "answer",
+        "doubtful",
+        "due_at",
+        "deadline",
+        "dated_at",
+        "closed_at",
+        "body_hash",
+    )
+    return {name: getattr(row, name) for name in names}
+
+
+@app.command("list")
+def show_all(
+    slug: ListSlug = None,
+    run: Annotated[int | None, typer.Option("--run", help="Of one run.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help=", ".join(STATES))] = None,
+    email: Annotated[str | None, typer.Option("--email", help="Of one reader.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
+    as_json: Json = False,
+) -> None:
+    """The latest deliveries.
+
+    Example: `newsletter deliveries list --state failed`
+    """
+    if state and state not in STATES:
+        raise InputError(f"{state!r} is no state.", f"Use one of {', '.join(STATES)}.")
+    house = opened()
+    with reading(house.engine) as connection:
+        rows = outbox.select_deliveries(
+            connection,
+            list_id=chosen_list(connection, slug).id if slug else None,
+            run_id=run,
+            state=state,
+            email_key=parse_address(email).key if email else None,
+            limit=limit,
+        )
+    if as_json:
+        print_json([_facts(row) for row in rows])
+        return
+    table(
+        ("id", "run", "reader", "items", "state", "tries", "answer"),
+        (
+            (
+                r.id,
+                r.run_id,
+                r.email,
+                len(r.item_ids),
+                _state(r),
+                r.attempts,
+                f"{r.code or ''} {r.answer or ''}".strip(),
+            )
+            for r in rows
+        ),
+        "No deliveries fit.",
+        right=(0, 1, 3, 5),
+    )
+
+
+def _state(row: Any) -> str:
+    return f"{row.state} (may come twice)" if row.doubtful else str(row.state)
+
+
+@app.command()
+def show(
+    delivery: Number,
+    eml: Annotated[bool, typer.Option("--eml", help="The message itself, byte for byte.")] = False,
+    as_json: Json = False,
+) -> None:
+    """One delivery; `--eml` renders what was sent, or would be.
+
+    The bytes are those that went out as long as templates, item texts and the reader's own data have not
+    changed since; if they have, a warning says so (exit code 1).
+    """
+    house = opened()
+    with reading(house.engine) as connection:
+        row = outbox.find_delivery(connection, delivery)
+    if row is None:
+        raise UnknownName(f"There is no delivery {delivery}. `newsletter deliveries list` shows those there are.")
+    if not eml:
+        if as_json:
+            print_json(_facts(row))
+        else:
+            facts((name.replace("_", " "), value) for name, value in _facts(row).items())
+        return
+    message = Letters(house.engine, house.settings).compose(outbox.as_claimed(row, now()))
+    if message is None:
+        raise StateError("Every item of this digest was withdrawn before it was sent.")
+    sys.stdout.buffer.write(message.content)
+    sys.stdout.buffer.flush()
+    if row.body_hash and outbox.content_hash(message.content) != row.body_hash:
+        complain(
+            "This is not byte for byte what was sent.",
+            "A template, an item or the reader's data changed since.",
+        )
+        raise typer.Exit(1)
+
+
+@app.command()
+def retry(
+    delivery: Annotated[int | None, typer.Argument(metavar="[ID]")] = None,
+    run: Annotated[int | None, typer.Option("--run", help="All of one run.")] = None,
+) -> None:
+    """Try deferred deliveries now, and failed or expired ones again.
+
+    A failed one is left alone if its reader has had, or is about to get, those items another way.
+    """
+    if (delivery is None) == (run is None):
+        raise InputError("Name one delivery, or a run with --run.")
+    house = opened()
+    with house.engine.begin() as connection:
+        tried = outbox.retry(connection, now(), delivery_id=delivery, run_id=run)
+    if tried == 0:
+        raise StateError("Nothing to try again: see `newsletter deliveries list`.")
+    say(f"{tried} will be tried at the next tick.")

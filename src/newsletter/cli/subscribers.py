@@ -1,0 +1,359 @@
+"""``newsletter subscribers``: one reader at a time; importing is in ``importing``."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from newsletter.audience import subscribers as audience
+from newsletter.audience.addresses import parse_address
+from newsletter.audience.picks import KINDS, Picks
+from newsletter.audience.schedule import (
+    WEEKDAYS,
+    Schedule,
+    parse_frequency,
+    parse_hour,
+    parse_language,
+    parse_timezone,
+    parse_weekday,
+)
+from newsletter.cli.importing import import_
+from newsletter.cli.output import confirmed, facts, print_json, say, table
+from newsletter.cli.shared import (
+    Countries,
+    Frequency,
+    Hour,
+    ItemLanguages,
+    Json,
+    ListSlug,
+    Regions,
+    ThemeNames,
+    Timezone,
+    Weekday,
+    Yes,
+    chosen_list,
+    now,
+    opened,
+    read_picks,
+)
+from newsletter.database import reading
+from newsletter.digests.calendar import next_due
+from newsletter.digests.starting import backfill_cursor
+from newsletter.errors import InputError, StateError
+
+app = typer.Typer(name="subscribers", help="Who reads, what they pick, and when.", no_args_is_help=True)
+app.command("import")(import_)
+
+Email = Annotated[str, typer.Argument(metavar="EMAIL")]
+PersonName = Annotated[str | None, typer.Option("--name", help="The reader's name, for the To header.")]
+Language = Annotated[str | None, typer.Option("--language", help="Of the mails: en, es, fr.")]
+Source = Annotated[str, typer.Option("--source", help="Where consent was given, for the record.")]
+COMMAND_LINE = "command line"
+
+
+def schedule_from(base: Any, frequency: str | None, hour: str | None, weekday: str | None) -> Schedule:
+    """A schedule: what is named, over that of ``base`` (a list or a subscription)."""
+    return Schedule(
+        base.frequency if frequency is None else parse_frequency(frequency),
+        base.hour if hour is None else parse_hour(hour),
+        base.weekday if weekday is None else parse_weekday(weekday),
+    )
+
+
+@app.command()
+def add(
+    email: Email,
+    slug: ListSlug = None,
+    countries: Countries = None,
+    regions: Regions = None,
+    themes: ThemeNames = None,
+    item_languages: ItemLanguages = None,
+    frequency: Frequency = None,
+    hour: Hour = None,
+    weekday: Weekday = None,
+    timezone: Timezone = None,
+    name: PersonName = None,
+    language: Language = None,
+    is_confirmed: Annotated[
+        bool, typer.Option("--confirmed", help="Consent was given: send no confirmation mail.")
+    ] = False,
+    backfill: Annotated[
+        int, typer.Option("--backfill", metavar="N", min=0, max=200, help="A welcome digest of the latest N.")
+    ] = 0,
+    from_start: Annotated[bool, typer.Option("--from-start", help="A welcome digest of all there is.")] = False,
+    source: Source = COMMAND_LINE,
+) -> None:
+    """Subscribe one address. No places picked means all; likewise themes.
+
+    Without `--confirmed` the reader gets a mail and has to confirm. A welcome digest goes out at the next tick.
+
+    Example: `newsletter subscribers add ana@example.org --country Guatemala --theme protection --confirmed`
+    """
+    if backfill and from_start:
+        raise InputError("--backfill and --from-start exclude each other.")
+    house, moment = opened(), now()
+    with house.engine.begin() as connection:
+        list_row = chosen_list(connection, slug, archived=False)
+        picks = read_picks(connection, list_row.id, countries, regions, themes, item_languages)
+        schedule = schedule_from(list_row, frequency, hour, weekday)
+        zone = parse_timezone(timezone) if timezone else list_row.timezone
+        due_at = None
+        if is_confirmed:
+            due_at = next_due(schedule.frequency, schedule.hour, schedule.weekday, zone, moment)
+            due_at = moment if backfill or from_start else due_at
+        audience.subscribe(
+            connection,
+            list_row.id,
+            parse_address(email),
+            picks,
+            schedule,
+            name=audience.check_name(name or ""),
+            language=parse_language(language, list_row.languages) if language else list_row.languages[0],
+            timezone=zone,
+            cursor=0 if from_start else backfill_cursor(connection, list_row.id, picks, backfill),
+            due_at=due_at,
+            source=source,
+            now=moment,
+        )
+    if is_confirmed:
+        say(f"{escape(email)} is subscribed to {list_row.slug}; first digest due {due_at:%Y-%m-%d %H:%M} UTC.")
+    else:
+        say(f"{escape(email)} will be asked to confirm at the next tick (--confirmed skips that).")
+
+
+def _facts(row: Any) -> dict[str, Any]:
+    return {
+        "email": row.email,
+        "name": row.name,
+        "list": row.slug,
+        "state": row.state,
+        "language": row.language,
+        "countries": row.countries,
+        "regions": row.regions,
+        "themes": row.themes,
+        "item_languages": row.languages,
+        "frequency": row.frequency,
+        "hour": row.hour,
+        "weekday": WEEKDAYS[row.weekday],
+        "timezone": row.timezone,
+        "cursor": row.cursor,
+        "list_position": row.last_position,
+        "due_at": row.due_at,
+        "last_outcome": row.last_outcome,
+        "created_at": row.created_at,
+    }
+
+
+def picks_line(row: Any) -> str:
+    """A reader's picks in codes; ``all`` if there are none."""
+    return " ".join([*row.countries, *row.regions, *row.themes, *row.languages]) or "all"
+
+
+@app.command("list")
+def show_all(
+    slug: ListSlug = None,
+    state: Annotated[str | None, typer.Option("--state", help="pending, active, paused, unsubscribed.")] = None,
+    search: Annotated[str | None, typer.Option("--search", help="Part of address or name.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
+    as_json: Json = False,
+) -> None:
+    """Readers by address."""
+    if state and state not in ("pending", "active", "paused", "unsubscribed"):
+        raise InputError(f"{state!r} is no state.", "Use pending, active, paused or unsubscribed.")
+    house = opened()
+    with reading(house.engine) as connection:
+        list_id = chosen_list(connection, slug).id if slug else None
+        rows = audience.select_subscriptions(connection, list_id, state, search, limit)
+    if as_json:
+        print_json([_facts(row) for row in rows])
+        return
+    table(
+        ("reader", "list", "state", "picks", "when", "next"),
+        (
+            (
+                row.email,
+                row.slug,
+                row.state,
+                picks_line(row),
+                _when(row),
+                row.due_at if row.state == "active" and row.frequency != "immediate" else None,
+            )
+            for row in rows
+        ),
+        "Nobody fits.",
+    )
+
+
+def _when(row: Any) -> str:
+    if row.frequency == "immediate":
+        return "immediate"
+    day = f" {WEEKDAYS[row.weekday]}" if row.frequency == "weekly" else ""
+    return f"{row.frequency}{day} {row.hour}:00 {row.timezone}"
+
+
+@app.command()
+def show(email: Email, slug: ListSlug = None, as_json: Json = False) -> None:
+    """One reader: subscriptions and consent history."""
+    house = opened()
+    with reading(house.engine) as connection:
+        if slug:
+            rows: Any = [audience.find_subscription(connection, email, chosen_list(connection, slug).id)]
+        else:
+            rows = audience.subscriptions_of(connection, email)
+        if not rows:
+            raise InputError(f"{email} is on no list.")
+        history = audience.consent_history(connection, rows[0].subscriber_id)
+    consents = [{"at": h.at, "list": h.slug, "event": h.event, "source": h.source} for h in history]
+    if as_json:
+        print_json({"subscriptions": [_facts(row) for row in rows], "consents": consents})
+        return
+    for row in rows:
+        facts((name.replace("_", " "), value) for name, value in _facts(row).items())
+        say("")
+    table(("when", "list", "event", "where"), (tuple(c.values()) for c in consents), "No consent is recorded.")
+
+
+@app.command()
+def edit(
+    email: Email,
+    slug: ListSlug = None,
+    countries: Countries = None,
+    regions: Regions = None,
+    themes: ThemeNames = None,
+    item_languages: ItemLanguages = None,
+    all_places: Annotated[bool, typer.Option("--all-places", help="Follow every place.")] = False,
+    all_themes: Annotated[bool, typer.Option("--all-themes", help="Follow every theme.")] = False,
+    any_language: Annotated[bool, typer.Option("--any-language", help="Items in every language.")] = False,
+    frequency: Frequency = None,
+    hour: Hour = None,
+    weekday: Weekday = None,
+    timezone: Timezone = None,
+    name: PersonName = None,
+    language: Language = None,
+    source: Source = COMMAND_LINE,
+) -> None:
+    """Change a reader's picks (places, themes and languages each as a whole) or schedule; the rest stays.
+
+    Example: `newsletter subscribers edit ana@example.org --country GT --country HN --frequency weekly`
+    """
+    house, moment = opened(), now()
+    with house.engine.begin() as connection:
+        list_row = chosen_list(connection, slug)
+        row = audience.find_subscription(connection, email, list_row.id)
+        named = read_picks(connection, list_row.id, countries, regions, themes, item_languages)
+        kept = Picks(*(frozenset(getattr(row, kind)) for kind in KINDS))
+        by_place = all_places or countries or regions
+        picks = Picks(
+            named.countries if by_place else kept.countries,
+            named.regions if by_place else kept.regions,
+            named.themes if all_themes or themes else kept.themes,
+            named.languages if any_language or item_languages else kept.languages,
+        )
+        schedule = schedule_from(row, frequency, hour, weekday)
+        zone = parse_timezone(timezone) if timezone else row.timezone
+        person = {
+            key: value
+            for key, value in {
+                "timezone": zone if timezone else None,
+                "name": audience.check_name(name) if name is not None else None,
+                "language": parse_language(language, list_row.languages) if language else None,
+            }.items()
+            if value is not None
+        }
+        moved = bool(frequency or hour or weekday or timezone)
+        audience.edit(
+            connection,
+            row,
+            subscriber=person,
+            picks=picks if picks != kept else None,
+            schedule=schedule if moved else None,
+            due_at=next_due(schedule.frequency, schedule.hour, schedule.weekday, zone, moment) if moved else None,
+            source=source,
+            now=moment,
+        )
+        row = audience.find_subscription(connection, email, list_row.id)
+    say(f"{escape(row.email)}: {escape(picks_line(row))}; {_when(row)}.")
+
+
+@app.command()
+def pause(
+    email: Email,
+    slug: ListSlug = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on.")] = False,
+) -> None:
+    """Send nothing until `--resume`; what is published meanwhile comes then."""
+    house, moment = opened(), now()
+    with house.engine.begin() as connection:
+        row = audience.find_subscription(connection, email, chosen_list(connection, slug).id)
+        if resume:
+            due_at = next_due(row.frequency, row.hour, row.weekday, row.timezone, moment)
+            audience.resume(connection, row.id, due_at, moment)
+        else:
+            audience.pause(connection, row.id, moment)
+        state = audience.find_subscription(connection, email, row.list_id).state
+    wanted = "active" if resume else "paused"
+    if state != wanted:
+        raise StateError(f"{email} is {state}.")
+    say(f"{escape(email)} is {state}.")
+
+
+@app.command()
+def unsubscribe(email: Email, slug: ListSlug = None, source: Source = COMMAND_LINE) -> None:
+    """End a subscription; a digest that waits for it will not go out."""
+    house = opened()
+    with house.engine.begin() as connection:
+        row = audience.find_subscription(connection, email, chosen_list(connection, slug).id)
+        audience.unsubscribe(connection, row.id, source, now())
+    say(f"{escape(email)} is unsubscribed.")
+
+
+@app.command()
+def erase(email: Email, yes: Yes = False) -> None:
+    """Forget a person: address, name and consents go. A hash stays, so that no import mails them again."""
+    house = opened()
+    confirmed(f"Erase {email} from every list? This cannot be undone.", yes)
+    with house.engine.begin() as connection:
+        audience.erase(connection, email, now())
+    say("Erased.")
+
+
+COLUMNS = (
+    *("email", "name", "language", "timezone", "countries", "regions", "themes", "item_languages"),
+    *("frequency", "hour", "weekday", "state", "created_at"),
+)
+
+
+@app.command()
+def export(
+    slug: ListSlug = None,
+    state: Annotated[str | None, typer.Option("--state", help="Only those.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write the readers of a list as CSV (or JSON) to standard output; `import` reads it back.
+
+    Example: `newsletter subscribers export --list rutas --state active > readers.csv`
+    """
+    house = opened()
+    with reading(house.engine) as connection:
+        list_id = chosen_list(connection, slug).id
+        rows = audience.select_subscriptions(connection, list_id, state, None, None)
+    if as_json:
+        print_json([{name: _facts(row)[name] for name in COLUMNS} for row in rows])
+        return
+    writer = csv.writer(sys.stdout)
+    writer.writerow(COLUMNS)
+    for row in rows:
+        values = _facts(row)
+        writer.writerow([_cell(values[name]) for name in COLUMNS])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ";".join(value)
+    text = "" if value is None else str(value)
+    # Spreadsheets run what begins so (CWE-1236); no address or name needs to.
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text

@@ -1,0 +1,68 @@
+# Needs Python 3.11+, make and a package registry; nothing else, no root, no Docker (but for compose-check).
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test chaos bench lint types contract check format lock wheel compose-check clean
+
+help: ## Show what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/installed ## Set up .venv from the lock; .venv/bin/newsletter is then there
+
+$(VENV)/installed: requirements/base.txt requirements/build.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Newsletter needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt -r requirements/build.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: install ## See it work: sample list, real workers, inbox in the browser (ARGS=--once stops when all is sent)
+	@$(BIN)/newsletter demo $(ARGS)
+
+test: $(VENV)/installed-dev ## Run the tests (ARGS='-k words' for some of them)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not chaos" $(ARGS)
+
+chaos: $(VENV)/installed-dev ## Run the slow tests that kill and flush real processes
+	@$(BIN)/python -m pytest -q -m chaos $(ARGS)
+
+bench: $(VENV)/installed-dev ## Measure assembly and rendering: a table, and JSON in build/bench.json
+	@$(BIN)/python bench/assembly.py $(ARGS)
+
+lint: $(VENV)/installed-dev ## Check style, the compose file and the Dockerfile
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@$(BIN)/hadolint Dockerfile
+
+types: $(VENV)/installed-dev ## Check types
+	@$(BIN)/mypy
+
+contract: $(VENV)/installed-dev ## Check that imports run one way
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+check: test lint types contract ## All of these, as the continuous integration does
+
+format: $(VENV)/installed-dev ## Rewrite the code in our style
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+lock: $(VENV)/installed-dev ## Renew requirements/*.txt from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url pyproject.toml -o requirements/base.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --group build -o requirements/build.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url pyproject.toml --group dev -o requirements/dev.txt
+
+wheel: $(VENV)/installed-dev ## Build the wheel into dist/
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null && ls dist
+
+compose-check: ## Start docker-compose.yml, wait for a digest in Mailpit, stop it again (needs Docker)
+	@scripts/compose-check
+
+clean: ## Remove what the other targets made, but no state of yours
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from newsletter.inbox.server import run_inbox
-run_inbox("127.0.0.1", 0, 0, Path(sys.argv[1]), None, lambda smtp, web: print(smtp, web, flush=True))
+run_inbox("127.0.0.1", 0, 0, Path(sys.argv[1]), on_ready=lambda smtp, web: print(smtp, web, flush=True))
 """
 
 

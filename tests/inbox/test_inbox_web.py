@@ -209,5 +209,5 @@ def test_a_port_in_use_is_named_with_its_setting(tmp_path: Path, kind: str, sett
 
 def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:
     """A host that is not this machine's ends in a sentence too."""
-    with pytest.raises(StateError, match="cannot listen for SMTP on 192.0.2.1"):
+    with pytest.raises(StateError, match=r"cannot listen for SMTP on 192.0.2.1"):
         run_inbox("192.0.2.1", 0, 0, tmp_path)

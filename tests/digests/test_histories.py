@@ -1,0 +1,255 @@
+"""Promises 1 to 3 under random histories: publishing, retagging, changed picks and frequency, outages."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from house import THEMES, House
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from sqlalchemy import event, select, update
+
+from newsletter.audience.picks import Picks, load_profiles, profile_ids
+from newsletter.catalogue.geography import countries_in
+from newsletter.catalogue.items import retag, withdraw
+from newsletter.catalogue.themes import all_themes, descendants
+from newsletter.database import connect
+from newsletter.delivery import outbox
+from newsletter.delivery.smtp import Answer, Verdict
+from newsletter.digests import runs
+from newsletter.digests.calendar import next_due
+from newsletter.digests.matching import Index
+from newsletter.digests.runs import load_items
+from newsletter.migrations import upgrade
+from newsletter.settings import load_settings
+from newsletter.tables import deliveries, editions, items, subscribers, subscriptions
+
+COUNTRIES = ("GT", "HN", "MX", "FR")
+ZONES = ("UTC", "America/Guatemala", "Europe/Paris", "Asia/Kathmandu")
+picks = st.builds(
+    Picks,
+    countries=st.frozensets(st.sampled_from(COUNTRIES), max_size=2),
+    regions=st.frozensets(st.sampled_from(("013", "150")), max_size=1),
+    themes=st.frozensets(st.sampled_from(THEMES), max_size=2),
+)
+tags = st.tuples(
+    st.lists(st.sampled_from(COUNTRIES), max_size=2, unique=True),
+    st.lists(st.sampled_from(("013", "150")), max_size=1),
+    st.lists(st.sampled_from(THEMES), max_size=2, unique=True),
+)
+frequencies = st.sampled_from(("immediate", "daily", "weekly", "monthly"))
+
+
+@dataclass
+class Seen:
+    """What a reader has got, and what they should have got."""
+
+    got: Counter[int] = field(default_factory=Counter)
+    passed: set[int] = field(default_factory=set)
+
+
+class Histories(RuleBasedStateMachine):
+    """An oracle beside the real thing: whenever a cursor moves, exactly what fits must have been sent."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        engine = connect(f"sqlite:///{Path(self.folder.name) / 'h.db'}")
+
+        @event.listens_for(engine, "connect")
+        def hurry(connection: object, _: object) -> None:
+            connection.execute("PRAGMA synchronous = OFF")  # type: ignore[attr-defined]
+
+        upgrade(engine)
+        self.house = House(engine, load_settings(base_url="https://news.example.org", secret_key="k" * 40))
+        self.house.create()
+        self.readers: dict[int, Seen] = {}
+        self.count = 0
+
+    def teardown(self) -> None:
+        if hasattr(self, "house"):
+            self.house.engine.dispose()
+            self.folder.cleanup()
+
+    @rule(wanted=picks, frequency=frequencies, zone=st.sampled_from(ZONES), hour=st.integers(0, 23))
+    def subscribe(self, wanted: Picks, frequency: str, zone: str, hour: int) -> None:
+        if len(self.readers) < 4:
+            due_at = next_due(frequency, hour, 0, zone, self.house.now)
+            number = self.house.subscribe(
+                f"r{len(self.readers)}@example.org", wanted, frequency, hour=hour, timezone=zone, due_at=due_at
+            )
+            self.readers[number] = Seen()
+
+    @rule(tag=tags, back=st.integers(0, 400))
+    def publish(self, tag: tuple[list[str], list[str], list[str]], back: int) -> None:
+        """Also back-dated: the position decides, not the date."""
+        self.count += 1
+        self.house.publish(
+            f"t{self.count}",
+            countries=tuple(tag[0]),
+            regions=tuple(tag[1]),
+            themes=tuple(tag[2]),
+            published_at=self.house.now - timedelta(days=back),
+        )
+
+    @rule(tag=tags, which=st.integers(0, 50))
+    def retag_one(self, tag: tuple[list[str], list[str], list[str]], which: int) -> None:
+        if self.count:
+            with self.house.engine.begin() as connection:
+                values = {"countries": tag[0], "regions": tag[1], "themes": tag[2]}
+                retag(connection, which % self.count + 1, values, self.house.now)
+
+    @rule(wanted=picks, which=st.integers(0, 50))
+    def change_picks(self, wanted: Picks, which: int) -> None:
+        if self.readers:
+            with self.house.engine.begin() as connection:
+                connection.execute(
+                    update(subscriptions)
+                    .where(subscriptions.c.id == which % len(self.readers) + 1)
+                    .values(profile_id=profile_ids(connection, [wanted])[wanted])
+                )
+
+    @rule(frequency=frequencies, which=st.integers(0, 50))
+    def change_frequency(self, frequency: str, which: int) -> None:
+        if self.readers:
+            number = which % len(self.readers) + 1
+            with self.house.engine.begin() as connection:
+                row = connection.execute(
+                    select(subscriptions.c.hour, subscribers.c.timezone)
+                    .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
+                    .where(subscriptions.c.id == number)
+                ).one()
+            due_at = next_due(frequency, row.hour, 0, row.timezone, self.house.now)
+            self.house.set(number, frequency=frequency, due_at=due_at)
+
+    @rule(hours=st.integers(1, 24 * 9))
+    def pass_time(self, hours: int) -> None:
+        """Up to nine days without a tick: an outage."""
+        self.house.pass_time(hours=hours, minutes=7)
+
+    @rule(twice=st.booleans(), shard=st.integers(1, 3))
+    def tick(self, twice: bool, shard: int) -> None:
+        cursors = {number: self.house.cursor(number) for number in self.readers}
+        for _ in range(1 + twice):
+            runs.open_due_runs(self.house.engine, self.house.now)
+            with self.house.engine.connect() as connection:
+                waiting = runs.unfinished(connection)
+            for run_id in waiting:
+                runs.assemble(self.house.engine, run_id, self.house.now, shard=shard)
+        for number, before in cursors.items():
+            self.check_moved(number, before)
+
+    @rule(verdicts=st.lists(st.sampled_from(list(Verdict)), min_size=1, max_size=4), crash=st.booleans())
+    def send(self, verdicts: list[Verdict], crash: bool) -> None:
+        """A relay that answers as it likes, or a worker that dies with its claims in hand."""
+        house = self.house
+        with house.engine.begin() as connection:
+            claimed = outbox.claim(connection, house.now, timedelta(minutes=5), 50)
+        if crash:
+            return
+        for number, delivery in enumerate(claimed):
+            verdict = verdicts[number % len(verdicts)]
+            before = house.cursor(delivery.subscription_id)
+            with house.engine.begin() as connection:
+                state = outbox.settle(connection, delivery, Answer(verdict, 250, ""), "", house.now)
+            if state == "sent":
+                self.receive(delivery.subscription_id, delivery.edition_id)
+                self.check_moved(delivery.subscription_id, before)
+            else:
+                assert house.cursor(delivery.subscription_id) == before
+
+    def receive(self, number: int, edition_id: int) -> None:
+        with self.house.engine.connect() as connection:
+            ids = connection.execute(select(editions.c.item_ids).where(editions.c.id == edition_id)).scalar_one()
+        self.readers[number].got.update(ids)
+
+    def check_moved(self, number: int, before: int) -> None:
+        """A cursor that moved at assembly passed only what did not fit; one that moved by a digest is checked below."""
+        after = self.house.cursor(number)
+        assert after >= before
+        with self.house.engine.connect() as connection:
+            passed = connection.scalars(
+                select(items.c.id).where(items.c.position > before, items.c.position <= after)
+            ).all()
+            row = connection.execute(
+                select(deliveries.c.state, deliveries.c.profile_id, deliveries.c.lower, editions.c.item_ids)
+                .join(editions, editions.c.id == deliveries.c.edition_id)
+                .where(deliveries.c.subscription_id == number)
+                .order_by(deliveries.c.id.desc())
+            ).first()
+            profile = connection.execute(
+                select(subscriptions.c.profile_id).where(subscriptions.c.id == number)
+            ).scalar_one()
+            if after > before and not (row and row.state == "sent" and row.lower == before):
+                wanted = load_profiles(connection, [profile])[profile]
+                vocabulary = all_themes(connection, self.house.list_id)
+                index = Index(
+                    load_items(connection, self.house.list_id, before, after),
+                    countries_in,
+                    lambda slug: descendants(vocabulary, slug),
+                )
+                assert index.fitting(wanted) == 0
+        self.readers[number].passed.update(passed)
+
+    @rule(which=st.integers(0, 50))
+    def withdraw_one(self, which: int) -> None:
+        if self.count:
+            with self.house.engine.begin() as connection:
+                withdraw(connection, which % self.count + 1, self.house.now)
+
+    @invariant()
+    def nothing_twice(self) -> None:
+        """No reader got an item twice, and nobody has two open deliveries."""
+        for seen in getattr(self, "readers", {}).values():
+            assert all(times == 1 for times in seen.got.values())
+
+    @invariant()
+    def nothing_missed(self) -> None:
+        """Each delivery's edition holds exactly what fitted its profile in (lower, upper] when it was made."""
+        for number, seen in getattr(self, "readers", {}).items():
+            cursor = self.house.cursor(number)
+            with self.house.engine.connect() as connection:
+                positions = dict(connection.execute(select(items.c.id, items.c.position)).all())
+            assert all(positions[item] <= cursor for item in seen.got)
+
+
+class Exact(Histories):
+    """The same histories, where each run's editions are compared with the rule at the moment of assembly."""
+
+    def check_moved(self, number: int, before: int) -> None:
+        super().check_moved(number, before)
+        house = self.house
+        with house.engine.connect() as connection:
+            row = connection.execute(
+                select(deliveries, editions.c.item_ids)
+                .join(editions, editions.c.id == deliveries.c.edition_id)
+                .where(
+                    deliveries.c.subscription_id == number, deliveries.c.state == "queued", deliveries.c.attempts == 0
+                )
+            ).one_or_none()
+            if row is None or row.id in self.__dict__.setdefault("checked", set()):
+                return
+            self.checked.add(row.id)
+            from newsletter.tables import runs as runs_table
+
+            upper = connection.execute(select(runs_table.c.upper).where(runs_table.c.id == row.run_id)).scalar_one()
+            wanted = load_profiles(connection, [row.profile_id])[row.profile_id]
+            vocabulary = all_themes(connection, house.list_id)
+            found = load_items(connection, house.list_id, row.lower, upper)
+            index = Index(found, countries_in, lambda slug: descendants(vocabulary, slug))
+            assert row.lower == house.cursor(number)
+            assert row.item_ids == [item.id for item in index.of(index.fitting(wanted))]
+
+
+Histories.TestCase.settings = Exact.TestCase.settings = settings(
+    max_examples=20,
+    stateful_step_count=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+TestHistories = Exact.TestCase

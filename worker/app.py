@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 from celery import Celery
+from celery.signals import before_task_publish, heartbeat_sent
 
 from newsletter.errors import SettingsError
 from newsletter.settings import Settings, load_settings
+
+# One process a container: the sign is of whoever runs there.
+ALIVE = Path(tempfile.gettempdir()) / "newsletter.alive"
 
 
 def make_app(settings: Settings) -> Celery:
@@ -45,6 +52,18 @@ def make_app(settings: Settings) -> Celery:
         timezone="UTC",
     )
     return app
+
+
+@before_task_publish.connect(sender="newsletter.tick")
+def _show_life(**_: object) -> None:
+    """Beat leaves a sign with each tick, for health checks; only beat sends this task."""
+    ALIVE.touch()
+
+
+@heartbeat_sent.connect
+def _show_worker_life(**_: object) -> None:
+    """A worker does so every two seconds, as long as it is connected to Redis."""
+    ALIVE.touch()
 
 
 app = make_app(load_settings())

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, func, insert, select, update
 
 from newsletter.audience import subscribers as audience
 from newsletter.audience.addresses import address_hash
-from newsletter.audience.picks import Picks
 from newsletter.audience.lists import edit_list
+from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.delivery import dispatch, outbox
 from newsletter.delivery.letters import Letters

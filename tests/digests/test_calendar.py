@@ -22,7 +22,7 @@ moments = st.datetimes(datetime(2008, 1, 1), datetime(2037, 1, 1)).map(lambda d:
 
 @given(zones, hours, moments)
 def test_one_digest_each_local_day(zone: str, hour: int, start: datetime) -> None:
-    """Daily: each day that there is in the zone has exactly one moment, also when the clock skips or repeats an hour."""
+    """Daily: each day of the zone has exactly one moment, also when the clock skips or repeats an hour."""
     days = []
     moment = start
     for _ in range(400):

@@ -109,7 +109,7 @@ def test_hostile_mail_stays_harmless(inbox: Inbox) -> None:
 @pytest.mark.parametrize(
     ("raw", "shown"),
     [
-        (b"", "no text part"),
+        (b"", "text part is empty"),
         (b"\r\n\r\n", "text part is empty"),
         (b"Subject: x\r\nContent-Type: text/plain; charset=nonsense\r\n\r\ncaf\xe9\r\n", "café"),
         (mail("no html", html=None), "Hello"),

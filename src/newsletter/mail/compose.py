@@ -17,7 +17,7 @@ from newsletter.mail.words import Words, words
 
 # Gmail clips above 102 KB; ours keep clear of it (promise 12). Bytes as encoded for the wire.
 HTML_LIMIT = 95_000
-SUBJECT_LIMIT = 78
+SUBJECT_LEAST, SUBJECT_LIMIT = 10, 78
 REST_SHOWN = 5
 REST_LISTED = 500
 
@@ -140,8 +140,9 @@ def digest_values(letter: Letter, said: Words) -> dict[str, Any]:
     total = len(cards) + len(rest)
     others = said.count("others", total - 1) if total > 1 else ""
     first = cut(cards[0].title, SUBJECT_LIMIT - len(others) - 1 if others else SUBJECT_LIMIT)
-    if len(first) < 10:
-        first = cut(f"{letter.list_name}: {first}", SUBJECT_LIMIT - len(others) - 1)
+    if len(first) < SUBJECT_LEAST:
+        named = f"{letter.list_name}, {said.short_day(letter.day)}: {first}"
+        first = cut(named, SUBJECT_LIMIT - len(others) - 1)
     subject = load_templates()["digest"].subject.render(first_title=first, others=others).strip()
     hidden = len(rest) - REST_SHOWN
     return {

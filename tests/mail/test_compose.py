@@ -1,0 +1,162 @@
+"""Whole messages: readable by any mail program, never too large, safe whatever their texts hold."""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from email import message_from_bytes, policy
+from email.header import decode_header, make_header
+from email.message import EmailMessage
+from email.utils import parseaddr
+
+import lxml.html
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from letters import ENVELOPE, card, confirmations, letter, letters
+
+from newsletter.mail.compose import HTML_LIMIT, encoded_size, render_confirmation, render_digest
+from newsletter.mail.letter import Confirmation, Group, Letter
+
+
+def parsed(content: bytes) -> EmailMessage:
+    message = message_from_bytes(content, policy=policy.default)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def part(content: bytes, kind: str) -> str:
+    body = parsed(content).get_body((kind,))
+    assert body is not None
+    return str(body.get_content()).replace("\r\n", "\n")
+
+
+@given(letters)
+@settings(max_examples=60, deadline=None)
+def test_any_letter_is_a_sound_message(made: Letter) -> None:
+    """Any texts make a message without defects: CRLF, short lines, one of each header, both parts complete."""
+    content = render_digest(made).message(ENVELOPE).content
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", content)
+    assert max(map(len, content.split(b"\r\n"))) <= 998
+    message = parsed(content)
+    assert not message.defects
+    names = [name.lower() for name in message]
+    assert len(names) == len(set(names))
+    text, html = part(content, "plain"), part(content, "html")
+    for group in made.groups:
+        for shown in group.cards:
+            assert shown.url in text
+    links = {a.get("href") for a in lxml.html.document_fromstring(html).iter("a")}
+    assert {shown.url for group in made.groups for shown in group.cards} <= links
+    assert ENVELOPE.unsubscribe_url in links
+    assert ENVELOPE.unsubscribe_url in text
+
+
+@given(confirmations)
+@settings(max_examples=20, deadline=None)
+def test_any_confirmation_is_sound(made: Confirmation) -> None:
+    """A confirmation has its link in both parts and nothing to unsubscribe from."""
+    content = render_confirmation(made).message(ENVELOPE).content
+    assert not parsed(content).defects
+    assert ENVELOPE.confirm_url in part(content, "plain")
+    assert ENVELOPE.confirm_url in part(content, "html")
+    assert parsed(content)["List-Unsubscribe"] is None
+
+
+HOSTILE = "Evil\r\nBcc: victim@example.org\r\n\r\n<script>alert(1)</script>\x00\u2028"
+
+
+def test_header_injection() -> None:
+    """Line ends in names, titles and addresses start no header field and no body."""
+    made = letter(1, list_name=HOSTILE, sender_name=HOSTILE, groups=(Group(HOSTILE, (card(1, title=HOSTILE),)),))
+    message = parsed(render_digest(made).message(replace(ENVELOPE, to_name=HOSTILE)).content)
+    assert message["Bcc"] is None
+    assert "script" not in {
+        e.tag for e in lxml.html.document_fromstring(message.get_body(("html",)).get_content()).iter()
+    }
+    assert [a.addr_spec for a in message["To"].addresses] == ["ana@example.org"]
+
+
+@pytest.mark.parametrize(
+    "name", ['Peña, Ana "la jefa"', "O'Brien (work)", "=?utf-8?q?x?=", "名前" * 40, "a" * 190, "\\"]
+)
+def test_names_come_back(name: str) -> None:
+    """A name of any letters is read back as it was written (RFC 5322, 2047)."""
+    # Not by the parser's own reading of addresses: it keeps the space between encoded words (RFC 2047, 6.2).
+    message = message_from_bytes(
+        render_digest(letter(sender_name=name)).message(replace(ENVELOPE, to_name=name)).content
+    )
+    for field, address in (("From", "digest@rutas.example"), ("To", "ana@example.org")):
+        display, found = parseaddr(re.sub(r"\r\n ", " ", message[field]))
+        assert (str(make_header(decode_header(display))) if "=?utf-8?b" in display else display, found) == (
+            name,
+            address,
+        )
+
+
+def test_bulk_headers() -> None:
+    """List, unsubscribe, feedback and automation headers are there, unencoded (RFC 2919, 2369, 8058, 3834)."""
+    content = render_digest(letter()).message(ENVELOPE).content
+    head = content.split(b"\r\n\r\n", 1)[0].decode()
+    for line in (
+        'List-Id: "Rutas" <rutas.rutas.example>',
+        "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+        "Auto-Submitted: auto-generated",
+        "Feedback-ID: 1:rutas:digest:newsletter",
+        f"Message-ID: <{ENVELOPE.message_id}>",
+        "Content-Language: en",
+        "List-Help: <mailto:digest@rutas.example?subject=help>",
+    ):
+        assert f"\r\n{line}\r\n" in head + "\r\n"
+    assert f"<{ENVELOPE.unsubscribe_url}>" in head
+
+
+def test_same_input_same_bytes() -> None:
+    """The same letter and envelope are the same bytes, and another reader's differ only in their own values."""
+    one = render_digest(letter(5, 3)).message(ENVELOPE).content
+    assert one == render_digest(letter(5, 3)).message(ENVELOPE).content
+    assert one != render_digest(letter(5, 3)).message(replace(ENVELOPE, to_email="ben@example.org")).content
+
+
+@pytest.mark.parametrize(("count", "length"), [(200, 300), (200, 100_000), (1, 3_000_000), (3, 200_000)])
+def test_never_clipped(count: int, length: int) -> None:
+    """However much there is, the encoded HTML stays below 95 KB and every item is named in the text part."""
+    summary = ("Wörter " * (length // 7)).strip()
+    cards = tuple(card(n, summary=summary) for n in range(count))
+    rendered = render_digest(
+        letter(groups=(Group("Guatemala", cards[: count // 2 + 1]), Group("Honduras", cards[count // 2 + 1 :])))
+    )
+    assert encoded_size(rendered.html) <= HTML_LIMIT
+    content = rendered.message(ENVELOPE).content
+    text = part(content, "plain")
+    assert all(f"2026/{n}?" in text for n in range(count))
+    if count == 200:
+        more = re.search(r"(\d+) more\n=", text)
+        assert more
+        html = lxml.html.document_fromstring(part(content, "html"))
+        assert len(html.xpath("//h3")) + int(more[1]) == count
+
+
+def test_the_rest_is_named() -> None:
+    """Beyond the cap the digest says how many more there are, and lists them all in the text part."""
+    content = render_digest(letter(3, 14)).message(ENVELOPE).content
+    assert "14 more" in part(content, "html")
+    assert all(f"2026/{1000 + n}?" in part(content, "plain") for n in range(14))
+
+
+@given(st.integers(1, 12), st.sampled_from(("en", "es", "fr")))
+@settings(max_examples=30, deadline=None)
+def test_subject_length(count: int, language: str) -> None:
+    """A subject has 10 to 78 characters, whatever the titles."""
+    for title in ("Hi", "word " * 60, "x" * 300):
+        made = letter(language=language, groups=(Group("", tuple(card(n, title=title) for n in range(count))),))
+        subject = str(parsed(render_digest(made).message(ENVELOPE).content)["Subject"])
+        assert 10 <= len(subject) <= 78
+
+
+def test_quoted_printable_not_base64() -> None:
+    """The parts are quoted-printable, so that an operator can read a message's source."""
+    content = render_digest(letter()).message(ENVELOPE).content
+    assert b"base64" not in content
+    assert base64.b64encode(b"Officers") not in content

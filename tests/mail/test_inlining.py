@@ -1,0 +1,94 @@
+"""Inlining a template once gives what inlining each rendered mail would give."""
+
+from __future__ import annotations
+
+import re
+
+import lxml.html
+import pytest
+from hypothesis import given, settings
+from letters import confirmations, letters
+
+from newsletter.mail.compose import confirmation_values, digest_values
+from newsletter.mail.inlining import TemplateError, _tight, inline, run_premailer, split_rules
+from newsletter.mail.letter import Confirmation, Letter
+from newsletter.mail.templates import environment, flat_source, folder, load_templates
+from newsletter.mail.words import words
+
+CSS = (folder() / "style.css").read_text("utf-8")
+
+
+def tree(html: str) -> list[tuple[str, dict[str, str], str, str]]:
+    """A page as comparable parts: tags, attributes, texts."""
+    document = lxml.html.document_fromstring(html)
+    return [
+        (str(e.tag), dict(e.attrib), re.sub(r"\s+", " ", e.text or ""), re.sub(r"\s+", " ", e.tail or ""))
+        for e in document.iter()
+    ]
+
+
+def rendered_then_inlined(kind: str, values: dict[str, object]) -> str:
+    rules, kept = split_rules(CSS)
+    source = flat_source(kind).replace("[[styles]]", f'<style data-premailer="ignore">{_tight(kept)}</style>')
+    return run_premailer(environment(True).from_string(source).render(values), rules)
+
+
+def gapless(values: dict[str, object]) -> dict[str, object]:
+    links = {f"{name}_url": f"https://n.example/{name}" for name in ("unsubscribe", "preferences", "confirm")}
+    return {**values, **{name: link for name, link in links.items() if values[name]}}
+
+
+@given(letters)
+@settings(max_examples=25, deadline=None)
+def test_digest_is_the_same(letter: Letter) -> None:
+    """A digest rendered from the inlined template is DOM-identical to one rendered first and inlined then."""
+    values = gapless(digest_values(letter, words(letter.language)))
+    assert tree(load_templates()["digest"].html.render(values)) == tree(rendered_then_inlined("digest", values))
+
+
+@given(confirmations)
+@settings(max_examples=10, deadline=None)
+def test_confirmation_is_the_same(confirmation: Confirmation) -> None:
+    """So is a confirmation."""
+    said = words(confirmation.language)
+    values = gapless(confirmation_values(confirmation, said) | {"subject": "s"})
+    assert tree(load_templates()["confirm"].html.render(values)) == tree(rendered_then_inlined("confirm", values))
+
+
+@pytest.mark.parametrize(
+    ("source", "css"),
+    [
+        ('<p class="{{ kind }}">x</p>', ".a { color: red; }"),
+        ('<p style="color: {{ colour }}">x</p>', ".a { color: red; }"),
+        ('<p id="{% if a %}b{% endif %}">x</p>', ".a { color: red; }"),
+        ("<p>x</p>", "p:first-child { color: red; }"),
+        ("<p>x</p>", ".a .b { color: red; }"),
+        ("<p>x</p>", ".a + .b { color: red; }"),
+        ("<p>x</p>", '@import "https://example.org/x.css";'),
+    ],
+)
+def test_refused(source: str, css: str) -> None:
+    """What would be decided differently before and after rendering is refused."""
+    with pytest.raises(TemplateError):
+        inline(f"<!DOCTYPE html><html><head>[[styles]]</head><body>{source}</body></html>", css)
+
+
+def test_tags_survive_everywhere() -> None:
+    """Tags in text, in attribute values, between attributes and between rows come back as they were."""
+    source = (
+        "<!DOCTYPE html><html><head><title>{{ a }}</title></head><body><table>{% for r in rows if r < 3 %}"
+        '<tr {% if r %}lang="x"{% endif %}><td class="c" title="{{ r }} & co">'
+        '<a href="{{ url }}?a=1&amp;b={{ r }}">{{ r }}</a>'
+        "</td></tr>{% endfor %}</table>{# note #}</body></html>"
+    )
+    inlined = inline(source, ".c { color: red; }")
+    for tag in (
+        "{% for r in rows if r < 3 %}",
+        "{% if r %}",
+        "{% endif %}",
+        'href="{{ url }}?a=1&amp;b={{ r }}"',
+        "{# note #}",
+    ):
+        assert tag in inlined
+    assert 'style="color:red"' in inlined
+    assert inlined.startswith("<!DOCTYPE html>")

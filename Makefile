@@ -33,7 +33,7 @@ chaos: $(VENV)/installed-dev ## Run the slow tests that kill and flush real proc
 	@$(BIN)/python -m pytest -q -m chaos $(ARGS)
 
 bench: $(VENV)/installed-dev ## Measure assembly and rendering: a table, and JSON in build/bench.json
-	@$(BIN)/python bench/assembly.py $(ARGS)
+	@$(BIN)/python -m bench $(ARGS)
 
 lint: $(VENV)/installed-dev ## Check style, the compose file and the Dockerfile
 	@$(BIN)/ruff check .

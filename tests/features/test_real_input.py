@@ -7,7 +7,8 @@ from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine, Postgres, shared
+from conftest import CommandLine, shared
+from servers import Postgres
 from stack import Stack, wait_until
 
 EXPECTED = {

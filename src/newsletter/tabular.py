@@ -16,6 +16,7 @@ from newsletter.errors import InputError
 from newsletter.resembling import fold
 
 DELIMITERS = (",", ";", "\t", "|", ":")
+FORMULA = ("=", "+", "-", "@", "\t")
 SAMPLE = 200_000
 # In characters. A quote that is never closed would otherwise swallow the rest of the file.
 LONGEST_CELL = 1_000_000
@@ -101,10 +102,19 @@ class Sheet:
         cells = dict.fromkeys(self.fields, "")
         for number, field in self._columns.items():
             if number < len(row):
-                cells[field] = row[number].strip()
+                cells[field] = _unguarded(row[number].strip())
                 if "\x00" in cells[field] or any("\udc80" <= c <= "\udcff" for c in cells[field]):
                     return BadRecord(line, self.fields[field], f"The cell is not {self.encoding} text.")
         return Record(line, cells)
+
+
+def guarded(cell: str) -> str:
+    """A cell for a spreadsheet, which would run what begins like a formula (CWE-1236)."""
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
+
+
+def _unguarded(cell: str) -> str:
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA) else cell
 
 
 def open_sheet(path: Path, fields: Mapping[str, Sequence[str]], required: Sequence[str]) -> Sheet:

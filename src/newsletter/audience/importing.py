@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -24,6 +25,7 @@ from newsletter.audience.schedule import (
 )
 from newsletter.audience.subscribers import check_name
 from newsletter.errors import InputError
+from newsletter.resembling import fold
 from newsletter.tabular import BadRecord, Record, Sheet
 
 BATCH = 1000
@@ -43,12 +45,16 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "frequency": ("frecuencia", "frequence"),
     "hour": ("hora", "heure"),
     "weekday": ("day", "dia", "dia de la semana", "jour", "jour de la semana", "jour de la semaine"),
+    "state": ("status", "estado", "statut", "etat"),
     "consent_date": (
         *("consent at", "subscribed at", "opt in date", "fecha de consentimiento"),
         *("date de consentement", "date du consentement"),
     ),
     "consent_source": ("consent from", "opt in source", "fuente de consentimiento", "source du consentement"),
 }
+
+ACTIVE = ("active", "subscribed", "confirmed")
+INACTIVE = ("unsubscribed", "pending", "paused", "unconfirmed", "cleaned", "bounced")
 
 
 def import_subscribers(
@@ -63,27 +69,48 @@ def import_subscribers(
 ) -> Progress:
     """Import a sheet from its record ``skip`` on. A batch is one transaction, rolled back on a dry run.
 
-    Who unsubscribed stays so, who is suppressed is left out; an empty cell leaves what is there alone.
+    Who unsubscribed, here or by the file's own word, stays so; who is suppressed is left out; an empty cell
+    leaves what is there alone.
     """
     progress = Progress(read=skip)
-    # Dry batches are rolled back, so that repeats across them must be remembered here.
-    seen: set[bytes] | None = None if apply else set()
-    for batch in _batches(sheet, context, skip, progress, report):
-        latest = {row.address.key: row for row in batch}
-        progress.merged += len(batch) - len(latest)
-        if seen is not None:
-            marks = {key: hashlib.blake2b(key.encode(), digest_size=8).digest() for key in latest}
-            repeated = [key for key, mark in marks.items() if mark in seen]
-            progress.merged += len(repeated)
-            for key in repeated:
-                del latest[key]
-            seen.update(marks.values())
-        with engine.connect() as connection, connection.begin() as transaction:
-            merge(connection, context, latest, progress)
-            if not apply:
-                transaction.rollback()
-        on_batch(replace(progress))
+    with _Seen() as seen:
+        for batch in _batches(sheet, context, skip, progress, report):
+            latest = {row.address.key: row for row in batch}
+            repeated = seen.before(latest)
+            progress.merged += len(batch) - len(latest) + len(repeated)
+            with engine.connect() as connection, connection.begin() as transaction:
+                merge(connection, context, {k: row for k, row in latest.items() if k not in repeated}, progress)
+                if apply:
+                    # Counted as merged already; what they change of the earlier row is written all the same.
+                    merge(connection, context, {k: latest[k] for k in repeated}, Progress())
+                else:
+                    transaction.rollback()
+            on_batch(replace(progress))
     return progress
+
+
+class _Seen:
+    """The addresses that a file has had so far, on disk: a million of them would be 100 MB in memory."""
+
+    def __enter__(self) -> _Seen:
+        # An empty name is a temporary database that is gone with its connection.
+        self._kept = sqlite3.connect("", isolation_level=None)
+        self._kept.execute("CREATE TABLE seen (mark BLOB PRIMARY KEY) WITHOUT ROWID")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kept.close()
+
+    def before(self, keys: Iterable[str]) -> set[str]:
+        """Those of ``keys`` that came before; from now on all of them have."""
+        repeated = set()
+        self._kept.execute("BEGIN")
+        for key in keys:
+            mark = hashlib.blake2b(key.encode(), digest_size=12).digest()
+            if self._kept.execute("INSERT OR IGNORE INTO seen VALUES (?)", (mark,)).rowcount == 0:
+                repeated.add(key)
+        self._kept.execute("COMMIT")
+        return repeated
 
 
 def _batches(
@@ -97,6 +124,8 @@ def _batches(
         if isinstance(result, BadRecord):
             progress.bad += 1
             report(result)
+        elif not result.active:
+            progress.left += 1
         else:
             batch.append(result)
         if waiting == BATCH:
@@ -124,6 +153,7 @@ def read_row(record: Record, headers: Mapping[str, str], context: ImportContext)
         "frequency": parse_frequency,
         "hour": parse_hour,
         "weekday": parse_weekday,
+        "state": _is_active,
         "consent_date": parse_day,
         "consent_source": str,
     }
@@ -139,6 +169,7 @@ def read_row(record: Record, headers: Mapping[str, str], context: ImportContext)
     places = (values.pop("countries"), values.pop("regions"))
     return Row(
         address=values.pop("email"),
+        active=values.pop("state") is not False,
         places=None if places == (None, None) else (places[0] or ()) + (places[1] or ()),
         consent_at=values.pop("consent_date") or context.consent_at,
         source=values.pop("consent_source") or context.source,
@@ -148,6 +179,13 @@ def read_row(record: Record, headers: Mapping[str, str], context: ImportContext)
 
 def _several(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"[;,|]", text) if part.strip()]
+
+
+def _is_active(text: str) -> bool:
+    word = fold(text)
+    if word not in ACTIVE + INACTIVE:
+        raise InputError(f"The state {text!r} is not known.", f"Use one of {', '.join((*ACTIVE, *INACTIVE))}.")
+    return word in ACTIVE
 
 
 def parse_day(text: str) -> datetime:

@@ -58,6 +58,7 @@ class Row:
     frequency: str | None
     hour: int | None
     weekday: int | None
+    active: bool
     consent_at: datetime
     source: str
 

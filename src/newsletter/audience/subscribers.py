@@ -6,7 +6,7 @@ Where a moment of sending is needed it is an argument: calendars belong to diges
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -43,8 +43,8 @@ def find_subscription(connection: Connection, email: str, list_id: int) -> Any:
 
 def select_subscriptions(
     connection: Connection, list_id: int | None, state: str | None, search: str | None, limit: int | None
-) -> Sequence[Any]:
-    """Subscriptions by address; ``search`` is a part of address or name."""
+) -> Iterator[Any]:
+    """Subscriptions by address, streamed; ``search`` is a part of address or name."""
     statement = _listing()
     if list_id is not None:
         statement = statement.where(subscriptions.c.list_id == list_id)
@@ -55,7 +55,8 @@ def select_subscriptions(
             subscribers.c.email_key.contains(search.casefold(), autoescape=True)
             | subscribers.c.name.icontains(search, autoescape=True)
         )
-    return connection.execute(statement.order_by(subscribers.c.email_key).limit(limit)).all()
+    statement = statement.order_by(subscribers.c.email_key).limit(limit)
+    yield from connection.execute(statement.execution_options(yield_per=1000))
 
 
 def subscriptions_of(connection: Connection, email: str) -> Sequence[Any]:

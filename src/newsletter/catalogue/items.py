@@ -140,6 +140,11 @@ def find_item(connection: Connection, item_id: int) -> Any:
     return row
 
 
+def find_by_key(connection: Connection, list_id: int, key: str) -> Any:
+    """The item of a list that a draft of this key is."""
+    return connection.execute(select(items).where(items.c.list_id == list_id, items.c.key == key)).one()
+
+
 def identify_item(connection: Connection, text: str, list_id: int | None) -> Any:
     """An item by its number, its own id, or its URL.
 

@@ -44,7 +44,7 @@ def import_(
     """Add and update readers from a CSV file as any spreadsheet writes it; a dry run unless `--apply`.
 
     Columns, in English, Spanish or French: email, name, language, timezone, countries, regions, themes,
-    item_languages, frequency, hour, weekday, consent_date, consent_source. Several values in a cell are parted
+    item_languages, frequency, hour, weekday, state, consent_date, consent_source. Several values in a cell are parted
     by ; or , or |. Rows of one address are merged, the later wins; an empty cell changes nothing. Who has left or is
     suppressed stays out. Bad rows are reported with line, column and reason, the good ones are kept (exit code 1).
 

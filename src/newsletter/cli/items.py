@@ -15,6 +15,7 @@ from newsletter.catalogue.importing import BadItem, Defaults, draft_of, read_ite
 from newsletter.catalogue.items import (
     Draft,
     Saved,
+    find_by_key,
     find_item,
     identify_item,
     save_items,
@@ -158,7 +159,7 @@ def add(
         }
         draft = draft_of(record, Defaults(list_row.languages[0], all_themes(connection, list_row.id)))
         saved = save_items(connection, list_row.id, [draft], now())
-        row = next(r for r in select_items(connection, list_row.id, withdrawn=True, limit=10**9) if r.key == draft.key)
+        row = find_by_key(connection, list_row.id, draft.key)
     if as_json:
         print_json(_facts(row))
     else:

@@ -44,6 +44,7 @@ from newsletter.database import reading
 from newsletter.digests.calendar import next_due
 from newsletter.digests.starting import backfill_cursor
 from newsletter.errors import InputError, StateError
+from newsletter.tabular import guarded
 
 app = typer.Typer(name="subscribers", help="Who reads, what they pick, and when.", no_args_is_help=True)
 app.command("import")(import_)
@@ -53,6 +54,7 @@ PersonName = Annotated[str | None, typer.Option("--name", help="The reader's nam
 Language = Annotated[str | None, typer.Option("--language", help="Of the mails: en, es, fr.")]
 Source = Annotated[str, typer.Option("--source", help="Where consent was given, for the record.")]
 COMMAND_LINE = "command line"
+STATES = ("pending", "active", "paused", "unsubscribed")
 
 
 def schedule_from(base: Any, frequency: str | None, hour: str | None, weekday: str | None) -> Schedule:
@@ -148,6 +150,12 @@ def _facts(row: Any) -> dict[str, Any]:
     }
 
 
+def check_state(state: str | None) -> None:
+    """Refuse what is no state of a subscription."""
+    if state and state not in STATES:
+        raise InputError(f"{state!r} is no state.", f"Use one of {', '.join(STATES)}.")
+
+
 def picks_line(row: Any) -> str:
     """A reader's picks in codes; ``all`` if there are none."""
     return " ".join([*row.countries, *row.regions, *row.themes, *row.languages]) or "all"
@@ -156,18 +164,17 @@ def picks_line(row: Any) -> str:
 @app.command("list")
 def show_all(
     slug: ListSlug = None,
-    state: Annotated[str | None, typer.Option("--state", help="pending, active, paused, unsubscribed.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help=", ".join(STATES))] = None,
     search: Annotated[str | None, typer.Option("--search", help="Part of address or name.")] = None,
     limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
     as_json: Json = False,
 ) -> None:
     """Readers by address."""
-    if state and state not in ("pending", "active", "paused", "unsubscribed"):
-        raise InputError(f"{state!r} is no state.", "Use pending, active, paused or unsubscribed.")
+    check_state(state)
     house = opened()
     with reading(house.engine) as connection:
         list_id = chosen_list(connection, slug).id if slug else None
-        rows = audience.select_subscriptions(connection, list_id, state, search, limit)
+        rows = list(audience.select_subscriptions(connection, list_id, state, search, limit))
     if as_json:
         print_json([_facts(row) for row in rows])
         return
@@ -330,30 +337,28 @@ COLUMNS = (
 @app.command()
 def export(
     slug: ListSlug = None,
-    state: Annotated[str | None, typer.Option("--state", help="Only those.")] = None,
+    state: Annotated[str | None, typer.Option("--state", help=f"Only {', '.join(STATES)}.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write the readers of a list as CSV (or JSON) to standard output; `import` reads it back.
 
     Example: `newsletter subscribers export --list rutas --state active > readers.csv`
     """
+    check_state(state)
     house = opened()
     with reading(house.engine) as connection:
-        list_id = chosen_list(connection, slug).id
-        rows = audience.select_subscriptions(connection, list_id, state, None, None)
-    if as_json:
-        print_json([{name: _facts(row)[name] for name in COLUMNS} for row in rows])
-        return
-    writer = csv.writer(sys.stdout)
-    writer.writerow(COLUMNS)
-    for row in rows:
-        values = _facts(row)
-        writer.writerow([_cell(values[name]) for name in COLUMNS])
+        rows = audience.select_subscriptions(connection, chosen_list(connection, slug).id, state, None, None)
+        if as_json:
+            print_json([{name: _facts(row)[name] for name in COLUMNS} for row in rows])
+            return
+        writer = csv.writer(sys.stdout)
+        writer.writerow(COLUMNS)
+        for row in rows:
+            values = _facts(row)
+            writer.writerow([_cell(values[name]) for name in COLUMNS])
 
 
 def _cell(value: Any) -> str:
     if isinstance(value, list):
         return ";".join(value)
-    text = "" if value is None else str(value)
-    # Spreadsheets run what begins so (CWE-1236); no address or name needs to.
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t") else text
+    return guarded("" if value is None else str(value))

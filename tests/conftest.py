@@ -35,12 +35,28 @@ hypothesis.settings.register_profile("chaos", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
-def shared(name: str) -> Path:
-    """A file or folder of the material that lies beside the checkout, and is not part of the project."""
-    for parent in CHECKOUT.parents:
-        if (parent / "shared" / name).exists():
-            return parent / "shared" / name
-    raise FileNotFoundError(f"These tests need the folder `shared` beside the checkout: {name} is not there.")
+MATERIAL = next((p / "shared/data" for p in CHECKOUT.parents if (p / "shared/data/README.md").exists()), None)
+"""Real input that lies beside the checkout and is no part of the project; None on other machines."""
+
+
+def pytest_report_header() -> str:
+    """Say whether the tests on real input can run."""
+    return f"real input: {MATERIAL or 'none beside this checkout, so the tests that read it are deselected'}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without real input, leave out what needs it."""
+    if MATERIAL is None:
+        needy = [item for item in items if "material" in getattr(item, "fixturenames", ())]
+        items[:] = [item for item in items if item not in needy]
+        config.hook.pytest_deselected(items=needy)
+
+
+@pytest.fixture
+def material() -> Path:
+    """The folder of real input."""
+    assert MATERIAL
+    return MATERIAL
 
 
 @pytest.fixture(autouse=True)

@@ -160,7 +160,7 @@ def _encoding(path: Path, sample: bytes) -> str:
         sample[: sample.rfind(b"\n") + 1 if len(sample) == SAMPLE else None].decode("utf-8-sig")
         return "utf-8-sig"
     except UnicodeDecodeError:
-        best = from_bytes(sample, cp_isolation=["cp1252", "iso8859_15", "mac_roman", "cp850", "cp1250"]).best()
+        best = from_bytes(sample, cp_isolation=["cp1252", "mac_roman", "cp850"]).best()
         return best.encoding if best else "cp1252"
 
 

@@ -7,7 +7,7 @@ from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine, shared
+from conftest import CommandLine
 from servers import Postgres
 from stack import Stack, wait_until
 
@@ -42,10 +42,10 @@ def make_list(newsletter: CommandLine, file: Path) -> None:
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_digests_hold_what_the_labels_say(
-    database: str, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: str, postgres: Postgres, material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten real items and four readers: each digest holds exactly the items that labels and picks say, in the inbox."""
-    file = shared("data/iom-2018-06.jsonl")
+    file = material / "iom-2018-06.jsonl"
     titles = {r["id"][-2:]: " ".join(r["title"].split()) for r in map(json.loads, file.read_text("utf-8").splitlines())}
     home = tmp_path / "home"
     monkeypatch.setenv("NEWSLETTER_HOME", str(home))
@@ -78,14 +78,14 @@ def test_digests_hold_what_the_labels_say(
     assert [r["rule"] for r in rules if r["holds"] is False] == ["theme", "outcome"]
 
 
-def test_printed_newsletter(newsletter: CommandLine) -> None:
+def test_printed_newsletter(newsletter: CommandLine, material: Path) -> None:
     """The plain text of the printed newsletter is ten items, each with the places given for all of it."""
     newsletter(
         *("lists", "create", "iom", "--name", "IOM", "--sender-email", "news@iom.example"),
         *("--postal-address", "1 Main Street"),
     )
     newsletter("themes", "add", "protection", "--name", "en=Protection")
-    file = str(shared("data/iom-2018-06.txt"))
+    file = str(material / "iom-2018-06.txt")
     options = ("--region", "Central America", "--country", "mx", "--theme", "Protection")
     assert newsletter("items", "import", file, *options, "--json").json["added"] == 10
     assert newsletter("items", "import", file, *options, "--json").json["unchanged"] == 10

@@ -1,0 +1,236 @@
+"""Positions, revisions, and files of items through the command line."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import CommandLine
+from house import House
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, select
+
+from newsletter.catalogue.importing import BadItem, Defaults, parse_moment, parse_url, read_items
+from newsletter.catalogue.items import Draft, save_items
+from newsletter.catalogue.themes import Theme
+from newsletter.errors import InputError
+from newsletter.tables import items
+
+DEFAULTS = Defaults("en", {"protection": Theme("protection", {"en": "Protection"}, None)})
+
+
+@pytest.fixture
+def house(engine: Engine, settings) -> House:
+    return House(engine, settings).create()
+
+
+def rows(house: House) -> dict[str, tuple[int, int]]:
+    """Title → position and revision."""
+    with house.engine.connect() as connection:
+        found = connection.execute(select(items).where(items.c.list_id == house.list_id)).all()
+    return {row.title: (row.position, row.revision) for row in found}
+
+
+def save(house: House, *drafts: Draft) -> tuple[int, int, int]:
+    with house.engine.begin() as connection:
+        saved = save_items(connection, house.list_id, drafts, house.now)
+    return saved.added, saved.revised, saved.unchanged
+
+
+def test_identity_and_revision(house: House) -> None:
+    """An item is known by its id, else its URL, else title and date; a changed one keeps its position."""
+    first = (
+        Draft("by id", "s", "en", external_id="7", url="https://a.example/1"),
+        Draft("by url", "s", "en", url="https://a.example/2"),
+        Draft("by title", "s", "en", published_at=parse_moment("2026-11-01")),
+    )
+    assert save(house, *first) == (3, 0, 0)
+    assert save(house, *first) == (0, 0, 3)
+    second = (
+        Draft("by id, new title", "s", "en", external_id="7", url="https://a.example/moved"),
+        Draft("by url, new title", "s", "en", url="https://a.example/2"),
+        Draft("by title", "other", "en", published_at=parse_moment("2026-11-01")),
+        Draft("by title", "another day", "en", published_at=parse_moment("2026-11-02")),
+    )
+    assert save(house, *second) == (1, 3, 0)
+    assert rows(house)["by id, new title"] == (1, 2)
+    assert rows(house)["by url, new title"] == (2, 2)
+
+
+def test_repeats_in_one_file(house: House) -> None:
+    """An item that stands twice in a file is one item, as it stood last."""
+    twice = [Draft("a", text, "en", external_id="1") for text in ("first", "second")]
+    assert save(house, *twice) == (1, 0, 1)
+    with house.engine.connect() as connection:
+        assert connection.scalar(select(items.c.summary)) == "second"
+
+
+def test_withdrawn_stays_withdrawn(house: House) -> None:
+    """Importing a withdrawn item again does not bring it back."""
+    from newsletter.catalogue.items import withdraw
+
+    draft = Draft("a", "s", "en", external_id="1")
+    save(house, draft)
+    with house.engine.begin() as connection:
+        assert withdraw(connection, 1, house.now)
+        assert not withdraw(connection, 1, house.now)
+    assert save(house, Draft("a", "changed", "en", external_id="1")) == (0, 0, 1)
+
+
+def test_positions_are_dense_under_many_writers(house: House) -> None:
+    """Positions given by writers at the same time are each given once, without a gap, in order of commit."""
+    errors: list[Exception] = []
+
+    def publish(writer: int) -> None:
+        try:
+            for number in range(10):
+                save(house, Draft(f"{writer}-{number}", "s", "en", external_id=f"{writer}-{number}"))
+        except Exception as error:  # noqa: BLE001 - shown by the assertion below
+            errors.append(error)
+
+    threads = [threading.Thread(target=publish, args=(writer,)) for writer in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert sorted(position for position, _ in rows(house).values()) == list(range(1, 51))
+
+
+def read(path: Path, content: bytes | str) -> tuple[list[Draft], list[BadItem]]:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    found = list(read_items(path, DEFAULTS))
+    return [d for d in found if isinstance(d, Draft)], [b for b in found if isinstance(b, BadItem)]
+
+
+RECORD = {"title": "T", "summary": "S", "countries": ["Guatemala"], "themes": ["Protection"], "date": "2026-11-24"}
+
+
+def test_formats_agree(tmp_path: Path) -> None:
+    """JSON Lines, JSON (with or without a wrapper) and CSV of the same item read the same."""
+    csv = "título,resumen,país,temas,fecha\nT,S,Guatemala,Protection,2026-11-24\n"
+    files = {
+        "a.jsonl": json.dumps(RECORD),
+        "a.json": json.dumps([RECORD]),
+        "b.json": json.dumps({"items": [RECORD]}),
+        "c.json": json.dumps(RECORD),
+        "a.csv": csv,
+        "l.csv": csv.encode("cp1252"),
+    }
+    expected = ("T", "S", ("GT",), ("protection",), parse_moment("2026-11-24"))
+    for name, content in files.items():
+        (draft,), bad = read(tmp_path / name, content)
+        assert (draft.title, draft.summary, draft.countries, draft.themes, draft.published_at) == expected, name
+        assert not bad
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("{", "It is not JSON"),
+        ("[1]", "not an object"),
+        ('{"summary": "S"}', "It has no title."),
+        ('{"title": "T"}', "'T' has no summary."),
+        ('{"title": "T", "summary": "S", "countries": ["Gutemala"]}', "Did you mean Guatemala (GT)?"),
+        ('{"title": "T", "summary": "S", "countries": 7}', "not a list of texts"),
+        ('{"title": "T", "summary": "S", "themes": ["protecton"]}', "Did you mean protection?"),
+        ('{"title": "T", "summary": "S", "url": "javascript:alert(1)"}', "not a web address"),
+        ('{"title": "T", "summary": "S", "url": "https://user@host/"}', "not a web address"),
+        ('{"title": "T", "summary": "S", "date": "yesterday"}', "cannot be read"),
+        ('{"title": "T", "summary": "S", "language": "english"}', "not a code"),
+        ('{"title": true, "summary": "S"}', "Its title is not text."),
+        (json.dumps({"title": "x" * 501, "summary": "S"}), "longer than 500"),
+        ("[" * 100_000, "It is not JSON"),
+        (b"\xff\xfe\xfd".decode("latin-1"), "It is not JSON"),
+    ],
+)
+def test_bad_records_are_named_and_the_good_kept(tmp_path: Path, line: str, reason: str) -> None:
+    """A record that cannot be read is named with its line and reason; those around it are kept."""
+    good = json.dumps(RECORD)
+    drafts, (bad,) = read(tmp_path / "a.jsonl", f"{good}\n{line}\n{good}\n")
+    assert len(drafts) == 2
+    assert bad.line == 2
+    assert reason in bad.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.jsonl", b"", "empty"),
+        ("a.json", b"", "empty"),
+        ("a.json", b"{", "not JSON"),
+        ("a.json", b"7", "no list of items"),
+        ("a.csv", b"name\nx\n", "no column for title"),
+        ("a.txt", b"\x00\x01\x02", "not a text file"),
+    ],
+)
+def test_unusable_files(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:
+    """A file that is no list of items gets a sentence."""
+    with pytest.raises(InputError, match=sentence):
+        read(tmp_path / name, content)
+
+
+@given(content=st.binary(max_size=300), suffix=st.sampled_from((".jsonl", ".json", ".csv", ".txt", "")))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes(tmp_path: Path, content: bytes, suffix: str) -> None:
+    """Any bytes are items, bad items, or a sentence."""
+    try:
+        read(tmp_path / f"a{suffix}", content)
+    except InputError:
+        return
+
+
+def test_printed_text(tmp_path: Path) -> None:
+    """Lines take turns; a title left over is named."""
+    drafts, bad = read(tmp_path / "june.txt", "One\n\nIts summary.\nTwo\nAnother.\n\nThree\n")
+    assert [(d.title, d.summary) for d in drafts] == [("One", "Its summary."), ("Two", "Another.")]
+    assert [b.line for b in bad] == [7]
+
+
+def test_urls_become_ascii() -> None:
+    """Addresses with letters beyond ASCII are written so that every mail program opens them (RFC 3987)."""
+    assert parse_url("https://exämple.org/niño?q=año#é") == "https://xn--exmple-cua.org/ni%C3%B1o?q=a%C3%B1o#%C3%A9"
+    assert parse_url("https://e.org/a%20b") == "https://e.org/a%20b"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-24", "2026-11-24T00:00:00+00:00"),
+        ("2026-11-24T08:00:00Z", "2026-11-24T08:00:00+00:00"),
+        ("2026-11-24T08:00:00-06:00", "2026-11-24T14:00:00+00:00"),
+        ("Tue, 24 Nov 2026 08:00:00 -0600", "2026-11-24T14:00:00+00:00"),
+    ],
+)
+def test_moments(text: str, moment: str) -> None:
+    """Dates come in ISO 8601 or as feeds write them."""
+    assert parse_moment(text).isoformat() == moment
+
+
+def test_hostile_summaries_are_cleaned(newsletter: CommandLine, tmp_path: Path) -> None:
+    """HTML in a summary arrives as its words, HTML in a body without what could run."""
+    newsletter("lists", "create", "n", "--name", "N", "--sender-email", "n@e.example", "--postal-address", "1 St")
+    record = {"title": "<b>T</b>", "summary": "<p onclick=x>Hi<script>1</script></p>", "body": "<p onclick=x>B</p>"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record))
+    newsletter("items", "import", str(tmp_path / "a.jsonl"))
+    (item,) = newsletter("items", "list", "--json").json
+    assert (item["title"], item["summary"], item["body"]) == ("T", "Hi", "<p>B</p>")
+
+
+def test_retag_and_withdraw(newsletter: CommandLine) -> None:
+    """Tags are set anew by kind, what is not named stays; withdrawing asks first."""
+    newsletter("lists", "create", "n", "--name", "N", "--sender-email", "n@e.example", "--postal-address", "1 St")
+    newsletter("themes", "add", "trade", "--name", "en=Trade")
+    newsletter("items", "add", "T", "--summary", "S", "-c", "GT", "-t", "trade", "--id", "x1")
+    newsletter("items", "retag", "x1", "-c", "Honduras", "-r", "Caribbean")
+    item = newsletter("items", "show", "x1", "--json").json
+    assert (item["countries"], item["regions"], item["themes"], item["revision"]) == (["HN"], ["029"], ["trade"], 2)
+    newsletter("items", "retag", "1", "--no-themes")
+    assert newsletter("items", "show", "1", "--json").json["themes"] == []
+    assert "Add --yes" in newsletter("items", "withdraw", "1", code=1).err
+    newsletter("items", "withdraw", "1", "--yes")
+    assert newsletter("items", "list", "--json").json == []
+    assert len(newsletter("items", "list", "--withdrawn", "--json").json) == 1

@@ -50,7 +50,7 @@ def test_spectrum(material: Path) -> None:
         if path.stem == "location_coordinates":
             # The collection's own two files differ in the telephone number.
             expected[0]["Contact Phone Number"] = "2095257564"
-        names = {name: () for name in expected[0]}
+        names = dict.fromkeys(expected[0], ())
         found = list(open_sheet(path, names, tuple(names)).records())
         assert [r.cells for r in found if any(r.cells.values())] == [
             {k: v.strip() for k, v in row.items()} for row in expected if any(row.values())

@@ -7,10 +7,11 @@ import io
 import json
 import os
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -147,24 +148,32 @@ class Relay:
         return [message[1][0] for message in self.messages]
 
 
-@pytest.fixture
-def relay() -> Iterator[Relay]:
-    """An SMTP server on a free port."""
-    handler = Relay()
+@contextmanager
+def serving(handler: Relay, tls: ssl.SSLContext | None = None, **options: Any) -> Iterator[Relay]:
+    """Run an SMTP server on a free port; ``tls`` from the first byte on, ``options`` are aiosmtpd's."""
     loop = asyncio.new_event_loop()
     listener = socket.create_server(("127.0.0.1", 0))
     handler.port = listener.getsockname()[1]
+    options = {"data_size_limit": 50_000_000, "enable_SMTPUTF8": True, "hostname": "relay.test", **options}
 
     def protocol() -> SMTP:
-        return SMTP(handler, data_size_limit=50_000_000, enable_SMTPUTF8=True, hostname="relay.test", loop=loop)
+        return SMTP(handler, loop=loop, **options)
 
-    loop.run_until_complete(loop.create_server(protocol, sock=listener))
+    server = loop.run_until_complete(loop.create_server(protocol, sock=listener, ssl=tls))
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     yield handler
+    loop.call_soon_threadsafe(server.close)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     listener.close()
+
+
+@pytest.fixture
+def relay() -> Iterator[Relay]:
+    """An SMTP server on a free port."""
+    with serving(Relay()) as running:
+        yield running
 
 
 @pytest.fixture

@@ -123,6 +123,9 @@ class Conversation:
             options = ["SMTPUTF8"]
             client.command_encoding = "utf-8"
         code, text = client.mail(sender, options)
+        if code == 421:
+            # Before it names a message: the relay ends this connection, and blames no mail (RFC 5321, 4.2.1).
+            raise smtplib.SMTPServerDisconnected(f"421 {_readable(text)}")
         if not 200 <= code < 300:
             return self._refusal(client, code, text)
         code, text = client.rcpt(recipient)

@@ -1,0 +1,99 @@
+"""The database's history: from nothing up to the tables, on both databases."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+
+from newsletter.database import connect
+from newsletter.errors import SettingsError, StateError
+from newsletter.migrations import latest, require_current, upgrade
+from newsletter.tables import metadata
+
+
+def picture(engine: Engine) -> dict[str, object]:
+    """All that the database itself says of its tables."""
+    found = inspect(engine)
+    return {
+        table: (
+            [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in found.get_columns(table)],
+            sorted(str(sorted(i.items(), key=str)) for i in found.get_indexes(table)),
+            sorted(str(sorted(u.items(), key=str)) for u in found.get_unique_constraints(table)),
+            sorted(str(sorted(f.items(), key=str)) for f in found.get_foreign_keys(table)),
+            found.get_pk_constraint(table),
+        )
+        for table in found.get_table_names()
+        if table != "alembic_version"
+    }
+
+
+def test_migrations_match_the_tables(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """All migrations together make exactly the tables of today; a second time there is nothing to do."""
+    engine = connect(database_url)
+    assert upgrade(engine)
+    assert not upgrade(engine)
+    require_current(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
+    postgresql = engine.dialect.name == "postgresql"
+    other = request.getfixturevalue("postgres").create() if postgresql else f"sqlite:///{tmp_path / 'other.db'}"
+    direct = connect(other)
+    metadata.create_all(direct)
+    assert picture(engine) == picture(direct)
+    engine.dispose()
+    direct.dispose()
+
+
+def test_constraints_are_there(database_url: str) -> None:
+    """The indexes that promises 2 and 3 rest on are in the migrated database, and in force."""
+    engine = connect(database_url)
+    upgrade(engine)
+    with engine.connect() as connection:
+        table = "sqlite_master" if engine.dialect.name == "sqlite" else "pg_indexes"
+        column = "sql" if engine.dialect.name == "sqlite" else "indexdef"
+        found = " ".join(s for s in connection.scalars(text(f"SELECT {column} FROM {table}")) if s)
+    assert "uq_deliveries_open" in found
+    assert "WHERE" in found
+    engine.dispose()
+
+
+def test_two_at_once(database_url: str) -> None:
+    """Two `init` at the same moment make one database."""
+    engines = [connect(database_url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(upgrade, engines)) == [False, False, False, True]
+    for engine in engines:
+        engine.dispose()
+
+
+def test_refuses_what_is_not_current(database_url: str) -> None:
+    """An empty database and one of another version are refused with what to do."""
+    engine = connect(database_url)
+    with pytest.raises(StateError, match="Run `newsletter init`"):
+        require_current(engine)
+    upgrade(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999_from_the_future'"))
+    with pytest.raises(StateError, match=f"this version needs {latest()}"):
+        require_current(engine)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://h/d", "oracle://h/d", "sqlite//x", "://", "postgresqll://x/y"])
+def test_other_databases(url: str) -> None:
+    """What is neither SQLite nor PostgreSQL is refused with an example."""
+    with pytest.raises(SettingsError, match="It looks like sqlite"):
+        connect(url)
+
+
+def test_unreachable() -> None:
+    """A server that is not there gets a sentence, without the password."""
+    engine = connect("postgresql://user:secret-word@127.0.0.1:1/none")
+    with pytest.raises(StateError, match="Check NEWSLETTER_DATABASE_URL") as caught:
+        require_current(engine)
+    assert "secret-word" not in str(caught.value)

@@ -1,0 +1,85 @@
+"""Configuration: where it comes from, what it refuses, and that the docs name all of it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import CHECKOUT
+
+from newsletter.errors import SettingsError
+from newsletter.settings import Settings, load_settings
+
+
+def test_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment goes before .env, .env before newsletter.toml, and that before the default."""
+    assert load_settings().tick_seconds == 60
+    (tmp_path / "newsletter.toml").write_text("tick_seconds = 50\nworkers = 5\nlease_seconds = 500\n")
+    (tmp_path / ".env").write_text("NEWSLETTER_TICK_SECONDS=40\nNEWSLETTER_WORKERS=4\n")
+    monkeypatch.setenv("NEWSLETTER_TICK_SECONDS", "30")
+    found = load_settings()
+    assert (found.tick_seconds, found.workers, found.lease_seconds) == (30, 4, 500)
+    monkeypatch.setenv("NEWSLETTER_TICK_SECONDS", "")
+    assert load_settings().tick_seconds == 40
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TICK_SECONDS", "0"),
+        ("TICK_SECONDS", "soon"),
+        ("WORKERS", "-1"),
+        ("REDIS_URL", "localhost:6379"),
+        ("BASE_URL", "news.example.org"),
+        ("BASE_URL", "javascript:alert(1)"),
+        ("LOG_LEVEL", "chatty"),
+        ("INBOX_WEB_PORT", "99999"),
+    ],
+)
+def test_refused_early(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value that cannot be used is refused at the start, by its name."""
+    monkeypatch.setenv(f"NEWSLETTER_{name}", value)
+    with pytest.raises(SettingsError, match=f"NEWSLETTER_{name} is not usable"):
+        load_settings()
+
+
+def test_secret_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key is made once, for the owner's eyes only; a short one is refused; repr shows none."""
+    home = tmp_path / "home"
+    with pytest.raises(SettingsError, match="no secret key"):
+        assert load_settings(home=home).key
+    assert load_settings(home=home).make_key()
+    assert not load_settings(home=home).make_key()
+    made = load_settings(home=home)
+    assert len(made.key) == 64
+    assert made.key_file.stat().st_mode & 0o777 == 0o600
+    monkeypatch.setenv("NEWSLETTER_SECRET_KEY", "short-secret")
+    with pytest.raises(SettingsError, match="shorter than 32") as caught:
+        assert load_settings(home=home).key
+    assert "short-secret" not in f"{caught.value} {load_settings(home=home)!r}"
+
+
+def test_links_need_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a relay there are readers, and so the site's address is needed."""
+    assert load_settings().site == "https://newsletter.example"
+    monkeypatch.setenv("NEWSLETTER_SMTP_URL", "smtp://mail.example.org")
+    with pytest.raises(SettingsError, match="NEWSLETTER_BASE_URL is not set"):
+        assert load_settings().site
+    monkeypatch.setenv("NEWSLETTER_BASE_URL", "https://news.example.org/")
+    assert load_settings().site == "https://news.example.org"
+
+
+def test_postgres_as_hosts_write_it() -> None:
+    """postgres:// is read as postgresql://."""
+    assert load_settings(database_url="postgres://u@h/d").database == "postgresql://u@h/d"
+
+
+def test_the_docs_name_every_value() -> None:
+    """docs/configuration.md has each value with its default, and no other."""
+    page = (CHECKOUT / "docs/configuration.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `NEWSLETTER_(\w+)` \| (.*?) \|", page, re.MULTILINE))
+    assert rows.keys() == {name.upper() for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, int):
+            assert f"`{field.default}`" in rows[name.upper()], name

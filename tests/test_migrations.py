@@ -22,7 +22,10 @@ def picture(engine: Engine) -> dict[str, object]:
     return {
         table: (
             [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in found.get_columns(table)],
-            sorted(str(sorted(i.items(), key=str)) for i in found.get_indexes(table)),
+            sorted(
+                (str(i["name"]), str(i["column_names"]), i["unique"], str([*map(str, i["dialect_options"].values())]))
+                for i in found.get_indexes(table)
+            ),
             sorted(str(sorted(u.items(), key=str)) for u in found.get_unique_constraints(table)),
             sorted(str(sorted(f.items(), key=str)) for f in found.get_foreign_keys(table)),
             found.get_pk_constraint(table),

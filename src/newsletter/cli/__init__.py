@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import typer
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from newsletter import __version__
 from newsletter.cli import deliveries, demo, digest, items, lists, runs, services, setup, subscribers, themes
@@ -49,12 +49,16 @@ def main() -> None:
     except NewsletterError as error:
         complain(error.message, error.hint)
         sys.exit(1)
-    except OperationalError as error:
-        complain(f"The database does not answer: {str(error.orig).strip().splitlines()[0]}.")
+    except DBAPIError as error:
+        reason = " ".join(str(error.orig).split())
+        complain(f"The database cannot be used: {reason}.", "Check NEWSLETTER_DATABASE_URL.")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
         # Whoever read our output, `head` for one, has had enough.
         sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        complain(f"{error.filename or 'A file'}: {error.strerror or error}.", "Check path, permissions and free space.")
         sys.exit(1)

@@ -120,6 +120,8 @@ def show(
 
     The bytes are those that went out as long as templates, item texts and the reader's own data have not
     changed since; if they have, a warning says so (exit code 1).
+
+    Example: `newsletter deliveries show 7 --eml > digest.eml`
     """
     house = opened()
     with reading(house.engine) as connection:
@@ -153,6 +155,8 @@ def retry(
     """Try deferred deliveries now, and failed or expired ones again.
 
     A failed one is left alone if its reader has had, or is about to get, those items another way.
+
+    Example: `newsletter deliveries retry --run 7`
     """
     if (delivery is None) == (run is None):
         raise InputError("Name one delivery, or a run with --run.")

@@ -54,6 +54,8 @@ def demo(
 
     All of it is embedded and stays in NEWSLETTER_HOME/demo; no mail leaves this machine. A second start
     goes on where the first stopped.
+
+    Example: `newsletter demo --once`
     """
     settings = _settings(load_settings())
     engine = engine_for(settings.database)

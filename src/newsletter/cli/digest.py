@@ -34,6 +34,7 @@ def preview(
         typer.Option("--output", "-o", help="Into a file: .html, .txt, or .eml for the whole message."),
     ] = None,
     text: Annotated[bool, typer.Option("--text", help="The text part, here. The default.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Exactly what would go out to this reader now; nothing is sent and nothing changes.
 
@@ -44,11 +45,17 @@ def preview(
         reader = find_subscription(connection, email, chosen_list(connection, slug).id)
     message = preview_digest(house.engine, house.settings, reader, now())
     if message is None:
+        if as_json:
+            print_json({"email": reader.email, "digest": None})
+            return
         say(f"Nothing new fits what {escape(email)} follows; no digest would go out.")
         return
     parsed = message_from_bytes(message.content, policy=policy.default)
     parts = {kind: parsed.get_body((kind,)) for kind in ("html", "plain")}
     html, plain = (part.get_content() if part else "" for part in parts.values())
+    if as_json:
+        print_json({"email": reader.email, "digest": {"subject": parsed["subject"], "text": plain, "html": html}})
+        return
     if show:
         with tempfile.NamedTemporaryFile("w", suffix=".html", delete=False, encoding="utf-8") as file:
             file.write(html)

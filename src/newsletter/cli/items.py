@@ -43,6 +43,7 @@ app = typer.Typer(name="items", help="What there is to read.", no_args_is_help=T
 
 BATCH = 500
 SHOWN_PROBLEMS = 20
+File = Annotated[Path, typer.Argument(metavar="FILE", help=".jsonl, .json, .csv or .txt")]
 Number = Annotated[str, typer.Argument(metavar="ITEM", help="Its number, own id or URL.")]
 
 
@@ -74,7 +75,7 @@ def publish(engine: Engine, list_id: int, drafts: Iterable[Draft | BadItem]) -> 
 
 @app.command("import")
 def import_(
-    file: Path,
+    file: File,
     slug: ListSlug = None,
     countries: Countries = None,
     regions: Regions = None,
@@ -181,7 +182,10 @@ def show_all(
     limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
     as_json: Json = False,
 ) -> None:
-    """The latest items, newest position first."""
+    """The latest items, newest position first.
+
+    Example: `newsletter items list --region 'Central America' --theme protection`
+    """
     house = opened()
     places = parse_places([*(countries or ()), *(regions or ())])
     within = {country for region in places[1] for country in countries_in(region)}
@@ -220,7 +224,10 @@ def show_all(
 
 @app.command()
 def show(item: Number, slug: ListSlug = None, as_json: Json = False) -> None:
-    """One item with all there is of it."""
+    """One item with all there is of it.
+
+    Example: `newsletter items show 12`
+    """
     house = opened()
     with reading(house.engine) as connection:
         row = identify_item(connection, item, chosen_list(connection, slug).id if slug else None)
@@ -267,7 +274,10 @@ def retag(
 
 @app.command("withdraw")
 def withdraw_(item: Number, slug: ListSlug = None, yes: Yes = False) -> None:
-    """Take an item out of every digest that is not yet sent, and off its page."""
+    """Take an item out of every digest that is not yet sent, and off its page.
+
+    Example: `newsletter items withdraw 12`
+    """
     house = opened()
     with reading(house.engine) as connection:
         row = identify_item(connection, item, chosen_list(connection, slug).id if slug else None)

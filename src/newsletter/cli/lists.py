@@ -32,6 +32,8 @@ Approval = Annotated[
 ]
 MaxItems = Annotated[int | None, typer.Option("--max-items", help="Cards in one digest; the rest is named.")]
 
+Slug = Annotated[str, typer.Argument(metavar="LIST", help="Its slug.")]
+
 HIDDEN = ("id", "last_position")
 
 
@@ -52,7 +54,9 @@ def _values(**given: Any) -> dict[str, Any]:
 
 @app.command()
 def create(
-    slug: Annotated[str, typer.Argument(help="Short name for commands and the List-Id: migration-news.")],
+    slug: Annotated[
+        str, typer.Argument(metavar="LIST", help="Short name for commands and the List-Id: migration-news.")
+    ],
     name: Annotated[str, typer.Option("--name", help="What readers see.")],
     sender_email: Annotated[str, typer.Option("--sender-email", help="The From address.")],
     postal_address: Annotated[str, typer.Option("--postal-address", help="Stands in every mail.")],
@@ -102,7 +106,10 @@ def create(
 
 @app.command("list")
 def show_all(as_json: Json = False) -> None:
-    """All lists, with their numbers of readers and items."""
+    """All lists, with their numbers of readers and items.
+
+    Example: `newsletter lists list --json`
+    """
     house = opened()
     with reading(house.engine) as connection:
         rows = all_lists(connection)
@@ -123,8 +130,11 @@ def _facts(row: Any) -> dict[str, Any]:
 
 
 @app.command()
-def show(slug: str, as_json: Json = False) -> None:
-    """One list with its settings."""
+def show(slug: Slug, as_json: Json = False) -> None:
+    """One list with its settings.
+
+    Example: `newsletter lists show rutas`
+    """
     house = opened()
     with reading(house.engine) as connection:
         row = find_list(connection, slug)
@@ -136,7 +146,7 @@ def show(slug: str, as_json: Json = False) -> None:
 
 @app.command()
 def edit(
-    slug: str,
+    slug: Slug,
     name: Name = None,
     sender_name: SenderName = None,
     sender_email: SenderEmail = None,
@@ -176,11 +186,14 @@ def edit(
 
 @app.command()
 def archive(
-    slug: str,
+    slug: Slug,
     undo: Annotated[bool, typer.Option("--undo", help="Open it again.")] = False,
     yes: Yes = False,
 ) -> None:
-    """Stop a list: no run, no mail. Nothing is deleted; `--undo` opens it again."""
+    """Stop a list: no run, no mail. Nothing is deleted; `--undo` opens it again.
+
+    Example: `newsletter lists archive rutas`
+    """
     house = opened()
     if not undo:
         confirmed(f"Stop all digests of {slug}?", yes)

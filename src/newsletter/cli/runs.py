@@ -22,14 +22,21 @@ Number = Annotated[int, typer.Argument(metavar="RUN")]
 def start(
     slug: Annotated[str, typer.Argument(metavar="LIST")],
     yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
-    """Open a run now for every active reader, whatever their hour; the next tick assembles it."""
+    """Open a run now for every active reader, whatever their hour; the next tick assembles it.
+
+    Example: `newsletter runs start rutas`
+    """
     house = opened()
     with reading(house.engine) as connection:
         list_row = chosen_list(connection, slug, archived=False)
     confirmed(f"Send every reader of {slug} their new items now, without waiting for their hour?", yes)
     with house.engine.begin() as connection:
         run_id = start_run(connection, list_row.id, now())
+        if as_json:
+            print_json(_facts(oversight.find_run(connection, run_id)))
+            return
     say(f"Run [bold]{run_id}[/] opened; the next tick assembles it. See `newsletter runs show {run_id}`.")
 
 
@@ -43,7 +50,10 @@ def _facts(row: Any) -> dict[str, Any]:
 def show_all(
     slug: ListSlug = None, limit: Annotated[int, typer.Option("--limit", min=1)] = 20, as_json: Json = False
 ) -> None:
-    """The latest runs."""
+    """The latest runs.
+
+    Example: `newsletter runs list --list rutas`
+    """
     house = opened()
     with reading(house.engine) as connection:
         rows = oversight.recent_runs(connection, chosen_list(connection, slug).id if slug else None, limit)
@@ -65,7 +75,10 @@ def _counts(counts: dict[str, int]) -> str:
 
 @app.command()
 def show(run: Number, as_json: Json = False) -> None:
-    """One run: how many readers it looked at, who gets a digest, who none and why."""
+    """One run: how many readers it looked at, who gets a digest, who none and why.
+
+    Example: `newsletter runs show 7`
+    """
     house = opened()
     with reading(house.engine) as connection:
         found = _facts(oversight.find_run(connection, run))
@@ -81,7 +94,10 @@ def show(run: Number, as_json: Json = False) -> None:
 
 @app.command()
 def approve(run: Number, yes: Yes = False) -> None:
-    """Release a run that is held for approval."""
+    """Release a run that is held for approval.
+
+    Example: `newsletter runs approve 7`
+    """
     house = opened()
     with reading(house.engine) as connection:
         waiting = oversight.delivery_counts(connection, run).get("held", 0)
@@ -93,7 +109,10 @@ def approve(run: Number, yes: Yes = False) -> None:
 
 @app.command()
 def cancel(run: Number, yes: Yes = False) -> None:
-    """Stop a run: what has not gone out stays in, and its items are left for the next run."""
+    """Stop a run: what has not gone out stays in, and its items are left for the next run.
+
+    Example: `newsletter runs cancel 7`
+    """
     house = opened()
     confirmed(f"Cancel run {run}?", yes)
     with house.engine.begin() as connection:

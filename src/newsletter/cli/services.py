@@ -33,7 +33,10 @@ def worker(
         int | None, typer.Option("--concurrency", min=1, help="Processes. Default: NEWSLETTER_WORKERS.")
     ] = None,
 ) -> None:
-    """Run a Celery worker: it assembles and sends. Start as many as you like, on any machine."""
+    """Run a Celery worker: it assembles and sends. Start as many as you like, on any machine.
+
+    Example: `newsletter worker --concurrency 4`
+    """
     house = opened()
     _set_up_logs(house.settings)
     dispatch.warm_up(house.settings)
@@ -48,7 +51,10 @@ def worker(
 
 
 def beat() -> None:
-    """Run Celery beat: it asks the database every NEWSLETTER_TICK_SECONDS what is due. Two do no harm."""
+    """Run Celery beat: it asks the database every NEWSLETTER_TICK_SECONDS what is due. Two do no harm.
+
+    Example: `NEWSLETTER_TICK_SECONDS=30 newsletter beat`
+    """
     house = opened()
     _set_up_logs(house.settings)
     from worker.app import app
@@ -60,6 +66,8 @@ def inbox() -> None:
     """Run the capture inbox: an SMTP server that keeps what it gets and shows it in the browser.
 
     Links in the mails it holds lead to the readers' site, which it serves as well.
+
+    Example: `NEWSLETTER_INBOX_WEB_PORT=8030 newsletter inbox`
     """
     house = opened()
     settings = house.settings
@@ -80,7 +88,10 @@ def site(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 8026,
 ) -> None:
-    """Run the readers' site, which links in mails lead to: put an https proxy in front of it."""
+    """Run the readers' site, which links in mails lead to: put an https proxy in front of it.
+
+    Example: `newsletter site --host 0.0.0.0 --port 8026`
+    """
     house = opened()
     # An access log would hold the tokens of every reader.
     uvicorn.run(site_app(house.engine, house.settings), host=host, port=port, access_log=False, server_header=False)
@@ -111,6 +122,8 @@ def up() -> None:
 
     Without NEWSLETTER_REDIS_URL an embedded Valkey is started; without NEWSLETTER_SMTP_URL the capture
     inbox, so that nothing leaves this machine.
+
+    Example: `newsletter init && newsletter up`
     """
     settings = load_settings()
     upgrade(engine_for(settings.database))

@@ -169,7 +169,10 @@ def show_all(
     limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
     as_json: Json = False,
 ) -> None:
-    """Readers by address."""
+    """Readers by address.
+
+    Example: `newsletter subscribers list --state pending --search example.org`
+    """
     check_state(state)
     house = opened()
     with reading(house.engine) as connection:
@@ -204,7 +207,10 @@ def _when(row: Any) -> str:
 
 @app.command()
 def show(email: Email, slug: ListSlug = None, as_json: Json = False) -> None:
-    """One reader: subscriptions and consent history."""
+    """One reader: subscriptions and consent history.
+
+    Example: `newsletter subscribers show ana@example.org`
+    """
     house = opened()
     with reading(house.engine) as connection:
         if slug:
@@ -292,7 +298,10 @@ def pause(
     slug: ListSlug = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on.")] = False,
 ) -> None:
-    """Send nothing until `--resume`; what is published meanwhile comes then."""
+    """Send nothing until `--resume`; what is published meanwhile comes then.
+
+    Example: `newsletter subscribers pause ana@example.org`
+    """
     house, moment = opened(), now()
     with house.engine.begin() as connection:
         row = audience.find_subscription(connection, email, chosen_list(connection, slug).id)
@@ -310,7 +319,10 @@ def pause(
 
 @app.command()
 def unsubscribe(email: Email, slug: ListSlug = None, source: Source = COMMAND_LINE) -> None:
-    """End a subscription; a digest that waits for it will not go out."""
+    """End a subscription; a digest that waits for it will not go out.
+
+    Example: `newsletter subscribers unsubscribe ana@example.org --source 'asked by telephone'`
+    """
     house = opened()
     with house.engine.begin() as connection:
         row = audience.find_subscription(connection, email, chosen_list(connection, slug).id)
@@ -320,7 +332,10 @@ def unsubscribe(email: Email, slug: ListSlug = None, source: Source = COMMAND_LI
 
 @app.command()
 def erase(email: Email, yes: Yes = False) -> None:
-    """Forget a person: address, name and consents go. A hash stays, so that no import mails them again."""
+    """Forget a person: address, name and consents go. A hash stays, so that no import mails them again.
+
+    Example: `newsletter subscribers erase ana@example.org`
+    """
     house = opened()
     confirmed(f"Erase {email} from every list? This cannot be undone.", yes)
     with house.engine.begin() as connection:

@@ -31,11 +31,13 @@ def _names(texts: list[str]) -> dict[str, str]:
 
 
 @app.command("import")
-def import_(file: Path, slug: ListSlug = None) -> None:
+def import_(file: Annotated[Path, typer.Argument(metavar="FILE", help=".json or .csv")], slug: ListSlug = None) -> None:
     """Add themes from JSON or CSV, and bring those there are up to date.
 
     JSON: `[{"slug": "protection", "names": {"en": "Protection"}, "parent": null}]`;
     CSV: columns slug, en, es, fr, parent.
+
+    Example: `newsletter themes import themes.json --list rutas`
     """
     house = opened()
     wanted = read_themes(file)
@@ -102,7 +104,10 @@ def add(
 
 @app.command("list")
 def show_all(slug: ListSlug = None, as_json: Json = False) -> None:
-    """The vocabulary of a list."""
+    """The vocabulary of a list.
+
+    Example: `newsletter themes list`
+    """
     house = opened()
     with reading(house.engine) as connection:
         vocabulary = all_themes(connection, chosen_list(connection, slug).id)
@@ -126,7 +131,10 @@ def show_all(slug: ListSlug = None, as_json: Json = False) -> None:
 
 @app.command()
 def rename(theme: Annotated[str, typer.Argument(metavar="THEME")], names: Names, slug: ListSlug = None) -> None:
-    """Change a theme's names; the slug stays, since items and picks hold it."""
+    """Change a theme's names; the slug stays, since items and picks hold it.
+
+    Example: `newsletter themes rename children --name fr=Enfance`
+    """
     house = opened()
     with house.engine.begin() as connection:
         rename_theme(connection, chosen_list(connection, slug).id, theme, _names(names))

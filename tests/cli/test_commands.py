@@ -1,0 +1,279 @@
+"""The command line as a whole: help, JSON, exit codes, errors, completion, pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+from conftest import CommandLine
+
+from newsletter import __version__
+from newsletter.cli import app
+
+
+def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command with its words."""
+    if isinstance(command, click.Group) or hasattr(command, "commands"):
+        for name, inner in command.commands.items():
+            yield from leaves(inner, (*path, name))
+    else:
+        yield path, command
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app)))
+PRINTS_DATA = [words for words in COMMANDS if words[-1] in ("list", "show", "explain", "export", "preview", "init")]
+
+ISSUE = """init
+lists create|show|list|edit|archive
+themes import|add|list|rename
+items import|add|list|show|retag|withdraw
+subscribers add|import|export|list|show|edit|pause|unsubscribe|erase
+digest preview
+explain
+runs start|list|show|approve|cancel
+deliveries list|show|retry
+worker|beat|inbox|up
+demo"""
+
+
+@pytest.fixture
+def cli(newsletter: CommandLine) -> CommandLine:
+    """With a list, a theme, an item and a reader."""
+    newsletter(
+        *("lists", "create", "rutas", "--name", "Rutas", "--sender-email", "d@rutas.example"),
+        *("--postal-address", "1 St"),
+    )
+    newsletter("themes", "add", "trade", "--name", "en=Trade")
+    newsletter("items", "add", "[bold]T[/]", "--summary", "S", "-c", "GT", "-t", "trade")
+    newsletter("subscribers", "add", "ana@example.org", "-c", "GT", "--confirmed", "--from-start", "--name", "[red]Ana")
+    return newsletter
+
+
+def test_every_command_that_was_promised() -> None:
+    """All nouns and verbs are there."""
+    for line in ISSUE.splitlines():
+        *noun, verbs = line.split()
+        for verb in verbs.split("|"):
+            assert (*noun, verb) in COMMANDS
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help(newsletter: CommandLine, words: tuple[str, ...]) -> None:
+    """Every command explains itself, with an example that it itself understands, and exits 0."""
+    shown = newsletter(*words, "--help")
+    assert "Usage" in shown.out
+    assert "Example" in shown.out
+    example = (COMMANDS[words].help or "").partition("Example: `")[2].partition("`")[0]
+    assert f"newsletter {' '.join(words)}" in " ".join(example.split())
+
+
+@pytest.mark.parametrize("words", PRINTS_DATA, ids=" ".join)
+def test_json_everywhere(words: tuple[str, ...]) -> None:
+    """Whatever prints data prints it as JSON too."""
+    assert any("--json" in option.opts for option in COMMANDS[words].params)
+
+
+JSON_CALLS = (
+    ("init",),
+    ("lists", "list"),
+    ("lists", "show", "rutas"),
+    ("themes", "list"),
+    ("items", "list"),
+    ("items", "show", "1"),
+    ("subscribers", "list"),
+    ("subscribers", "show", "ana@example.org"),
+    ("subscribers", "export"),
+    ("digest", "preview", "ana@example.org"),
+    ("explain", "ana@example.org", "1"),
+    ("runs", "list"),
+    ("deliveries", "list"),
+)
+
+
+@pytest.mark.parametrize("words", JSON_CALLS, ids=" ".join)
+def test_json_and_words(cli: CommandLine, words: tuple[str, ...]) -> None:
+    """JSON is one document on standard output and nothing else; without it there is something for people."""
+    shown = cli(*words, "--json")
+    assert shown.json is not None
+    assert shown.err == ""
+    people = cli(*words)
+    assert people.out.strip()
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(people.out)
+
+
+def test_markup_in_texts_is_shown(cli: CommandLine) -> None:
+    """What looks like terminal markup in titles and names is shown as it was written."""
+    assert "[bold]T[/]" in cli("items", "list").out
+    assert "[bold]T[/]" in cli("explain", "ana@example.org", "1").out
+    assert "[red]Ana" in cli("subscribers", "show", "ana@example.org").out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("lists", "show", "ruta"),
+        ("items", "show", "7"),
+        ("items", "show", "x" * 5000),
+        ("subscribers", "show", "ben@example.org"),
+        ("subscribers", "show", "no address"),
+        ("runs", "show", "9"),
+        ("runs", "approve", "9", "--yes"),
+        ("runs", "cancel", "9", "--yes"),
+        ("deliveries", "show", "9"),
+        ("deliveries", "retry", "9"),
+        ("deliveries", "retry"),
+        ("deliveries", "list", "--state", "lost"),
+        ("subscribers", "list", "--state", "lost"),
+        ("explain", "ana@example.org", "99"),
+        ("items", "import", "nowhere.csv"),
+        ("themes", "import", "nowhere.json"),
+        ("subscribers", "import", "nowhere.csv"),
+        ("themes", "add", "Bad Slug", "--name", "en=x"),
+        ("themes", "add", "x", "--name", "x"),
+        ("themes", "add", "x", "--name", "en=X", "--parent", "none"),
+        ("themes", "rename", "none", "--name", "en=X"),
+        ("lists", "create", "rutas", "--name", "x", "--sender-email", "a@b.example", "--postal-address", "x"),
+        ("lists", "create", "neu", "--name", "x", "--sender-email", "a b", "--postal-address", "x"),
+        ("lists", "create", "neu", "--name", " ", "--sender-email", "a@b.example", "--postal-address", "x"),
+        ("lists", "edit", "rutas", "--max-items", "0"),
+        ("lists", "edit", "rutas", "--language", "de"),
+        ("lists", "archive", "rutas"),
+        ("runs", "start", "rutas"),
+        ("digest", "preview", "ana@example.org", "--output", "/nowhere/x.html"),
+    ],
+    ids=lambda words: " ".join(words)[:60],
+)
+def test_refusals(cli: CommandLine, words: tuple[str, ...]) -> None:
+    """What cannot be done ends with exit code 1 and a sentence on standard error, never with a traceback."""
+    shown = cli(*words, code=1)
+    assert shown.err.startswith("Error:")
+    assert "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize("words", [("nonsense",), ("lists", "creat"), ("items", "show"), ("lists", "list", "--jsn")])
+def test_usage(newsletter: CommandLine, words: tuple[str, ...]) -> None:
+    """A command line that is not understood ends with exit code 2."""
+    assert "Usage" in newsletter(*words, code=2).err
+
+
+def test_before_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before `init` every command says what to do first, and makes nothing."""
+    monkeypatch.setenv("NEWSLETTER_HOME", str(tmp_path / "none"))
+    shown = CommandLine(tmp_path / "none")("lists", "list", code=1)
+    assert "Run `newsletter init`" in shown.err
+
+
+def test_init_twice(newsletter: CommandLine) -> None:
+    """A second `init` keeps everything and says so."""
+    key = (newsletter.home / "secret.key").read_text()
+    assert newsletter("init", "--json").json["migrated"] is False
+    assert (newsletter.home / "secret.key").read_text() == key
+    assert "newsletter lists create" in newsletter("init").out
+
+
+def test_which_list(cli: CommandLine) -> None:
+    """With one list it need not be named; with two it has to be; an archived one takes nothing in."""
+    cli("lists", "create", "zwei", "--name", "Z", "--sender-email", "z@e.example", "--postal-address", "1 St")
+    assert "Which list?" in cli("items", "add", "T", "--summary", "S", code=1).err
+    cli("lists", "archive", "zwei", "--yes")
+    cli("items", "add", "T2", "--summary", "S")
+    assert "is archived" in cli("items", "add", "T", "--summary", "S", "--list", "zwei", code=1).err
+    cli("lists", "archive", "zwei", "--undo")
+    cli("items", "add", "T", "--summary", "S", "--list", "zwei")
+
+
+def test_themes_from_files(cli: CommandLine, tmp_path: Path) -> None:
+    """JSON and CSV bring the same vocabulary; a bad entry keeps nothing; the slug outlives a new name."""
+    (tmp_path / "a.json").write_text('[{"slug": "aid", "names": {"en": "Aid", "fr": "Aide"}}]')
+    (tmp_path / "a.csv").write_text("slug;en;fr;parent\naid;Aid;Aide;\ncash;Cash;;aid\n")
+    assert cli("themes", "import", "a.json").out.startswith("1 added")
+    assert cli("themes", "import", "a.csv").out.startswith("1 added, 0 changed, 1 unchanged")
+    (tmp_path / "bad.json").write_text('[{"slug": "ok", "names": {"en": "Ok"}}, {"slug": 7}]')
+    assert "Entry 2" in cli("themes", "import", "bad.json", code=1).err
+    (tmp_path / "loop.json").write_text('[{"slug": "aid", "names": {"en": "Aid"}, "parent": "cash"}]')
+    assert "its own ancestor" in cli("themes", "import", "loop.json", code=1).err
+    cli("themes", "rename", "aid", "--name", "es=Ayuda")
+    themes = {t["slug"]: t for t in cli("themes", "list", "--json").json}
+    assert themes["aid"]["names"] == {"en": "Aid", "es": "Ayuda", "fr": "Aide"}
+    assert themes["cash"]["parent"] == "aid"
+    assert "ok" not in themes
+
+
+def test_preview_writes_files(cli: CommandLine, tmp_path: Path) -> None:
+    """A preview goes to the screen, or to a file of the kind its name says; nothing is sent and nothing moves."""
+    assert cli("digest", "preview", "ana@example.org").out.startswith("Subject: ")
+    for name, beginning in (("d.html", "<!doctype html>"), ("d.txt", "R"), ("d.eml", "From: ")):
+        cli("digest", "preview", "ana@example.org", "--output", name)
+        assert (tmp_path / name).read_text("utf-8").lower().startswith(beginning.lower()), name
+    assert cli("deliveries", "list", "--json").json == []
+    assert cli("subscribers", "show", "ana@example.org", "--json").json["subscriptions"][0]["cursor"] == 0
+    cli("subscribers", "add", "ben@example.org", "-c", "FR", "--confirmed", "--from-start")
+    assert "Nothing new fits" in cli("digest", "preview", "ben@example.org").out
+
+
+def test_explain_in_words(cli: CommandLine) -> None:
+    """Each rule is one sentence; an item that does not fit names the rule that it fails."""
+    cli("items", "add", "Away", "--summary", "S", "-c", "FR")
+    rules = cli("explain", "ana@example.org", "2", "--json").json["rules"]
+    assert next(r["rule"] for r in rules if r["holds"] is False) == "place"
+    assert all(r["why"].endswith(".") for r in rules)
+    assert all(r["holds"] is not False for r in cli("explain", "ana@example.org", "1", "--json").json["rules"])
+
+
+def test_retry_and_approve(cli: CommandLine) -> None:
+    """A run opened by hand is shown; approving what is not held is refused; cancelling works once."""
+    run = cli("runs", "start", "rutas", "--yes", "--json").json["id"]
+    assert cli("runs", "show", str(run), "--json").json["state"] == "assembling"
+    assert "not waiting for approval" in cli("runs", "approve", str(run), "--yes", code=1).err
+    cli("runs", "cancel", str(run), "--yes")
+    assert "cannot be cancelled" in cli("runs", "cancel", str(run), "--yes", code=1).err
+
+
+def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "newsletter", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+
+
+def test_version_and_completion() -> None:
+    """--version says it; bash, zsh and fish can complete commands and options."""
+    assert process("--version").stdout == f"newsletter {__version__}\n"
+    asked = {"_NEWSLETTER_COMPLETE": "complete_bash", "COMP_WORDS": "newsletter subscribers im", "COMP_CWORD": "2"}
+    script = str(Path(sys.executable).with_name("newsletter"))
+    completed = subprocess.run([script], capture_output=True, text=True, env={**os.environ, **asked}, check=False)
+    assert completed.stdout.split() == ["import"]
+
+
+def test_broken_pipe(cli: CommandLine, tmp_path: Path) -> None:
+    """`newsletter … | head` ends quietly."""
+    for number in range(30):
+        cli("items", "add", f"T{number}", "--summary", "S" * 3000)
+    command = f"{sys.executable} -m newsletter items list --json | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout == "[\n"
+    assert done.stderr == ""
+
+
+def test_bad_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting that cannot be used ends any command with a sentence."""
+    for name, value in (("DATABASE_URL", "mysql://x/y"), ("TICK_SECONDS", "0"), ("HOME", "/proc/none/x")):
+        done = process("init", **{f"NEWSLETTER_{name}": value})
+        assert done.returncode == 1, done
+        assert done.stderr.startswith("Error:"), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    """A database file that is none gets a sentence."""
+    (tmp_path / "x.db").write_text("this is no database" * 100)
+    done = process("lists", "list", NEWSLETTER_DATABASE_URL=f"sqlite:///{tmp_path / 'x.db'}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error:"), done.stderr

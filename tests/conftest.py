@@ -36,19 +36,19 @@ hypothesis.settings.register_profile("chaos", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
-MATERIAL = next((p / "shared/data" for p in CHECKOUT.parents if (p / "shared/data/README.md").exists()), None)
-"""Real input that lies beside the checkout and is no part of the project; None on other machines."""
+BESIDE = next((p / "shared" for p in CHECKOUT.parents if (p / "shared/data/README.md").exists()), None)
+"""Real input and a judge of mails that lie beside the checkout and are no part of the project; None elsewhere."""
 
 
 def pytest_report_header() -> str:
     """Say whether the tests on real input can run."""
-    return f"real input: {MATERIAL or 'none beside this checkout, so the tests that read it are deselected'}"
+    return f"real input: {BESIDE or 'none beside this checkout, so the tests that read it are deselected'}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without real input, leave out what needs it."""
-    if MATERIAL is None:
-        needy = [item for item in items if "material" in getattr(item, "fixturenames", ())]
+    if BESIDE is None:
+        needy = [item for item in items if {"material", "judge"} & set(getattr(item, "fixturenames", ()))]
         items[:] = [item for item in items if item not in needy]
         config.hook.pytest_deselected(items=needy)
 
@@ -56,8 +56,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def material() -> Path:
     """The folder of real input."""
-    assert MATERIAL
-    return MATERIAL
+    assert BESIDE
+    return BESIDE / "data"
+
+
+@pytest.fixture
+def judge() -> Path:
+    """The program that judges whole messages."""
+    assert BESIDE
+    return BESIDE / "emailcheck/check"
 
 
 @pytest.fixture(autouse=True)

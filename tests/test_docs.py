@@ -6,7 +6,7 @@ import re
 import shlex
 
 import pytest
-from conftest import CHECKOUT, CommandLine
+from commanding import CHECKOUT, CommandLine
 
 PAGES = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")])
 

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT
+from commanding import CHECKOUT
 from packaging.requirements import Requirement
 
 

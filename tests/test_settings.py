@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT
+from commanding import CHECKOUT
 
 from newsletter.errors import SettingsError
 from newsletter.settings import Settings, load_settings

@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine
+from commanding import CommandLine
 
 NUMBERS = ("read", "added", "changed", "unchanged", "merged", "suppressed", "left", "bad")
 

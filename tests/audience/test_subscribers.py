@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import CommandLine
+from commanding import CommandLine
 from sqlalchemy import text
 
 from newsletter.database import engine_for, reading
@@ -117,15 +117,15 @@ def test_coming_back(cli: CommandLine) -> None:
 def test_backfill(cli: CommandLine) -> None:
     """A welcome digest begins just before the N-th latest item that fits; --from-start at the beginning."""
     for number, country in enumerate(("GT", "HN", "GT", "HN", "GT", "HN")):
-        cli("items", "add", f"T{number}", "--summary", "S", "-c", country)
+        cli("items", "add", f"Title {number}", "--summary", "S", "-c", country)
     cli("subscribers", "add", "a@example.org", "-c", "GT", "--confirmed", "--backfill", "2")
     cli("subscribers", "add", "b@example.org", "-c", "GT", "--confirmed", "--from-start")
     cli("subscribers", "add", "c@example.org", "-c", "GT", "--confirmed")
     assert [only(cli, f"{who}@example.org")["cursor"] for who in "abc"] == [2, 0, 6]
     preview = cli("digest", "preview", "a@example.org").out
-    assert "T2" in preview
-    assert "T4" in preview
-    assert "T0" not in preview
+    assert "Title 2" in preview
+    assert "Title 4" in preview
+    assert "Title 0" not in preview
 
 
 def test_erase_forgets(cli: CommandLine) -> None:

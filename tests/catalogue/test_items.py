@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine
+from commanding import CommandLine
 from house import House
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import pytest
 import typer
-from conftest import CommandLine
+from commanding import CommandLine
 
 from newsletter import __version__
 from newsletter.cli import app

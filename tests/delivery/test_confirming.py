@@ -6,7 +6,7 @@ import re
 from email import message_from_bytes, policy
 
 import pytest
-from conftest import KEY
+from commanding import KEY
 from house import House
 from sqlalchemy import Engine, insert, update
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import trustme
 from aiosmtpd.smtp import AuthResult, LoginPassword
-from conftest import Relay, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from servers import Relay, serving
 
 from newsletter.delivery.relays import parse_relay
 from newsletter.delivery.smtp import Conversation, RelayDown, Verdict

@@ -7,7 +7,7 @@ from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
-from conftest import CommandLine
+from commanding import CommandLine
 from servers import Postgres
 from stack import Stack, wait_until
 

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
-from conftest import Inbox
+from inboxes import Inbox
 
 from newsletter.errors import StateError
 from newsletter.inbox.server import run_inbox

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 import uvicorn
-from conftest import KEY
+from commanding import KEY
 from house import House
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

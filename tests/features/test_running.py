@@ -78,6 +78,33 @@ def demo_once(home: Path) -> str:
     return done.stdout
 
 
+def demo_in_terminal(home: Path) -> str:
+    """What a person sees, colours and progress bars and all."""
+    master, slave = os.openpty()
+    command = [sys.executable, "-m", "newsletter", "demo", "--once"]
+    with subprocess.Popen(
+        command, env={**environment(home), "TERM": "xterm-256color"}, stdin=slave, stdout=slave, stderr=slave
+    ) as process:
+        os.close(slave)
+        shown = b""
+        try:
+            while part := os.read(master, 65_536):
+                shown += part
+        except OSError:  # EIO: the last process has closed the terminal
+            os.close(master)
+    assert process.returncode == 0, shown.decode()
+    return shown.decode()
+
+
+def test_demo_in_a_terminal(tmp_path: Path) -> None:
+    """In a terminal the demo draws how far it is, until every reader was looked at and every digest sent."""
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", demo_in_terminal(tmp_path / "home"))
+    assert "Traceback" not in shown
+    assert "200 of 200" in shown
+    made = re.findall(r"(\d+) digests sent; \d+ readers got none", shown)[0]
+    assert f"{made} of {made}" in shown
+
+
 def test_demo(tmp_path: Path, judge: Path) -> None:
     """All is sent, once, each mail passes the judge but for DKIM; a table says who got what; nothing stays behind."""
     home = tmp_path / "home"

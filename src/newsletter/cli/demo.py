@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from sqlalchemy import Connection, Engine, exists, func, select
 
 from newsletter.audience.importing import FIELDS, import_subscribers
@@ -180,7 +180,7 @@ def watch(supervisor: Supervisor, engine: Engine, list_id: int) -> None:
     with Progress(
         TextColumn("{task.description:<20}"),
         BarColumn(),
-        TextColumn("{task.completed:>4.0f} of {task.total:.0f}"),
+        MofNCompleteColumn(separator=" of "),
         console=console,
         disable=not console.is_terminal,
     ) as progress:

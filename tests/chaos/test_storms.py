@@ -1,0 +1,121 @@
+"""Promises 1 to 5 in a storm: workers, beat and Valkey die and the relay misbehaves, at random, for a minute."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from datetime import UTC, datetime
+from email import message_from_bytes
+
+import pytest
+from house import House
+from servers import Relay
+from sqlalchemy import Engine, func, select
+from stack import Stack, wait_until
+
+from newsletter.settings import Settings
+from newsletter.tables import OPEN, deliveries, subscriptions
+
+pytestmark = pytest.mark.chaos
+
+READERS = 1500
+ROUNDS = 3
+
+
+def moody(relay: Relay, dice: random.Random) -> None:
+    """A relay that is slow, refuses for now, or drops the line after the final dot, now and then."""
+
+    def answer(recipient: str) -> None:
+        time.sleep(0.002)
+        mood = dice.random()
+        if mood < 0.02:
+            relay.drop_after_dot.add(recipient)
+        elif mood < 0.05:
+            relay.at_dot[recipient] = ["451 4.3.0 later"]
+
+    relay.before_answer = answer
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_storm(engine: Engine, settings: Settings, relay: Relay, tmp_path, seed: int) -> None:
+    """Each reader has each item once; what came twice was an answer lost, has one Message-ID, and is marked."""
+    dice = random.Random(seed)
+    moody(relay, dice)
+    house = House(engine, settings, now=datetime.now(UTC)).create()
+    for number in range(READERS):
+        house.subscribe(f"r{number}@example.org")
+    values = {
+        "NEWSLETTER_DATABASE_URL": settings.database,
+        "NEWSLETTER_SMTP_URL": settings.smtp_url,
+        "NEWSLETTER_BASE_URL": settings.base_url,
+        "NEWSLETTER_SECRET_KEY": settings.key,
+    }
+    kills = 0
+    with Stack(tmp_path / "stack", values) as stack:
+        children = stack.start("worker", "worker", "beat")
+        for turn in range(ROUNDS):
+            house.publish(f"item {turn}", countries=("GT",))
+            make_due(engine)
+            began = time.monotonic()
+            while time.monotonic() - began < 15:
+                time.sleep(dice.uniform(0.2, 1.5))
+                if dice.random() < 0.5:
+                    stack.flush()
+                else:
+                    victim = dice.randrange(len(children))
+                    name = children[victim].name
+                    stack.kill(children[victim])
+                    (children[victim],) = stack.start(name)
+                    kills += name == "worker"
+        # Deferred ones wait a minute and more: the storm is over, let them come due.
+        relay.before_answer = lambda recipient: None
+        wait_until(lambda: hurry(engine) or all_served(engine), 120)
+    check(relay, engine, kills)
+
+
+def make_due(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(subscriptions.update().values(due_at=datetime.now(UTC)))
+
+
+def hurry(engine: Engine) -> None:
+    """Bring forward whatever waits for a later moment; claims keep their lease."""
+    with engine.begin() as connection:
+        waiting = deliveries.c.state == "deferred"
+        connection.execute(deliveries.update().where(waiting).values(due_at=datetime.now(UTC)))
+        behind = subscriptions.c.cursor < ROUNDS
+        connection.execute(subscriptions.update().where(behind).values(due_at=datetime.now(UTC)))
+    time.sleep(2)
+
+
+def all_served(engine: Engine) -> bool:
+    with engine.connect() as connection:
+        behind = connection.scalar(select(func.count()).where(subscriptions.c.cursor < ROUNDS))
+        open_ = connection.scalar(select(func.count()).where(deliveries.c.state.in_(OPEN)))
+    return not behind and not open_
+
+
+def check(relay: Relay, engine: Engine, kills: int) -> None:
+    by_id: dict[str, set[bytes]] = {}
+    copies: Counter[str] = Counter()
+    got: Counter[tuple[str, str]] = Counter()
+    for _, (recipient,), content in relay.messages:
+        message = message_from_bytes(content)
+        identity = str(message["Message-ID"])
+        copies[identity] += 1
+        by_id.setdefault(identity, set()).add(content)
+        if copies[identity] == 1:
+            text = message.get_payload(0).get_payload(decode=True).decode()
+            for turn in range(ROUNDS):
+                got[recipient, f"item {turn}"] += f"item {turn}\r\n" in text or f"item {turn}\n" in text
+    wanted = {(f"r{n}@example.org", f"item {turn}") for n in range(READERS) for turn in range(ROUNDS)}
+    assert got.keys() >= wanted
+    assert {pair: n for pair, n in got.items() if n != 1} == {}
+    assert all(len(contents) == 1 for contents in by_id.values())
+    twice = sum(number - 1 for number in copies.values())
+    with engine.connect() as connection:
+        doubtful = connection.scalar(select(func.count()).where(deliveries.c.doubtful)) or 0
+    # An answer outstanding at each kill, in each of a worker's two processes, and each line that was dropped.
+    assert twice <= doubtful
+    print(f"{len(relay.messages)} mails, {twice} twice, {doubtful} doubtful, {kills} workers killed")

@@ -54,7 +54,7 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = _utc_now) -> Fas
         SettingsError: there is no secret key to check links with.
     """
     key = settings.key
-    app = FastAPI(title="Newsletter", docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(title="Newsletter", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     app.add_middleware(Guard, too_large=notice("too_large", DEFAULT, 413))
     _problems(app)
     _health(app, engine)

@@ -111,12 +111,6 @@ def _send_all(
     tally: Tally,
 ) -> None:
     for number, delivery in enumerate(claimed):
-        # Half a lease is kept in hand, so that a slow relay's answer still comes within it.
-        half = (delivery.expires - delivery.claimed_at) / 2
-        if clock() > delivery.expires - half:
-            with engine.begin() as connection:
-                outbox.give_back(connection, claimed[number:], timedelta(0), "", clock())
-            return
         try:
             message = letters.compose(delivery)
         except (NewsletterError, TemplateError, ValueError, LookupError) as error:
@@ -129,6 +123,13 @@ def _send_all(
                 outbox.settle_withdrawn(connection, delivery, clock())
             tally.counts["withdrawn"] += 1
             continue
+        # Half a lease is kept in hand, so that a slow relay's answer still comes within it. Asked after composing:
+        # the first digest of a process can take seconds on a busy machine.
+        half = (delivery.expires - delivery.claimed_at) / 2
+        if clock() > delivery.expires - half:
+            with engine.begin() as connection:
+                outbox.give_back(connection, claimed[number:], timedelta(0), "", clock())
+            return
         try:
             answer = conversation.send(message.return_path, delivery.email, message.content)
         except RelayDown as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -60,8 +61,14 @@ def connect(url: str, *, pool_size: int = 5) -> Engine:
 
 @cache
 def engine_for(url: str) -> Engine:
-    """The process's one engine for ``url``; Celery's children each make their own after the fork."""
-    return connect(url)
+    """The process's one engine for ``url``.
+
+    A process that is forked, as Celery's are, opens connections of its own: two processes that talk over one
+    connection get each other's answers.
+    """
+    engine = connect(url)
+    os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
+    return engine
 
 
 @contextmanager

@@ -13,8 +13,7 @@ from typing import Any
 import httpx
 import redis
 
-from newsletter.cli.supervising import Child, Supervisor, free_port
-from newsletter.delivery.smtp import is_listening
+from newsletter.cli.supervising import Child, Supervisor, free_port, is_listening
 
 
 def wait_until(met: Callable[[], Any], seconds: float = 60.0) -> Any:

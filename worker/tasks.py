@@ -12,11 +12,11 @@ from sqlalchemy import Engine
 
 from newsletter.database import engine_for
 from newsletter.delivery import dispatch
-from newsletter.delivery.confirming import send_confirmations
 from newsletter.digests import runs
 from newsletter.digests.calendar import slot_of
 from newsletter.settings import Settings, load_settings
 from worker.clock import now
+from worker.stopping import stopping
 
 log = structlog.get_logger("newsletter.worker")
 
@@ -53,9 +53,8 @@ def tick() -> None:
     for run_id, workers in dispatch.assemblies(engine, settings.workers):
         for _ in range(workers):
             ring("assemble", run_id)
-    for _ in range(dispatch.sweep(engine, moment, settings.workers)):
+    for _ in range(dispatch.sweep(engine, settings, moment)):
         ring("deliver")
-    ring("confirm")
 
 
 @shared_task(name="newsletter.assemble")
@@ -65,26 +64,18 @@ def assemble(run_id: int) -> None:
     looked_at = runs.assemble(engine, run_id, now(), on_shard=lambda: ring("deliver"))
     if looked_at:
         log.info("assembled", run=run_id, subscriptions=looked_at)
-        for _ in range(dispatch.sweep(engine, now(), settings.workers)):
+        for _ in range(dispatch.sweep(engine, settings, now())):
             ring("deliver")
 
 
-@shared_task(name="newsletter.deliver")
+@shared_task(name="newsletter.deliver", expires=300)
 def deliver() -> None:
-    """Send what is ready, for a short while; ring again if there is more."""
-    tally = dispatch.dispatch(_engine(), _settings(), now)
+    """Send what is ready, transactional mail first, for a short while; ring again if there is more."""
+    tally = dispatch.dispatch(_engine(), _settings(), now, stopping)
     if tally.total:
         log.info("delivered", **tally.counts)
     if tally.more:
         ring("deliver")
 
 
-@shared_task(name="newsletter.confirm")
-def confirm() -> None:
-    """Send the confirmation mails that wait."""
-    sent = send_confirmations(_engine(), _settings(), now)
-    if sent:
-        log.info("confirmations sent", count=sent)
-
-
-TASKS = {"tick": tick, "assemble": assemble, "deliver": deliver, "confirm": confirm}
+TASKS = {"tick": tick, "assemble": assemble, "deliver": deliver}

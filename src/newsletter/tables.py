@@ -161,7 +161,12 @@ subscribers = Table(
     Column("timezone", String(64), nullable=False),
     Column("created_at", Moment, nullable=False),
     Column("erased_at", Moment),
+    Column("failed_at", Moment),  # the last time that a relay refused a digest for good, with its code and text
+    Column("failure_code", SmallInteger),
+    Column("failure", Text),
 )
+
+_asked = text("confirm_due_at IS NOT NULL")
 
 subscriptions = Table(
     "subscriptions",
@@ -183,6 +188,8 @@ subscriptions = Table(
     Column("created_at", Moment, nullable=False),
     UniqueConstraint("list_id", "subscriber_id"),
     Index("ix_subscriptions_due", "list_id", "due_at"),
+    # Asked twice a second while digests run: confirmations overtake them.
+    Index("ix_subscriptions_confirm_due_at", "confirm_due_at", postgresql_where=_asked, sqlite_where=_asked),
     Index("ix_subscriptions_subscriber_id", "subscriber_id"),
 )
 
@@ -237,6 +244,8 @@ editions = Table(
 )
 
 OPEN = ("held", "queued", "claimed", "deferred")
+CLAIMABLE = ("queued", "deferred", "claimed")
+_claimable = text("state IN ('queued', 'deferred', 'claimed')")
 _open = text("state IN ('held', 'queued', 'claimed', 'deferred')")
 
 deliveries = Table(
@@ -253,16 +262,18 @@ deliveries = Table(
     Column("due_at", Moment, nullable=False),  # not to be claimed before
     Column("deadline", Moment, nullable=False),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),
-    Column("claim", String(36)),  # of the worker that holds it
+    Column("claim", String(36)),  # the owner: the worker process that holds it, and the name of its journal
     Column("claimed_at", Moment),
     Column("dated_at", Moment),  # the Date header: the first claim, so that a resend is the same message
     Column("doubtful", Boolean, nullable=False, server_default=text("false")),  # an answer was lost: may arrive twice
     Column("code", SmallInteger),  # the relay's last answer
     Column("answer", Text),
+    Column("relay", String(64)),  # whose answer it is
     Column("body_hash", String(64)),  # SHA-256 of the message handed over
     Column("closed_at", Moment),
     UniqueConstraint("run_id", "subscription_id"),
-    Index("ix_deliveries_ready", "state", "due_at"),
+    # In the order in which they are claimed, and without those that are closed: a million of them cost nothing.
+    Index("ix_deliveries_due", "due_at", "id", postgresql_where=_claimable, sqlite_where=_claimable),
     # Promise 2, kept by the database itself: a subscription has at most one open delivery.
     Index("uq_deliveries_open", "subscription_id", unique=True, postgresql_where=_open, sqlite_where=_open),
     Index("ix_deliveries_subscription_id", "subscription_id"),

@@ -15,9 +15,10 @@ from newsletter.audience.addresses import address_hash
 from newsletter.audience.lists import edit_list
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import retag, withdraw
-from newsletter.delivery import dispatch, outbox
+from newsletter.delivery import dispatch, ledger, outbox, settling
+from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.letters import Letters
-from newsletter.delivery.smtp import Answer, Verdict
+from newsletter.delivery.settling import Outcome
 from newsletter.digests import oversight, runs
 from newsletter.settings import Settings
 from newsletter.tables import deliveries, subscribers, suppressions
@@ -138,7 +139,7 @@ def test_killed_worker(house: House, relay) -> None:
     house.publish("one")
     house.tick()
     with house.engine.begin() as connection:
-        assert len(outbox.claim(connection, house.now, timedelta(minutes=5), 50)) == 1
+        assert len(outbox.claim(connection, "elsewhere", house.now, timedelta(minutes=5), 50)) == 1
     house.send()
     assert relay.messages == []
     house.pass_time(minutes=5)
@@ -153,12 +154,12 @@ def test_late_acceptance(house: House) -> None:
     house.publish("one")
     house.tick()
     with house.engine.begin() as connection:
-        first = outbox.claim(connection, house.now, timedelta(minutes=5), 50)[0]
+        first = outbox.claim(connection, "elsewhere", house.now, timedelta(minutes=5), 50)[0]
     house.pass_time(minutes=6)
     with house.engine.begin() as connection:
-        second = outbox.claim(connection, house.now, timedelta(minutes=5), 50)[0]
-        outbox.settle(connection, first, Answer(Verdict.ACCEPTED, 250, "ok"), "h", house.now)
-        outbox.settle(connection, second, Answer(Verdict.DEFERRED, 451, "no"), "", house.now)
+        second = outbox.claim(connection, "here", house.now, timedelta(minutes=5), 50)[0]
+        settling.settle(connection, [Outcome(first, Answer(Verdict.ACCEPTED, 250, "ok"))], house.now)
+        settling.settle(connection, [Outcome(second, Answer(Verdict.DEFERRED, 451, "no"))], house.now)
     assert (house.states(reader), house.cursor(reader)) == (["sent"], 1)
 
 
@@ -211,11 +212,11 @@ def test_rendered_again_is_the_same(house: House, relay) -> None:
     delivery_id = house.delivery(reader).id
     with house.engine.begin() as connection:
         withdraw(connection, one, house.now)
-        row = outbox.find_delivery(connection, delivery_id)
-    again = Letters(house.engine, house.settings).compose(outbox.as_claimed(row, house.now))
+        row = ledger.find_delivery(connection, delivery_id)
+    again = Letters(house.engine, house.settings).compose(ledger.as_claimed(row, house.now))
     assert again is not None
     assert again.content == relay.messages[0][2]
-    assert outbox.content_hash(again.content) == row.body_hash
+    assert ledger.content_hash(again.content) == row.body_hash
 
 
 def test_two_workers_send_once(house: House, relay) -> None:
@@ -299,11 +300,11 @@ def test_retry_after_refusal(house: House, relay) -> None:
     house.tick()
     house.send()
     with house.engine.begin() as connection:
-        assert outbox.retry(connection, house.now, run_id=1) == 1
+        assert ledger.retry(connection, house.now, run_id=1) == 1
     house.send()
     assert house.states(reader) == ["sent"]
     with house.engine.begin() as connection:
-        assert outbox.retry(connection, house.now, run_id=1) == 0
+        assert ledger.retry(connection, house.now, run_id=1) == 0
 
 
 def test_run_started_by_hand(house: House, relay) -> None:
@@ -321,7 +322,7 @@ def test_run_started_by_hand(house: House, relay) -> None:
 
 
 def test_huge_digest_and_long_queue_keep_the_lease(house: House, relay) -> None:
-    """A worker that comes near the end of its lease gives back what it has not sent."""
+    """A worker that comes near the end of its lease gives back what it has not sent, and claims it anew."""
     for number in range(5):
         house.subscribe(f"r{number}@example.org")
     house.publish("one")
@@ -331,9 +332,12 @@ def test_huge_digest_and_long_queue_keep_the_lease(house: House, relay) -> None:
     with house.engine.connect() as connection:
         states = list(connection.scalars(select(deliveries.c.state).order_by(deliveries.c.id)))
         doubtful = connection.scalar(select(func.count()).where(deliveries.c.doubtful))
-    assert states.count("sent") == 3
-    assert states.count("queued") == 2
-    assert doubtful == 0
+        attempts = set(connection.scalars(select(deliveries.c.attempts)))
+        claims = set(connection.scalars(select(deliveries.c.claimed_at)))
+    assert states == ["sent"] * 5
+    assert (doubtful, attempts) == (0, {1})
+    assert len(claims) > 1
+    assert len(relay.messages) == 5
 
 
 def test_composing_fails_for_one_only(house: House, relay) -> None:

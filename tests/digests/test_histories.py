@@ -19,8 +19,9 @@ from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.catalogue.themes import all_themes, descendants
 from newsletter.database import connect, reading
-from newsletter.delivery import outbox
-from newsletter.delivery.smtp import Answer, Verdict
+from newsletter.delivery import outbox, settling
+from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.settling import Outcome
 from newsletter.digests import runs
 from newsletter.digests.calendar import next_due
 from newsletter.digests.matching import Index
@@ -164,14 +165,14 @@ class Histories(RuleBasedStateMachine):
         """A relay that answers as it likes, or a worker that dies with its claims in hand."""
         house = self.house
         with house.engine.begin() as connection:
-            claimed = outbox.claim(connection, house.now, timedelta(minutes=5), 50)
+            claimed = outbox.claim(connection, "a worker", house.now, timedelta(minutes=5), 50)
         if crash:
             return
         for number, delivery in enumerate(claimed):
             verdict = verdicts[number % len(verdicts)]
             before = house.cursor(delivery.subscription_id)
             with house.engine.begin() as connection:
-                state = outbox.settle(connection, delivery, Answer(verdict, 250, ""), "", house.now)
+                (state,) = settling.settle(connection, [Outcome(delivery, Answer(verdict, 250, ""))], house.now)
             outcomes[state] += 1
             if state == "sent":
                 self.receive(delivery.subscription_id, delivery.edition_id)

@@ -74,6 +74,9 @@ def _listing() -> Any:
             subscribers.c.name,
             subscribers.c.language,
             subscribers.c.timezone,
+            subscribers.c.failed_at,
+            subscribers.c.failure_code,
+            subscribers.c.failure,
             lists.c.slug,
             lists.c.last_position,
             profiles.c.countries,
@@ -289,6 +292,9 @@ def erase(connection: Connection, email: str, now: datetime) -> None:
             email=f"erased-{subscriber_id}@invalid",
             email_key=f"erased-{subscriber_id}@invalid",
             name="",
+            failed_at=None,
+            failure_code=None,
+            failure=None,
             erased_at=now,
         )
     )

@@ -11,7 +11,7 @@ from newsletter.audience.addresses import parse_address
 from newsletter.cli.output import complain, facts, print_json, say, table
 from newsletter.cli.shared import Json, ListSlug, chosen_list, now, opened
 from newsletter.database import reading
-from newsletter.delivery import outbox
+from newsletter.delivery import ledger
 from newsletter.delivery.letters import Letters
 from newsletter.errors import InputError, StateError, UnknownName
 
@@ -76,7 +76,7 @@ def show_all(
         raise InputError(f"{state!r} is no state.", f"Use one of {', '.join(STATES)}.")
     house = opened()
     with reading(house.engine) as connection:
-        rows = outbox.select_deliveries(
+        rows = ledger.select_deliveries(
             connection,
             list_id=chosen_list(connection, slug).id if slug else None,
             run_id=run,
@@ -125,7 +125,7 @@ def show(
     """
     house = opened()
     with reading(house.engine) as connection:
-        row = outbox.find_delivery(connection, delivery)
+        row = ledger.find_delivery(connection, delivery)
     if row is None:
         raise UnknownName(f"There is no delivery {delivery}. `newsletter deliveries list` shows those there are.")
     if not eml:
@@ -134,12 +134,12 @@ def show(
         else:
             facts((name.replace("_", " "), value) for name, value in _facts(row).items())
         return
-    message = Letters(house.engine, house.settings).compose(outbox.as_claimed(row, now()))
+    message = Letters(house.engine, house.settings).compose(ledger.as_claimed(row, now()))
     if message is None:
         raise StateError("Every item of this digest was withdrawn before it was sent.")
     sys.stdout.buffer.write(message.content)
     sys.stdout.buffer.flush()
-    if row.body_hash and outbox.content_hash(message.content) != row.body_hash:
+    if row.body_hash and ledger.content_hash(message.content) != row.body_hash:
         complain(
             "This is not byte for byte what was sent.",
             "A template, an item or the reader's data changed since.",
@@ -162,7 +162,7 @@ def retry(
         raise InputError("Name one delivery, or a run with --run.")
     house = opened()
     with house.engine.begin() as connection:
-        tried = outbox.retry(connection, now(), delivery_id=delivery, run_id=run)
+        tried = ledger.retry(connection, now(), delivery_id=delivery, run_id=run)
     if tried == 0:
         raise StateError("Nothing to try again: see `newsletter deliveries list`.")
     say(f"{tried} will be tried at the next tick.")

@@ -26,11 +26,10 @@ from newsletter.cli.items import publish
 from newsletter.cli.output import console, say, table
 from newsletter.cli.services import start_house
 from newsletter.cli.shared import now
-from newsletter.cli.supervising import Supervisor, free_port
+from newsletter.cli.supervising import Supervisor, free_port, is_listening
 from newsletter.cli.themes import read_themes
 from newsletter.database import engine_for, reading
 from newsletter.delivery import dispatch
-from newsletter.delivery.smtp import is_listening
 from newsletter.digests.runs import is_due
 from newsletter.errors import StateError
 from newsletter.migrations import upgrade

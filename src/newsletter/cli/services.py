@@ -12,10 +12,9 @@ import uvicorn
 
 from newsletter.cli.output import say
 from newsletter.cli.shared import opened
-from newsletter.cli.supervising import Supervisor
+from newsletter.cli.supervising import Supervisor, is_listening
 from newsletter.database import engine_for
 from newsletter.delivery import dispatch
-from newsletter.delivery.smtp import is_listening
 from newsletter.inbox.server import run_inbox
 from newsletter.migrations import upgrade
 from newsletter.settings import Settings, load_settings

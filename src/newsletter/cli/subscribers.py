@@ -146,6 +146,9 @@ def _facts(row: Any) -> dict[str, Any]:
         "list_position": row.last_position,
         "due_at": row.due_at,
         "last_outcome": row.last_outcome,
+        "last_failure": f"{row.failed_at:%Y-%m-%d %H:%M} UTC: {row.failure_code} {row.failure}"
+        if row.failed_at
+        else None,
         "created_at": row.created_at,
     }
 

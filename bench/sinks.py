@@ -1,0 +1,144 @@
+"""What mail is sent to and compared with: Postfix's smtp-sink and smtp-source, or a sink of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from newsletter.cli.supervising import free_port, is_listening
+
+UNPACKED = Path(__file__).parent.parent / "build" / "postfix"
+PLACES = ("/usr/sbin", "/usr/lib/postfix/sbin", "/usr/libexec/postfix", str(UNPACKED / "usr/sbin"))
+
+
+def find_tool(name: str) -> str | None:
+    """``smtp-sink`` or ``smtp-source``: installed, or unpacked from Debian's package, which needs no root."""
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *PLACES]))
+    if found is None and shutil.which("apt-get") and not UNPACKED.exists():
+        UNPACKED.mkdir(parents=True)
+        quiet = {"cwd": UNPACKED, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run(["apt-get", "download", "postfix"], **quiet, check=False)
+        for package in UNPACKED.glob("postfix_*.deb"):
+            subprocess.run(["dpkg", "-x", package.name, "."], **quiet, check=False)
+        return find_tool(name)
+    return found
+
+
+def environment() -> dict[str, str]:
+    """Where the unpacked tools find their libraries."""
+    return {**os.environ, "LD_LIBRARY_PATH": str(UNPACKED / "usr/lib/postfix")}
+
+
+@contextmanager
+def running_sink() -> Iterator[tuple[int, str]]:
+    """A server that takes every mail and keeps none: its port, and what it is."""
+    port, tool = free_port("127.0.0.1"), find_tool("smtp-sink")
+    if tool:
+        user = ["-u", "nobody"] if os.geteuid() == 0 else []
+        command, what = [tool, *user, f"127.0.0.1:{port}", "1024"], "smtp-sink"
+    else:
+        command, what = [sys.executable, __file__, str(port)], "a sink of our own (no smtp-sink here)"
+    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sink:
+        try:
+            limit = time.monotonic() + 20
+            while not is_listening("127.0.0.1", port):
+                assert time.monotonic() < limit, "the sink does not start"
+                time.sleep(0.05)
+            yield port, what
+        finally:
+            sink.kill()
+
+
+def smtp_source(port: int, size: int, messages: int) -> float | None:
+    """Messages a second that ``smtp-source -s 4 -d`` brings to the same sink; None without it."""
+    tool = find_tool("smtp-source")
+    if tool is None:
+        return None
+    began = time.perf_counter()
+    command = [tool, "-s", "4", "-d", "-l", str(size), "-m", str(messages), f"127.0.0.1:{port}"]
+    subprocess.run(command, env=environment(), check=True, stdout=subprocess.DEVNULL)
+    return messages / (time.perf_counter() - began)
+
+
+class _Sink(asyncio.Protocol):
+    """Enough of RFC 5321 and 2920 to take mail as fast as Python can."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.rest = b""
+        self.in_data = False
+        transport.write(b"220 sink\r\n")  # type: ignore[attr-defined]
+
+    def data_received(self, data: bytes) -> None:
+        self.rest += data
+        answers = []
+        while True:
+            end, length = (self.rest.find(b"\r\n.\r\n"), 5) if self.in_data else (self.rest.find(b"\r\n"), 2)
+            if end < 0:
+                # What cannot be the beginning of the end is of no interest.
+                self.rest = self.rest[-4:] if self.in_data else self.rest
+                break
+            line, self.rest = self.rest[:end], self.rest[end + length :]
+            answers.append(self.answer(line))
+        if answers:
+            self.transport.write(b"".join(answers))  # type: ignore[attr-defined]
+
+    def answer(self, line: bytes) -> bytes:
+        if self.in_data:
+            self.in_data = False
+            return b"250 2.0.0 Ok\r\n"
+        verb = line[:4].upper()
+        self.in_data = verb == b"DATA"
+        return {b"EHLO": b"250-sink\r\n250-PIPELINING\r\n250 8BITMIME\r\n", b"DATA": b"354 go\r\n"}.get(
+            verb, b"250 2.0.0 Ok\r\n"
+        )
+
+
+@contextmanager
+def far_away(port: int, round_trip: float) -> Iterator[int]:
+    """A port behind which the server at ``port`` is ``round_trip`` seconds away."""
+    near = free_port("127.0.0.1")
+    command = [sys.executable, __file__, str(near), str(port), str(round_trip)]
+    with subprocess.Popen(command) as proxy:
+        try:
+            while not is_listening("127.0.0.1", near):
+                time.sleep(0.05)
+            yield near
+        finally:
+            proxy.kill()
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
+    loop = asyncio.get_running_loop()
+    last: asyncio.TimerHandle | None = None
+    while data := await reader.read(262_144):
+        last = loop.call_later(delay, writer.write, data)
+    wait = max(0.0, last.when() - loop.time()) if last else 0.0
+    await asyncio.sleep(wait + 0.001)
+    writer.close()
+
+
+async def _serve(port: int, target: int, delay: float) -> None:
+    async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target)
+        await asyncio.gather(_carry(reader, far_writer, delay), _carry(far_reader, writer, delay))
+
+    if target:
+        server = await asyncio.start_server(joined, "127.0.0.1", port, limit=2**20)
+    else:
+        server = await asyncio.get_running_loop().create_server(_Sink, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    assert re.fullmatch(r"\d+", sys.argv[1])
+    one_way = float(sys.argv[3]) / 2 if len(sys.argv) > 3 else 0.0
+    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, one_way))

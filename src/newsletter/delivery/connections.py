@@ -1,0 +1,374 @@
+"""Connections to one relay, driven by asyncio: several at once in one process, each an SMTP conversation.
+
+The conversation decides what is said (``conversation.py``); here are the sockets, TLS and the time limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Protocol
+
+from newsletter.delivery.conversation import (
+    Answer,
+    Answered,
+    Closed,
+    Conversation,
+    Credentials,
+    Down,
+    Event,
+    Ready,
+    Step,
+    Unsent,
+    UpgradeToTls,
+    Verdict,
+)
+from newsletter.delivery.relays import Relay
+from newsletter.errors import NewsletterError
+
+# RFC 5321, 4.5.3.2: a relay may think far longer about a message it holds than about a command, and who does not
+# wait sends it twice.
+DOT_PATIENCE = 6
+WATCH_SECONDS = 0.5
+QUIT_SECONDS = 2.0
+BARREN = 3
+# Of few messages each waits less for the one before it than for a new connection.
+PER_CONNECTION = 10
+
+
+@cache
+def local_name() -> str:
+    """What we call ourselves in EHLO: this host's full name, else an address literal (RFC 5321, 4.1.3)."""
+    name = socket.getfqdn()
+    return name if "." in name and name.isascii() else "[127.0.0.1]"
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message on its way; ``tag`` is handed back with what becomes of it."""
+
+    tag: object
+    sender: str
+    recipient: str
+    content: bytes
+
+
+class Office(Protocol):
+    """Where messages come from, and where it is told what became of them."""
+
+    def next_message(self, relay: Relay) -> Outgoing | None:
+        """The next message for this relay; None if there is none now."""
+
+    def handing(self, tag: object) -> None:
+        """The end of this message is about to be written: from here on it may be accepted."""
+
+    def answered(self, tag: object, answer: Answer, relay: Relay) -> None:
+        """The relay's answer."""
+
+    def unsent(self, tag: object) -> None:
+        """It was certainly not accepted, and nobody is to blame."""
+
+    def relay_down(self, relay: Relay, reason: str) -> None:
+        """The relay cannot be used at all now."""
+
+
+class Pool:
+    """All connections of this process to one relay."""
+
+    def __init__(self, relay: Relay, office: Office, timeout: float, credentials: Callable[[], Credentials | None]):
+        """``timeout`` in seconds holds for each answer; ``credentials`` may take its time (a token command)."""
+        self.relay = relay
+        self.office = office
+        self.timeout = timeout
+        self.down = False
+        self.stopping = False
+        self._credentials = credentials
+        self._lines: set[_Line] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._tls: ssl.SSLContext | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._barren = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message is in flight, or a connection is being opened for one."""
+        return bool(self._opening) or any(line.carrying for line in self._lines)
+
+    @property
+    def established(self) -> bool:
+        """Whether any connection has got as far as taking messages."""
+        return any(line.ready for line in self._lines)
+
+    def kick(self, waiting: int) -> None:
+        """There is work for ``waiting`` more messages: offer it to idle connections, open more as needed."""
+        if self.down or self.stopping:
+            return
+        for line in list(self._lines):
+            if line.idle:
+                line.go_on([])
+        open_now = len(self._lines) + len(self._opening)
+        wanted = min(self.relay.connections, -(-waiting // PER_CONNECTION))
+        for _ in range(wanted - open_now):
+            self._open()
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
+
+    async def close(self, grace: float) -> None:
+        """No new messages; wait up to ``grace`` seconds for answers, then end all connections."""
+        self.stopping = True
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + grace
+        while self.busy and loop.time() < limit:
+            await asyncio.sleep(0.01)
+        for task in list(self._opening):
+            task.cancel()
+        for line in list(self._lines):
+            line.leave()
+        limit = loop.time() + QUIT_SECONDS
+        while self._lines and loop.time() < limit:
+            await asyncio.sleep(0.005)
+        for line in list(self._lines):
+            line.abort("the worker stopped before the answer came")
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def _open(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._connect())
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _connect(self) -> None:
+        relay, loop = self.relay, asyncio.get_running_loop()
+        try:
+            credentials = await loop.run_in_executor(None, self._credentials)
+            tls = self.tls() if relay.security == "tls" else None
+            async with asyncio.timeout(self.timeout):
+                await loop.create_connection(
+                    lambda: _Line(self, credentials),
+                    relay.host,
+                    relay.port,
+                    ssl=tls,
+                    server_hostname=relay.host if tls else None,
+                )
+        except ssl.SSLCertVerificationError as error:
+            self._fail(f"{relay} has a certificate that is not trusted: {error.verify_message}")
+        except TimeoutError:
+            self._fail(f"{relay} does not answer within {self.timeout:.0f} s")
+        except OSError as error:
+            self._fail(f"{relay} cannot be reached: {error.strerror or error}")
+        except NewsletterError as error:
+            self._fail(f"{relay}: {error}")
+
+    def tls(self) -> ssl.SSLContext:
+        """Certificates are verified; ``ca_file`` adds to those that the system trusts."""
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            if self.relay.ca_file:
+                self._tls.load_verify_locations(self.relay.ca_file)
+        return self._tls
+
+    def joined(self, line: _Line) -> None:
+        """A connection stands."""
+        self._lines.add(line)
+
+    def left(self, line: _Line, reason: str) -> None:
+        """A connection has ended. One that answered nothing is a failure, and several in a row are the relay's."""
+        self._lines.discard(line)
+        self._barren = 0 if line.answers else self._barren + 1
+        if line.failed or self._barren >= BARREN:
+            self._fail(reason)
+
+    def _fail(self, reason: str) -> None:
+        # One refused among several that work is the relay's limit of connections, and no fault.
+        if not self.established and not self.down and not self.stopping:
+            self.down = True
+            self.office.relay_down(self.relay, reason)
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for line in list(self._lines):
+            line.look(now)
+        self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
+
+
+class _Line(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, pool: Pool, credentials: Credentials | None) -> None:
+        relay = pool.relay
+        self._pool = pool
+        self._conversation = Conversation(
+            local_name=local_name(),
+            starttls=relay.security == "starttls",
+            credentials=credentials,
+            # A password in clear is refused when the configuration is read, but for this machine.
+            allow_clear_login=relay.security == "none",
+        )
+        self._transport: asyncio.Transport | None = None
+        self._loop = asyncio.get_running_loop()
+        self._limit = 0.0
+        self._step = Step.GREETING
+        self._unwritten = False
+        self._handed: object = None
+        self._sent = 0
+        self._problem = ""
+        self._upgrading: asyncio.Task[None] | None = None
+        self._greeted = False
+        self.carrying = 0
+        self.answers = 0
+        self.ready = False
+        self.failed = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a message."""
+        return self.ready and self.carrying == 0 and self._conversation.wants_message
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TCP stands, and TLS if the relay wants it from the start."""
+        assert isinstance(transport, asyncio.Transport)
+        self._use(transport)
+        if self._pool.relay.security == "tls":
+            self._report(self._conversation.encrypted())
+        self._pool.joined(self)
+        self._restart_clock()
+
+    def _use(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        # Told of any byte that the kernel has not taken: so we know whether a final dot has left us.
+        transport.set_write_buffer_limits(high=0)
+
+    def pause_writing(self) -> None:
+        """The kernel did not take everything."""
+        self._unwritten = True
+
+    def resume_writing(self) -> None:
+        """It has now."""
+        self._unwritten = False
+        self._restart_clock()
+
+    def data_received(self, data: bytes) -> None:
+        """Answers."""
+        self.go_on(self._conversation.receive(data))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The other side, or we, ended it."""
+        if self._upgrading is not None:
+            return
+        reason = f"{self._pool.relay} closed the connection" + (f": {error}" if error else "")
+        self._report(self._conversation.lost(reason, dot_written=not self._unwritten))
+        self.failed = bool(self._problem) or not self._greeted
+        self.ready = False
+        self._pool.left(self, self._problem or reason)
+
+    def go_on(self, events: list[Event]) -> None:
+        """Tell what happened, take more messages if the conversation can, write what it has to say."""
+        self._report(events)
+        conversation, pool = self._conversation, self._pool
+        most = pool.relay.messages_per_connection
+        while conversation.wants_message and not pool.stopping and not (most and self._sent >= most):
+            outgoing = pool.office.next_message(pool.relay)
+            if outgoing is None:
+                break
+            self.carrying += 1
+            self._sent += 1
+            self._report(conversation.submit(outgoing.tag, outgoing.sender, outgoing.recipient, outgoing.content))
+        if most and self._sent >= most and self.carrying == 0 and self.ready:
+            self.leave()
+        self._write()
+
+    def _write(self) -> None:
+        buffers = self._conversation.outgoing()
+        handed = self._conversation.handed
+        if handed is not None and handed is not self._handed:
+            self._pool.office.handing(handed)
+        self._handed = handed
+        if buffers and self._transport is not None:
+            self._transport.writelines(buffers)
+        if buffers or self._step is not self._conversation.waiting_for:
+            self._restart_clock()
+
+    def _restart_clock(self) -> None:
+        self._step = self._conversation.waiting_for
+        patience = self._pool.timeout * (DOT_PATIENCE if self._step is Step.DOT else 1)
+        self._limit = self._loop.time() + patience
+
+    def look(self, now: float) -> None:
+        """End it if its answer is overdue, or what we write does not move."""
+        if now < self._limit or self._step is Step.NOTHING:
+            return
+        self.abort("no answer in time")
+
+    def _report(self, events: list[Event]) -> None:
+        office = self._pool.office
+        for event in events:
+            match event:
+                case Answered(tag=tag, answer=answer):
+                    self.carrying -= 1
+                    # An answer that was lost is none: a relay that always hangs up then must not get the whole queue.
+                    self.answers += answer.verdict is not Verdict.UNKNOWN
+                    office.answered(tag, answer, self._pool.relay)
+                case Unsent(tag=tag):
+                    self.carrying -= 1
+                    office.unsent(tag)
+                case Ready():
+                    self.ready = self._greeted = True
+                case UpgradeToTls():
+                    self._upgrading = self._loop.create_task(self._upgrade())
+                case Down(reason=reason):
+                    self._problem = f"{self._pool.relay}: {reason}"
+                    self._hang_up()
+                case Closed():
+                    self._hang_up()
+
+    async def _upgrade(self) -> None:
+        assert self._transport is not None
+        relay = self._pool.relay
+        self._write()
+        try:
+            made = await self._loop.start_tls(
+                self._transport,
+                self,
+                self._pool.tls(),
+                server_hostname=relay.host,
+                ssl_handshake_timeout=self._pool.timeout,
+            )
+        except ssl.SSLCertVerificationError as error:
+            self._problem = f"{relay} has a certificate that is not trusted: {error.verify_message}"
+        except OSError as error:
+            self._problem = f"{relay} does not manage TLS: {error}"
+        else:
+            assert made is not None
+            self._upgrading = None
+            self._use(made)
+            self.go_on(self._conversation.encrypted())
+            return
+        self._upgrading = None
+        self._transport.abort()
+        self.connection_lost(None)
+
+    def leave(self) -> None:
+        """Say goodbye; the relay's answer ends the connection."""
+        self._conversation.quit()
+        self.ready = False
+        self._write()
+
+    def abort(self, reason: str) -> None:
+        """End it now, whatever is in flight."""
+        self._report(self._conversation.lost(reason, dot_written=not self._unwritten))
+        if not self.ready and not self._problem:
+            self._problem = f"{self._pool.relay}: {reason}"
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _hang_up(self) -> None:
+        self.ready = False
+        if self._transport is not None:
+            with contextlib.suppress(OSError):
+                self._transport.close()

@@ -1,0 +1,108 @@
+"""The ledger as admins see it: deliveries listed, shown, and tried once more."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, exists, select, update
+
+from newsletter.delivery.outbox import Claimed
+from newsletter.tables import OPEN, deliveries, editions, lists, runs, subscribers, subscriptions
+
+
+def retry(connection: Connection, now: datetime, *, delivery_id: int | None = None, run_id: int | None = None) -> int:
+    """Make deferred deliveries due now, and failed ones once more; how many.
+
+    A failed one is taken up again only if its subscription has no other open delivery and its cursor still
+    stands where the digest began: otherwise its items have gone, or are going, another way.
+    """
+    scope = deliveries.c.id == delivery_id if delivery_id is not None else deliveries.c.run_id == run_id
+    deferred = connection.execute(update(deliveries).where(scope, deliveries.c.state == "deferred").values(due_at=now))
+    other = deliveries.alias("other")
+    free = ~exists().where(other.c.subscription_id == deliveries.c.subscription_id, other.c.state.in_(OPEN))
+    unserved = exists().where(
+        subscriptions.c.id == deliveries.c.subscription_id,
+        subscriptions.c.cursor == deliveries.c.lower,
+        subscriptions.c.state == "active",
+    )
+    latest = ~exists().where(other.c.subscription_id == deliveries.c.subscription_id, other.c.id > deliveries.c.id)
+    failed = connection.execute(
+        update(deliveries)
+        .where(scope, deliveries.c.state.in_(("failed", "expired")), free, unserved, latest)
+        .values(state="queued", due_at=now, deadline=now + timedelta(hours=4), closed_at=None)
+    )
+    reopened = select(deliveries.c.run_id).where(scope, deliveries.c.state == "queued").scalar_subquery()
+    connection.execute(
+        update(runs).where(runs.c.id.in_(reopened), runs.c.state == "done").values(state="sending", finished_at=None)
+    )
+    return deferred.rowcount + failed.rowcount
+
+
+def content_hash(content: bytes) -> str:
+    """What the ledger keeps of a message that was sent: SHA-256, in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def as_claimed(row: Any, now: datetime) -> Claimed:
+    """A delivery of ``find_delivery`` as it was, or would be, in a worker's hands: to compose it again."""
+    values = {name: getattr(row, name) for name in Claimed.__slots__ if name != "expires"}
+    values |= {"dated_at": row.dated_at or now, "claimed_at": row.claimed_at or now, "claim": row.claim or ""}
+    return Claimed(**values, expires=now)
+
+
+def find_delivery(connection: Connection, delivery_id: int) -> Any:
+    """A delivery with its run, reader and edition, or None."""
+    return connection.execute(_listing().where(deliveries.c.id == delivery_id)).one_or_none()
+
+
+def select_by_ids(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
+    """These deliveries, those that there are, as ``find_delivery`` gives them."""
+    return connection.execute(_listing().where(deliveries.c.id.in_(ids))).all()
+
+
+def select_deliveries(
+    connection: Connection,
+    *,
+    list_id: int | None,
+    run_id: int | None,
+    state: str | None,
+    email_key: str | None,
+    limit: int,
+) -> Sequence[Any]:
+    """The latest deliveries that meet every condition given, newest first."""
+    statement = _listing()
+    for condition, column in (
+        (list_id, runs.c.list_id),
+        (run_id, deliveries.c.run_id),
+        (state, deliveries.c.state),
+        (email_key, subscribers.c.email_key),
+    ):
+        if condition is not None:
+            statement = statement.where(column == condition)
+    return connection.execute(statement.order_by(deliveries.c.id.desc()).limit(limit)).all()
+
+
+def _listing() -> Any:
+    return (
+        select(
+            deliveries,
+            runs.c.list_id,
+            runs.c.slot,
+            runs.c.upper,
+            lists.c.slug,
+            subscriptions.c.frequency,
+            subscribers.c.email,
+            subscribers.c.name,
+            subscribers.c.timezone,
+            editions.c.language,
+            editions.c.item_ids,
+        )
+        .join(runs, runs.c.id == deliveries.c.run_id)
+        .join(lists, lists.c.id == runs.c.list_id)
+        .join(editions, editions.c.id == deliveries.c.edition_id)
+        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+        .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
+    )

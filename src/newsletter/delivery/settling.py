@@ -1,0 +1,271 @@
+"""Settling: what relays answered, written down a batch at a time; and what a dead worker process left behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, case, exists, literal, or_, select, text, update
+
+from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.journal import Entry
+from newsletter.delivery.ledger import as_claimed, select_by_ids
+from newsletter.delivery.outbox import Claimed
+from newsletter.digests.calendar import IMMEDIATE, pause_after
+from newsletter.tables import OPEN, deliveries, subscribers, subscriptions
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a relay said to a delivery; ``body_hash`` of the message it was given."""
+
+    delivery: Claimed
+    answer: Answer
+    relay: str = ""
+    body_hash: str = ""
+
+
+def settle(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> Counter[str]:
+    """Write down the relays' answers; gives the new states, counted.
+
+    An acceptance counts even if the lease ran out meanwhile, and moves the cursor in the same transaction
+    (promise 2). Any other answer counts only from the worker that still holds the claim.
+    """
+    states: Counter[str] = Counter()
+    accepted = [outcome for outcome in outcomes if outcome.answer.verdict is Verdict.ACCEPTED]
+    if accepted:
+        _settle_accepted(connection, accepted, now)
+        states["sent"] += len(accepted)
+    for outcome in outcomes:
+        if outcome.answer.verdict is Verdict.REFUSED:
+            _settle_refused(connection, outcome, now)
+            states["failed"] += 1
+        elif outcome.answer.verdict is not Verdict.ACCEPTED:
+            states[_settle_deferred(connection, outcome, now)] += 1
+    return states
+
+
+# One statement for a batch, whatever its size; SQLite, which is in this process, takes them one by one.
+_SENT_POSTGRESQL = text(
+    """
+    WITH answers AS (
+        SELECT * FROM unnest(
+            CAST(:ids AS bigint[]), CAST(:codes AS smallint[]), CAST(:answers AS text[]), CAST(:relays AS text[]),
+            CAST(:hashes AS text[]), CAST(:dated AS timestamptz[]), CAST(:claimed AS timestamptz[]),
+            CAST(:uppers AS bigint[])
+        ) AS a(id, code, answer, relay, body_hash, dated_at, claimed_at, upper)
+    ), settled AS (
+        UPDATE deliveries SET state = 'sent', code = a.code, answer = a.answer, relay = a.relay,
+            body_hash = a.body_hash, dated_at = a.dated_at, claimed_at = a.claimed_at, closed_at = :now
+        FROM answers a
+        WHERE deliveries.id = a.id AND deliveries.state IN ('held', 'queued', 'claimed', 'deferred', 'expired')
+        RETURNING deliveries.subscription_id, a.upper
+    )
+    UPDATE subscriptions SET cursor = settled.upper FROM settled
+    WHERE subscriptions.id = settled.subscription_id AND subscriptions.cursor < settled.upper
+    """
+)
+_SENT = (
+    update(deliveries)
+    # Spelled out: an IN is written anew for each row, which executemany cannot do.
+    .where(deliveries.c.id == bindparam("id_"), or_(*(deliveries.c.state == state for state in (*OPEN, "expired"))))
+    .values(
+        state="sent",
+        code=bindparam("code_"),
+        answer=bindparam("answer_"),
+        relay=bindparam("relay_"),
+        body_hash=bindparam("hash_"),
+        dated_at=bindparam("dated_"),
+        claimed_at=bindparam("claimed_"),
+        closed_at=bindparam("now_"),
+    )
+)
+_SERVED = (
+    update(subscriptions)
+    .where(
+        subscriptions.c.id == bindparam("subscription_"),
+        subscriptions.c.cursor < bindparam("upper_"),
+        exists().where(deliveries.c.id == bindparam("id_"), deliveries.c.state == "sent"),
+    )
+    .values(cursor=bindparam("upper_"))
+)
+
+
+def _settle_accepted(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            _SENT_POSTGRESQL,
+            {
+                "ids": [outcome.delivery.id for outcome in outcomes],
+                "codes": [outcome.answer.code for outcome in outcomes],
+                "answers": [outcome.answer.text for outcome in outcomes],
+                "relays": [outcome.relay for outcome in outcomes],
+                "hashes": [outcome.body_hash for outcome in outcomes],
+                "dated": [outcome.delivery.dated_at for outcome in outcomes],
+                "claimed": [outcome.delivery.claimed_at for outcome in outcomes],
+                "uppers": [outcome.delivery.upper for outcome in outcomes],
+                "now": now,
+            },
+        )
+        return
+    connection.execute(
+        _SENT,
+        [
+            {
+                "id_": outcome.delivery.id,
+                "code_": outcome.answer.code,
+                "answer_": outcome.answer.text,
+                "relay_": outcome.relay,
+                "hash_": outcome.body_hash,
+                "dated_": outcome.delivery.dated_at,
+                "claimed_": outcome.delivery.claimed_at,
+                "now_": now,
+            }
+            for outcome in outcomes
+        ],
+    )
+    connection.execute(
+        _SERVED,
+        [
+            {
+                "id_": outcome.delivery.id,
+                "subscription_": outcome.delivery.subscription_id,
+                "upper_": outcome.delivery.upper,
+            }
+            for outcome in outcomes
+        ],
+    )
+
+
+def _settle_refused(connection: Connection, outcome: Outcome, now: datetime) -> None:
+    delivery, answer = outcome.delivery, outcome.answer
+    own = {"claim": delivery.claim, "code": answer.code, "answer": answer.text, "relay": outcome.relay}
+    if not _close(connection, delivery.id, "failed", now, **own):
+        return
+    owner = select(subscriptions.c.subscriber_id).where(subscriptions.c.id == delivery.subscription_id)
+    connection.execute(
+        update(subscribers)
+        .where(subscribers.c.id == owner.scalar_subquery())
+        .values(failed_at=now, failure_code=answer.code, failure=answer.text)
+    )
+    if delivery.frequency == IMMEDIATE:
+        # Without a pause the next tick would try the same address again, a minute later.
+        connection.execute(
+            update(subscriptions)
+            .where(subscriptions.c.id == delivery.subscription_id, subscriptions.c.state == "active")
+            .values(due_at=now + timedelta(days=1))
+        )
+
+
+def _settle_deferred(connection: Connection, outcome: Outcome, now: datetime) -> str:
+    delivery, answer = outcome.delivery, outcome.answer
+    again = now + pause_after(delivery.attempts)
+    if again > delivery.deadline:
+        own = {"claim": delivery.claim, "code": answer.code, "answer": answer.text, "relay": outcome.relay}
+        _close(connection, delivery.id, "expired", now, **own)
+        return "expired"
+    connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.id == delivery.id,
+            deliveries.c.claim == delivery.claim,
+            deliveries.c.state == "claimed",
+        )
+        .values(
+            state="deferred",
+            due_at=again,
+            code=answer.code or None,
+            answer=answer.text,
+            relay=outcome.relay or None,
+            doubtful=or_(deliveries.c.doubtful, literal(answer.verdict is Verdict.UNKNOWN)),
+        )
+    )
+    return "deferred"
+
+
+def recover(connection: Connection, owner: str, entries: Sequence[Entry], now: datetime) -> Counter[str]:
+    """Settle what a dead worker process left: by its journal, as far as that goes (promise 5).
+
+    What the journal has an answer for is settled with it; what was handed over and not answered is due again and
+    doubtful; all else that ``owner`` claimed was certainly not sent, and goes back as if it had not been claimed.
+    """
+    left = {row.id: row for row in select_by_ids(connection, [entry.delivery_id for entry in entries])}
+    outcomes, handed = [], []
+    for entry in entries:
+        row = left.get(entry.delivery_id)
+        if row is None:
+            continue
+        if entry.answer is None:
+            handed.append(row.id)
+            continue
+        # Claimed by somebody else meanwhile: an acceptance still counts, with the claim it belongs to.
+        delivery = replace(as_claimed(row, now), claim=owner)
+        outcomes.append(Outcome(delivery, entry.answer, row.relay or "", entry.body_hash))
+    states = settle(connection, outcomes, now)
+    mine = and_(deliveries.c.claim == owner, deliveries.c.state == "claimed")
+    doubted = connection.execute(
+        update(deliveries).where(mine, deliveries.c.id.in_(handed)).values(state="deferred", due_at=now, doubtful=True)
+    )
+    states["doubtful"] += doubted.rowcount
+    states["given back"] += connection.execute(update(deliveries).where(mine).values(_unclaimed(now))).rowcount
+    return states
+
+
+def settle_withdrawn(connection: Connection, delivery: Claimed, now: datetime) -> None:
+    """Close a delivery whose every item was withdrawn: there is nothing to send, so the cursor moves."""
+    _close(connection, delivery.id, "withdrawn", now, claim=delivery.claim, answer="Every item was withdrawn.")
+    move_cursor(connection, delivery.subscription_id, delivery.upper)
+
+
+def give_back(connection: Connection, claimed: Sequence[Claimed], pause: timedelta, reason: str, now: datetime) -> None:
+    """Return deliveries that were not tried: no attempt is counted, nothing becomes doubtful."""
+    if not claimed:
+        return
+    values = _unclaimed(now + pause) | {"answer": reason or deliveries.c.answer}
+    connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.id.in_([delivery.id for delivery in claimed]),
+            deliveries.c.claim == claimed[0].claim,
+            deliveries.c.state == "claimed",
+        )
+        .values(values)
+    )
+
+
+def _unclaimed(due_at: datetime) -> dict[str, Any]:
+    return {
+        "state": case((deliveries.c.attempts > 1, "deferred"), else_="queued"),
+        "attempts": deliveries.c.attempts - 1,
+        "due_at": due_at,
+    }
+
+
+def move_cursor(connection: Connection, subscription_id: int, upper: int) -> None:
+    """Move a cursor ahead; never back."""
+    connection.execute(
+        update(subscriptions)
+        .where(subscriptions.c.id == subscription_id, subscriptions.c.cursor < upper)
+        .values(cursor=upper)
+    )
+
+
+def _close(
+    connection: Connection,
+    delivery_id: int,
+    state: str,
+    now: datetime,
+    *,
+    claim: str | None = None,
+    code: int | None = None,
+    answer: str = "",
+    relay: str = "",
+) -> bool:
+    statement = update(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.state == "claimed")
+    if claim is not None:
+        statement = statement.where(deliveries.c.claim == claim)
+    values = {"state": state, "code": code, "answer": answer, "relay": relay or None, "closed_at": now}
+    return connection.execute(statement.values(values)).rowcount > 0

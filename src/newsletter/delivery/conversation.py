@@ -210,7 +210,7 @@ class Conversation:
         if reply.code == 421 or (400 <= reply.code < 500 and not asked):
             if asked and self._sent:
                 self._answer(self._sent, reply, events)
-            reason = f"The relay ended the connection: {reply.said()}."
+            reason = f"The relay ended the connection: {self._said(reply)}."
             raise _End(Closed(reason) if self._ready else Down(reason))
         if not asked:
             raise _End(Down(f"The relay does not speak SMTP: it said {reply.code} and was asked nothing."))
@@ -222,7 +222,7 @@ class Conversation:
 
     def _greeting(self, reply: Reply, events: list[Event]) -> None:
         if reply.code != 220:
-            raise _End(Down(f"The relay does not want to talk: {reply.said()}."))
+            raise _End(Down(f"The relay does not want to talk: {self._said(reply)}."))
         self._ask(f"EHLO {self._local_name}\r\n".encode(), _EHLO)
 
     def _ehlo(self, reply: Reply, events: list[Event]) -> None:
@@ -233,7 +233,7 @@ class Conversation:
 
     def _helo(self, reply: Reply, events: list[Event]) -> None:
         if reply.code // 100 != 2:
-            raise _End(Down(f"The relay refused the greeting: {reply.said()}."))
+            raise _End(Down(f"The relay refused the greeting: {self._said(reply)}."))
         # The answer to HELO has one line and so offers nothing.
         self._capabilities = capabilities(reply)
         self._pipelining = "PIPELINING" in self._capabilities
@@ -248,7 +248,7 @@ class Conversation:
 
     def _starttls_taken(self, reply: Reply, events: list[Event]) -> None:
         if reply.code != 220:
-            raise _End(Down(f"The relay refused STARTTLS: {reply.said()}."))
+            raise _End(Down(f"The relay refused STARTTLS: {self._said(reply)}."))
         self._upgrading = True
         self._capabilities = {}
 
@@ -267,8 +267,7 @@ class Conversation:
         elif reply.code // 100 == 2:
             self._welcome(events)
         else:
-            secrets = self._login.secrets if self._login else ()
-            raise _End(Down(f"The relay refused the login: {reply.said(secrets)}."))
+            raise _End(Down(f"The relay refused the login: {self._said(reply)}."))
 
     def _welcome(self, events: list[Event]) -> None:
         self._ready = True
@@ -277,7 +276,7 @@ class Conversation:
     def _rset(self, reply: Reply, events: list[Event]) -> None:
         if reply.code // 100 != 2:
             # Whether it forgot the last recipient is unknown: a fresh connection has none.
-            raise _End(Closed(f"The relay refused RSET: {reply.said()}."))
+            raise _End(Closed(f"The relay refused RSET: {self._said(reply)}."))
         self._go_on()
 
     def _mail(self, reply: Reply, events: list[Event]) -> None:
@@ -331,6 +330,9 @@ class Conversation:
         assert self._envelope is not None
         return self._envelope
 
+    def _said(self, reply: Reply) -> str:
+        return reply.said(self._login.secrets if self._login else ())
+
     def _go_on(self) -> None:
         if self._later:
             self._ask(*self._later.popleft())
@@ -349,7 +351,7 @@ class Conversation:
 
     def _blame_no_message_for_a_login(self, reply: Reply) -> None:
         if reply.code in (530, 535, 538):
-            raise _End(Down(f"The relay asks for a login: {reply.said()}."))
+            raise _End(Down(f"The relay asks for a login: {self._said(reply)}."))
 
     def _answer(self, message: _Message, reply: Reply, events: list[Event]) -> None:
         if message is self._sent:

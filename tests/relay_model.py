@@ -93,8 +93,9 @@ class RelayModel:
             self._answer(b"221 bye\r\n")
             self.closed = True
         elif verb == b"RSET":
-            if self._outcome(b"250 forgotten\r\n"):
-                self._sender, self._recipient = False, ""
+            # One that refuses has the client go away; what was pipelined with it may still come.
+            self.closed = not self._outcome(b"250 forgotten\r\n")
+            self._sender, self._recipient = False, ""
         elif verb == b"MAIL":
             assert not self._sender, "MAIL within a transaction"
             self._sender = self._outcome(b"250 2.1.0 ok\r\n")

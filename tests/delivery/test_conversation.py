@@ -75,6 +75,7 @@ def test_every_message_gets_one_true_verdict(offered, pipelining, messages, trou
     waiting = list(enumerate(messages))
     submitted: dict[int, bytes] = {}
     unwritten, flying = bytearray(), bytearray()
+    written = behind_dot = 0
     for step in range(5000):
         if step == faulty_step:
             if fault == "lost":
@@ -89,7 +90,10 @@ def test_every_message_gets_one_true_verdict(offered, pipelining, messages, trou
             submitted[tag] = content
             events += conversation.submit(tag, FROM, f"r{tag}@e.example", content)
         elif move == "write":
-            unwritten += b"".join(conversation.outgoing())
+            for buffer in conversation.outgoing():
+                unwritten += buffer
+                behind_dot = written + len(unwritten) if buffer == b".\r\n" else behind_dot
+            written += min(count, len(unwritten))
             flying += unwritten[:count]
             del unwritten[:count]
         elif move == "carry":
@@ -103,7 +107,7 @@ def test_every_message_gets_one_true_verdict(offered, pipelining, messages, trou
             break
     else:
         raise AssertionError("it stands still")
-    events += conversation.lost("it broke", dot_written=not unwritten)
+    events += conversation.lost("it broke", dot_written=written >= behind_dot)
 
     settled = [event for event in events if isinstance(event, Answered | Unsent)]
     assert sorted(event.tag for event in settled) == sorted(submitted)
@@ -114,6 +118,8 @@ def test_every_message_gets_one_true_verdict(offered, pipelining, messages, trou
             assert verdict in (Verdict.ACCEPTED, Verdict.UNKNOWN)
         else:
             assert verdict is not Verdict.ACCEPTED
+        if verdict is Verdict.UNKNOWN:
+            assert recipient in relay.received or written >= behind_dot
         if recipient in relay.received:
             assert relay.received[recipient] == content + (b"" if content.endswith(b"\r\n") else b"\r\n")
             assert relay.received[recipient].isascii() or "8BITMIME" in offered
@@ -325,6 +331,15 @@ def test_421_after_the_dot() -> None:
     assert verdict(events[0]) == (1, Verdict.DEFERRED, 421)
     assert events[1] == Unsent(2)
     assert isinstance(events[2], Closed)
+
+
+@pytest.mark.parametrize("reply", [b"421 4.4.2 idle\r\n", b"451 4.7.0 Timeout waiting for client input\r\n"])
+def test_421_before_the_content_left(reply: bytes) -> None:
+    """An end that comes before the content was written cannot be the answer to its dot."""
+    conversation = ready("PIPELINING")
+    submit(conversation)
+    said(conversation)
+    assert [type(event) for event in hear(conversation, ENVELOPE_TAKEN + reply)] == [Unsent, Closed]
 
 
 @pytest.mark.parametrize("reply", [b"421 4.4.2 idle\r\n", b"451 4.7.0 Timeout waiting for client input\r\n"])

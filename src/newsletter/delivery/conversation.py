@@ -183,7 +183,8 @@ class Conversation:
     def lost(self, reason: str, *, dot_written: bool) -> list[Event]:
         """Settle what is under way, since the connection ended or an answer did not come in time.
 
-        ``dot_written``: whether all that ``outgoing`` gave may have reached the relay.
+        ``dot_written``: whether the last ``.`` CRLF that ``outgoing`` gave may have reached the relay, whatever came
+        behind it; when in doubt, it may.
         """
         events: list[Event] = []
         if not self._over:

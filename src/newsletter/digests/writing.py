@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import (
     Connection,
@@ -24,24 +24,11 @@ from sqlalchemy.exc import IntegrityError
 from newsletter.database import insert
 from newsletter.tables import OPEN, deliveries, editions, subscriptions
 
+Served = tuple[int, int, int, int, datetime]
+"""A delivery to be: subscription, profile, edition, lower, deadline."""
 
-class Served(NamedTuple):
-    """A delivery to be."""
-
-    subscription_id: int
-    profile_id: int
-    edition_id: int
-    lower: int
-    deadline: datetime
-
-
-class Move(NamedTuple):
-    """Where a subscription stands after the run looked at it."""
-
-    subscription_id: int
-    due_at: datetime
-    cursor: int
-    outcome: str
+Move = tuple[int, datetime, int, str]
+"""Where a subscription stands after the run looked at it: subscription, next due moment, cursor, outcome."""
 
 
 def plan_for_shards(connection: Connection) -> None:
@@ -115,7 +102,7 @@ def write_editions(connection: Connection, run_id: int, wanted: Mapping[bytes, t
     with connection.engine.begin() as own:
         # Safe, since the shard's own commit, which follows in the same log, waits for the disk.
         own.execute(text("SET LOCAL synchronous_commit = off"))
-        written = {row.key: row.id for row in own.execute(_EDITIONS, arrays)}
+        written = {row.key: row.id for row in own.execute(_EDITIONS, arrays).all()}
         if missing := [key for key in keys if key not in written]:
             there = own.execute(_PRESENT, {"run_id": run_id, "keys": _byte_array(missing)})
             written |= {row.key: row.id for row in there}
@@ -157,8 +144,8 @@ def write_deliveries(connection: Connection, run: Any, served: Sequence[Served])
         return
     state = "held" if run.needs_approval else "queued"
     if connection.dialect.name != "postgresql":
-        shared = {"run_id": run.id, "state": state, "due_at": run.slot}
-        rows = [{**row._asdict(), **shared} for row in served]
+        names = ("subscription_id", "profile_id", "edition_id", "lower", "deadline", "run_id", "state", "due_at")
+        rows = [dict(zip(names, (*row, run.id, state, run.slot), strict=True)) for row in served]
         connection.execute(insert(connection, deliveries).on_conflict_do_nothing(), rows)
         return
     ids, profiles, made, lowers, deadlines = zip(*served, strict=True)

@@ -24,7 +24,19 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 from servers import running_postgres  # noqa: E402
 
 OUTPUT = HERE.parent / "build" / "bench.json"
-ASSEMBLY = ("database", "subscriptions", "items", "profiles", "processes", "digests", "seconds", "cpu", "peak_mb")
+ASSEMBLY = (
+    "database",
+    "subscriptions",
+    "items",
+    "profiles",
+    "editions",
+    "processes",
+    "seconds",
+    "cpu",
+    "server_cpu",
+    "peak_mb",
+    "server_peak_mb",
+)
 RENDERING = ("way", "cards", "mails", "us_per_mail", "ratio", "peak_mb")
 
 

@@ -1,4 +1,4 @@
-"""A list with many readers and 300 new items: ``population.py DATABASE_URL SUBSCRIPTIONS``.
+"""A list with many readers and new items: ``population.py DATABASE_URL SUBSCRIPTIONS [ITEMS]``.
 
 Picks are skewed as real ones are: few follow everything, many a country or two, some a region; about one
 profile for every five readers of a large list.
@@ -11,7 +11,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Table, insert, select
 
 from newsletter.audience.lists import create_list
 from newsletter.audience.picks import Picks, profile_ids
@@ -22,8 +22,9 @@ from newsletter.database import connect
 from newsletter.migrations import upgrade
 from newsletter.tables import lists, subscribers, subscriptions
 
-ITEMS = 300
+ITEMS = 1000
 THEMES = 20
+STEP = 5000
 SLOT = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 COUNTRIES = sorted(countries_in("001"))
 REGIONS = ("013", "005", "021", "029", "011", "014", "145", "035", "034", "155", "039", "154", "002", "019")
@@ -48,7 +49,7 @@ def picks(dice: random.Random) -> Picks:
     )
 
 
-def drafts(dice: random.Random) -> list[Draft]:
+def drafts(dice: random.Random, count: int) -> list[Draft]:
     """The new items."""
     return [
         Draft(
@@ -61,11 +62,11 @@ def drafts(dice: random.Random) -> list[Draft]:
             regions=(dice.choice(REGIONS),) if dice.random() < 0.15 else (),
             themes=tuple(f"theme-{int(THEMES * dice.random() ** 2)}" for _ in range(dice.randint(1, 2))),
         )
-        for number in range(ITEMS)
+        for number in range(count)
     ]
 
 
-def fill(connection: Connection, count: int) -> None:
+def fill(connection: Connection, count: int, new_items: int = ITEMS) -> None:
     """The list, its items, and ``count`` readers who are all due."""
     dice = random.Random(1)
     create_list(
@@ -87,15 +88,27 @@ def fill(connection: Connection, count: int) -> None:
     )
     list_id = connection.scalar(select(lists.c.id)) or 0
     add_themes(connection, list_id, [Theme(f"theme-{n}", {"en": f"Theme {n}"}, None) for n in range(THEMES)])
-    save_items(connection, list_id, drafts(dice), SLOT)
+    save_items(connection, list_id, drafts(dice, new_items), SLOT)
     chosen = [picks(dice) for _ in range(max(50, count // 5))]
     ids = profile_ids(connection, chosen)
-    step = 5000
-    for start in range(0, count, step):
-        numbers = range(start + 1, start + step + 1)
-        connection.execute(insert(subscribers), [_subscriber(dice, number) for number in numbers])
-        rows = [_subscription(dice, number, list_id, ids[dice.choice(chosen)]) for number in numbers]
-        connection.execute(insert(subscriptions), rows)
+    for start in range(0, count, STEP):
+        numbers = range(start + 1, min(start + STEP, count) + 1)
+        _write(connection, subscribers, [_subscriber(dice, number) for number in numbers])
+        _write(
+            connection,
+            subscriptions,
+            [_subscription(dice, number, list_id, ids[dice.choice(chosen)]) for number in numbers],
+        )
+
+
+def _write(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Insert rows of the same columns, on PostgreSQL by COPY."""
+    if connection.dialect.name != "postgresql":
+        connection.execute(insert(table), rows)
+        return
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table.name} ({', '.join(rows[0])}) FROM STDIN") as copy:
+        copy.write("".join("\t".join(map(str, row.values())) + "\n" for row in rows))
 
 
 def _subscriber(dice: random.Random, number: int) -> dict[str, Any]:
@@ -130,7 +143,7 @@ if __name__ == "__main__":
     engine = connect(sys.argv[1])
     upgrade(engine)
     with engine.begin() as opened:
-        fill(opened, int(sys.argv[2]))
+        fill(opened, *map(int, sys.argv[2:4]))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as analysing:
         if engine.dialect.name == "postgresql":
             analysing.exec_driver_sql("VACUUM ANALYZE")

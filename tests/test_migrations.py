@@ -6,14 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 from newsletter.database import connect
 from newsletter.errors import SettingsError, StateError
-from newsletter.migrations import latest, require_current, upgrade
-from newsletter.tables import metadata
+from newsletter.migrations import _config, latest, require_current, upgrade
+from newsletter.tables import deliveries, editions, metadata
 
 
 def picture(engine: Engine) -> dict[str, object]:
@@ -63,6 +65,51 @@ def test_constraints_are_there(database_url: str) -> None:
     assert "uq_deliveries_open" in found
     assert "WHERE" in found
     engine.dispose()
+
+
+def test_editions_survive_packing(database_url: str) -> None:
+    """Revision 0002 keeps every edition with its ids, and the deliveries that point at them."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        for statement in OLD_ROWS:
+            connection.execute(text(statement))
+        for number in range(1, 1201):
+            values = {"id": number, "key": f"{number:064x}", "ids": f"[{number},{number + 5},3]"}
+            connection.execute(
+                text("INSERT INTO editions (id, run_id, key, language, item_ids) VALUES (:id, 1, :key, 'en', :ids)"),
+                values,
+            )
+        connection.execute(text(OLD_DELIVERY))
+    assert upgrade(engine)
+    with engine.connect() as connection:
+        found = connection.execute(select(editions).order_by(editions.c.id)).all()
+        assert [(row.id, row.item_ids) for row in found] == [(n, [n, n + 5, 3]) for n in range(1, 1201)]
+        assert len({row.key for row in found}) == 1200
+        assert connection.scalar(select(deliveries.c.edition_id)) == 700
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(text("UPDATE deliveries SET edition_id = 99999"))
+    engine.dispose()
+
+
+OLD_ROWS = (
+    "INSERT INTO lists (id, slug, name, sender_name, sender_email, postal_address, languages, frequency, hour, weekday,"
+    " timezone, max_items, created_at) VALUES (1, 'a', 'A', 'A', 'a@e.example', '1 St', '[\"en\"]', 'daily', 8, 0,"
+    " 'UTC', 30, '2026-01-01 00:00:00')",
+    "INSERT INTO profiles (id, key, countries, regions, themes, languages) VALUES (1, 'k', '[]', '[]', '[]', '[]')",
+    "INSERT INTO subscribers (id, email, email_key, language, timezone, created_at)"
+    " VALUES (1, 'r@e.example', 'r@e.example', 'en', 'UTC', '2026-01-01 00:00:00')",
+    "INSERT INTO subscriptions (id, list_id, subscriber_id, profile_id, state, frequency, hour, weekday, start, cursor,"
+    " created_at) VALUES (1, 1, 1, 1, 'active', 'daily', 8, 0, 0, 0, '2026-01-01 00:00:00')",
+    "INSERT INTO runs (id, list_id, slot, upper, state, started_by, opened_at)"
+    " VALUES (1, 1, '2026-01-01 00:00:00', 9, 'sending', 'beat', '2026-01-01 00:00:00')",
+)
+OLD_DELIVERY = (
+    "INSERT INTO deliveries (id, run_id, subscription_id, profile_id, edition_id, lower, state, due_at, deadline)"
+    " VALUES (1, 1, 1, 1, 700, 0, 'sent', '2026-01-01 00:00:00', '2026-01-02 00:00:00')"
+)
 
 
 def test_two_at_once(database_url: str) -> None:

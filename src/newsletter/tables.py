@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     String,
@@ -24,6 +26,8 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import Dialect
+
+from newsletter.packing import pack, unpack
 
 
 class Moment(TypeDecorator[datetime]):
@@ -61,6 +65,21 @@ class Json(TypeDecorator[Any]):
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         """Read back."""
         return None if value is None else json.loads(value)
+
+
+class Ids(TypeDecorator[Sequence[int]]):
+    """A sequence of ids, kept as packed bytes."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: Sequence[int] | None, dialect: Dialect) -> bytes | None:
+        """Pack."""
+        return None if value is None else pack(value)
+
+    def process_result_value(self, value: bytes | None, dialect: Dialect) -> list[int] | None:
+        """Unpack."""
+        return None if value is None else unpack(value)
 
 
 metadata = MetaData(
@@ -184,10 +203,10 @@ subscriptions = Table(
     Column("due_at", Moment),  # the next slot; null unless active
     Column("confirm_due_at", Moment),  # when to send the confirmation mail; null once it is out
     Column("last_run_id", Id),
-    Column("last_outcome", String(32)),  # what the last run made of it: digests.runs.Outcome
+    Column("last_outcome", String(32)),  # what the last run made of it: digests.shards.Outcome
     Column("created_at", Moment, nullable=False),
     UniqueConstraint("list_id", "subscriber_id"),
-    Index("ix_subscriptions_due", "list_id", "due_at"),
+    Index("ix_subscriptions_due", "list_id", "due_at", "id"),  # in the order in which a run takes them
     # Asked twice a second while digests run: confirmations overtake them.
     Index("ix_subscriptions_confirm_due_at", "confirm_due_at", postgresql_where=_asked, sqlite_where=_asked),
     Index("ix_subscriptions_subscriber_id", "subscriber_id"),
@@ -237,9 +256,9 @@ editions = Table(
     metadata,
     _id(),
     Column("run_id", Id, ForeignKey("runs.id"), nullable=False),
-    Column("key", String(64), nullable=False),  # hash of language and item ids
+    Column("key", LargeBinary, nullable=False),  # hash of language and item ids
     Column("language", String(16), nullable=False),
-    Column("item_ids", Json, nullable=False),  # in order of position
+    Column("item_ids", Ids, nullable=False),  # in order of position
     UniqueConstraint("run_id", "key"),
 )
 

@@ -30,7 +30,7 @@ from newsletter.cli.supervising import Supervisor, free_port, is_listening
 from newsletter.cli.themes import read_themes
 from newsletter.database import engine_for, reading
 from newsletter.delivery import dispatch
-from newsletter.digests.runs import is_due
+from newsletter.digests.shards import is_due
 from newsletter.errors import StateError
 from newsletter.migrations import upgrade
 from newsletter.settings import PLACEHOLDER_SITE, Settings, load_settings

@@ -37,7 +37,7 @@ def _days(frequency: str, weekday: int, first: date) -> tuple[date, ...]:
     return tuple(date(month // 12, month % 12 + 1, 1) for month in months)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=4096)
 def next_due(frequency: str, hour: int, weekday: int, timezone: str, after: datetime) -> datetime:
     """The first moment later than ``after`` (aware) at which a subscription is due, in UTC.
 

@@ -74,6 +74,8 @@ class Index:
         self._by_country: dict[str, int] = {}
         self._by_theme: dict[str, int] = {}
         self._by_language: dict[str, int] = {}
+        self._by_region: dict[str, int] = {}
+        self._by_branch: dict[str, int] = {}
         for n, item in enumerate(items):
             bit = 1 << n
             for country in concerned(item.countries, item.regions, countries_in):
@@ -86,12 +88,33 @@ class Index:
         """The mask of all items that fit ``picks``."""
         mask = self._all
         if picks.countries or picks.regions:
-            mask &= _union(self._by_country, concerned(picks.countries, picks.regions, self._countries_in))
+            places = 0
+            for country in picks.countries:
+                places |= self._by_country.get(country, 0)
+            for region in picks.regions:
+                places |= self._in_region(region)
+            mask &= places
         if picks.themes:
-            wanted = frozenset().union(*(self._themes_under(theme) for theme in picks.themes))
-            mask &= _union(self._by_theme, wanted)
+            themes = 0
+            for theme in picks.themes:
+                themes |= self._under_theme(theme)
+            mask &= themes
         if picks.languages:
             mask &= _union(self._by_language, picks.languages)
+        return mask
+
+    def _in_region(self, region: str) -> int:
+        """The items that concern a country of ``region``; found once."""
+        mask = self._by_region.get(region)
+        if mask is None:
+            mask = self._by_region[region] = _union(self._by_country, self._countries_in(region))
+        return mask
+
+    def _under_theme(self, theme: str) -> int:
+        """The items that carry ``theme`` or one below it; found once."""
+        mask = self._by_branch.get(theme)
+        if mask is None:
+            mask = self._by_branch[theme] = _union(self._by_theme, self._themes_under(theme))
         return mask
 
     def after(self, cursor: int) -> int:

@@ -267,3 +267,15 @@ deliveries = Table(
     Index("uq_deliveries_open", "subscription_id", unique=True, postgresql_where=_open, sqlite_where=_open),
     Index("ix_deliveries_subscription_id", "subscription_id"),
 )
+
+relays = Table(
+    "relays",
+    metadata,
+    Column("name", String(255), primary_key=True),  # of the configuration; a row is made when there is something to say
+    Column("paused_at", Moment),  # by an admin, until resumed
+    Column("rests_until", Moment),  # after a failure, until then
+    Column("failures", Integer, nullable=False, server_default="0"),  # one after the other, without success between
+    Column("last_error", Text),
+    Column("last_error_at", Moment),
+    Column("last_ok_at", Moment),
+)

@@ -14,7 +14,7 @@ from newsletter.database import reading
 from newsletter.delivery import outbox
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
-from newsletter.delivery.relays import Relay, parse_relay
+from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.smtp import Answer, Conversation, RelayDown, Verdict
 from newsletter.digests import runs
 from newsletter.errors import NewsletterError
@@ -40,15 +40,14 @@ class Tally:
 
 
 def relay_of(settings: Settings) -> Relay:
-    """The configured relay, else the built-in inbox."""
-    if settings.smtp_url:
-        return parse_relay(settings.smtp_url)
-    return Relay(settings.inbox_host, settings.inbox_smtp_port)
+    """The first configured relay, else the built-in inbox."""
+    return relays_of(settings)[0]
 
 
 def open_conversation(settings: Settings) -> Conversation:
     """A conversation with the configured relay; it connects when the first message is sent."""
-    return Conversation(relay_of(settings), settings.smtp_timeout, settings.smtp_ca_file)
+    relay = relay_of(settings)
+    return Conversation(relay, settings.smtp_timeout, relay.ca_file)
 
 
 def warm_up(settings: Settings) -> None:

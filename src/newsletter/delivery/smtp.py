@@ -45,7 +45,7 @@ class Conversation:
         self._local_name = local_name or None
         self._client: smtplib.SMTP | None = None
         self._tls: ssl.SSLContext | None = None
-        if relay.security != "smtp":
+        if relay.security != "none":
             self._tls = ssl.create_default_context()
             if ca_file:
                 self._tls.load_verify_locations(ca_file)
@@ -90,7 +90,7 @@ class Conversation:
     def _open(self) -> smtplib.SMTP:
         relay = self.relay
         try:
-            if relay.security == "smtps":
+            if relay.security == "tls":
                 client: smtplib.SMTP = smtplib.SMTP_SSL(
                     relay.host, relay.port, self._local_name, timeout=self._timeout, context=self._tls
                 )
@@ -98,7 +98,7 @@ class Conversation:
                 client = smtplib.SMTP(relay.host, relay.port, self._local_name, timeout=self._timeout)
             self._client = client
             client.ehlo_or_helo_if_needed()
-            if relay.security == "smtp+starttls":
+            if relay.security == "starttls":
                 client.starttls(context=self._tls)
                 client.ehlo_or_helo_if_needed()
             if relay.user:

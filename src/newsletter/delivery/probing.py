@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import smtplib
 import ssl
 import time
@@ -55,7 +56,7 @@ def _text(answer: bytes | str) -> str:
 
 
 def _converse(relay: Relay, timeout: float, found: Probed) -> None:
-    context = ssl.create_default_context(cafile=None)
+    context = ssl.create_default_context()
     if relay.ca_file:
         context.load_verify_locations(relay.ca_file)
     began = time.perf_counter()
@@ -105,13 +106,20 @@ def _log_in(client: smtplib.SMTP, relay: Relay) -> str:
         raise smtplib.SMTPNotSupportedError(
             f"it offers no login by {' or '.join(usable)}, but {' '.join(offered) or 'none at all'}."
         )
-    client.user, client.password = relay.user, secret_of(relay)
+    secret = secret_of(relay)
     if mechanism == "PLAIN":
-        client.auth(mechanism, client.auth_plain)
+        answers = [f"\0{relay.user}\0{secret}"]
     elif mechanism == "LOGIN":
-        client.auth(mechanism, client.auth_login)
+        answers = ["", relay.user, secret]
     else:
-        token = f"user={relay.user}\1auth=Bearer {client.password}\1\1"
         # An error comes as a challenge, and the refusal after an empty answer to it.
-        client.auth(mechanism, lambda challenge=None: token if challenge is None else "")
+        answers = [f"user={relay.user}\1auth=Bearer {secret}\1\1", ""]
+    encoded = [base64.b64encode(answer.encode()).decode() for answer in answers]
+    code, text = client.docmd("AUTH", f"{mechanism} {encoded[0]}".strip())
+    for answer in encoded[1:]:
+        if code != 334:
+            break
+        code, text = client.docmd(answer)
+    if code != 235:
+        raise smtplib.SMTPAuthenticationError(code, text)
     return mechanism

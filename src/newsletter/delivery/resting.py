@@ -42,7 +42,7 @@ class State:
 
 def rest_after(failures: int) -> timedelta:
     """How long a relay rests after its n-th failure in a row: 20 s, 40 s, 80 s … 15 minutes."""
-    return min(LONGEST, SHORTEST * 2 ** min(failures - 1, 10))
+    return min(LONGEST, SHORTEST * (1 << min(failures - 1, 10)))
 
 
 def states(connection: Connection, relays: Sequence[Relay]) -> dict[str, State]:

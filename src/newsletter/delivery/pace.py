@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -40,23 +40,15 @@ def local_share(rate: Rate, processes: int) -> Rate:
 class Pace:
     """One a process. Asked once for each batch of deliveries; blocks for one round trip to Redis."""
 
-    def __init__(self, redis_url: str, processes: int = 1, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, redis_url: str, processes: int = 1) -> None:
         """``processes`` (workers that send) divide the rates while Redis is away; without a URL it always is."""
-        self._client = (
-            redis.Redis.from_url(
-                redis_url,
-                socket_connect_timeout=1,
-                socket_timeout=2,
-                retry=Retry(NoBackoff(), 1),
-                health_check_interval=0,
-            )
-            if redis_url
-            else None
-        )
+        self._client = None
+        if redis_url:
+            once_more = Retry(NoBackoff(), 1)  # a connection that Redis closed while it was idle
+            self._client = redis.Redis.from_url(redis_url, socket_connect_timeout=1, socket_timeout=2, retry=once_more)
         script = files("newsletter.delivery").joinpath("pace.lua").read_text("utf-8")
         self._script = self._client.register_script(script) if self._client else None
         self._processes = max(1, processes)
-        self._clock = clock
         self._local = Buckets()
         self._lock = threading.Lock()
         self._away = False
@@ -113,24 +105,24 @@ class Pace:
     def limits(self, now: float | None = None) -> dict[str, float] | None:
         """The domains that are held back, each with its rate in messages a second; None if Redis is away."""
         reply = self._ask("show", now)
-        return None if reply is None else {domain: rate for domain, rate in sorted(reply["limits"] or ())}
+        return None if reply is None else dict(sorted(reply["limits"] or ()))
 
     def _shares(self, relay: Relay) -> list[Rate]:
         return [local_share(rate, self._processes) for rate in relay.rates]
 
     def _moment(self, now: float | None) -> float:
-        return self._clock() if now is None else now
+        return time.time() if now is None else now
 
     def _ask(self, act: str, now: float | None, **values: Any) -> Any:
         """The script's answer; None if there is none, which is logged once until Redis is back."""
-        if self._script is None or (self._away and self._clock() < self._ask_again):
+        if self._script is None or (self._away and time.monotonic() < self._ask_again):
             return None
         try:
             reply = json.loads(self._script([PREFIX], [json.dumps({"act": act, "now": now, **values})]))
         except (redis.RedisError, OSError) as error:
             if not self._away:
                 log.warning("redis is away; this process keeps to its own share", reason=str(error)[:200])
-            self._away, self._ask_again = True, self._clock() + AWAY_SECONDS
+            self._away, self._ask_again = True, time.monotonic() + AWAY_SECONDS
             return None
         if self._away:
             self._away, self._local = False, Buckets()

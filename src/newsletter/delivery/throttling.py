@@ -22,7 +22,7 @@ CERTAIN = re.compile(
 )
 LIKELY = re.compile(
     r"too many|\brate\b|limits? (has been |was )?exceeded|exceeded (a|the|your) .{0,40}(limit|number)"
-    r"|limits? for how many|maximum number of|server busy|(try|retry)( your message)?( again)? later|TSS?\d\d\]",
+    r"|limits? for how many|maximum number of|server busy|(try( your message)? again|retry) later|TSS?\d\d\]",
     re.IGNORECASE,
 )
 

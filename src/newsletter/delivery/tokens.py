@@ -79,7 +79,7 @@ def _run(relay: Relay) -> str:
                 output, _ = process.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 # The whole group: a child of the command may hold its output open.
-                os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
                 problem = f"took more than {PATIENCE:.0f} seconds"
     token = output.strip()
     if not problem and process.returncode:

@@ -7,14 +7,16 @@ Every name carries the prefix ``NEWSLETTER_`` in the environment and none in the
 from __future__ import annotations
 
 import secrets
+import tomllib
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -34,6 +36,18 @@ def _scheme(*allowed: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _tables(value: object) -> object:
+    """What the environment says is text: it can only leave the tables of the file out."""
+    if value == "none":
+        return {}
+    if isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 - pydantic makes a sentence of it
+            "relays are tables [relays.NAME] in newsletter.toml; in the environment NEWSLETTER_SMTP_URL takes "
+            "several URLs, and NEWSLETTER_RELAYS only `none`"
+        )
+    return value
 
 
 class Settings(BaseSettings):
@@ -56,8 +70,12 @@ class Settings(BaseSettings):
     )
     smtp_url: str = Field(
         "",
-        description="The relay: smtp://, smtp+starttls:// or smtps://, with user:password@ if need be. "
-        "Empty: the built-in capture inbox.",
+        repr=False,
+        description="Relays, with spaces between: smtp://, smtp+starttls:// or smtps://, with user:password@ and "
+        "?options if need be. Empty: the built-in capture inbox.",
+    )
+    relays: Annotated[dict[str, dict[str, Any]], NoDecode, BeforeValidator(_tables)] = Field(
+        {}, repr=False, description="Relays as tables of newsletter.toml, by name."
     )
     base_url: Annotated[str, _scheme("https", "http")] = Field(
         "",
@@ -114,7 +132,7 @@ class Settings(BaseSettings):
         """
         if self.base_url:
             return self.base_url.rstrip("/")
-        if self.smtp_url:
+        if self.smtp_url or self.relays:
             raise SettingsError(
                 "NEWSLETTER_BASE_URL is not set, and links in mails have to lead somewhere.",
                 "Set it to where readers reach the site: https://news.example.org",
@@ -162,10 +180,12 @@ def load_settings(**values: object) -> Settings:
     """Read the configuration; ``values`` go before everything else.
 
     Raises:
-        SettingsError: names the value and what is wrong with it.
+        SettingsError: names the value and what is wrong with it, or says that the file cannot be read.
     """
     try:
         return Settings(**values)  # type: ignore[arg-type]
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"newsletter.toml is no TOML: {error}.", "See docs/configuration.md.") from None
     except ValidationError as error:
         first = error.errors()[0]
         name = "NEWSLETTER_" + "_".join(str(part) for part in first["loc"]).upper()

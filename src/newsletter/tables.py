@@ -287,13 +287,25 @@ deliveries = Table(
     Column("doubtful", Boolean, nullable=False, server_default=text("false")),  # an answer was lost: may arrive twice
     Column("code", SmallInteger),  # the relay's last answer
     Column("answer", Text),
-    Column("relay", String(64)),  # whose answer it is
     Column("body_hash", String(64)),  # SHA-256 of the message handed over
     Column("closed_at", Moment),
+    Column("relay", String(255)),  # whose answer it is
     UniqueConstraint("run_id", "subscription_id"),
     # In the order in which they are claimed, and without those that are closed: a million of them cost nothing.
     Index("ix_deliveries_due", "due_at", "id", postgresql_where=_claimable, sqlite_where=_claimable),
     # Promise 2, kept by the database itself: a subscription has at most one open delivery.
     Index("uq_deliveries_open", "subscription_id", unique=True, postgresql_where=_open, sqlite_where=_open),
     Index("ix_deliveries_subscription_id", "subscription_id"),
+)
+
+relays = Table(
+    "relays",
+    metadata,
+    Column("name", String(255), primary_key=True),  # of the configuration; a row is made when there is something to say
+    Column("paused_at", Moment),  # by an admin, until resumed
+    Column("rests_until", Moment),  # after a failure, until then
+    Column("failures", Integer, nullable=False, server_default="0"),  # one after the other, without success between
+    Column("last_error", Text),
+    Column("last_error_at", Moment),
+    Column("last_ok_at", Moment),
 )

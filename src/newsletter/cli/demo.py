@@ -66,6 +66,7 @@ def demo(
         f"NEWSLETTER_{name.upper()}": str(getattr(settings, name))
         for name in ("database_url", "smtp_url", "base_url", "inbox_smtp_port", "inbox_web_port", "tick_seconds")
     }
+    environment["NEWSLETTER_RELAYS"] = "none"
     with Supervisor(settings.home) as supervisor:
         start_house(supervisor, settings, environment)
         say("Celery worker, Celery beat, Valkey and the inbox are running; beat looks for who is due.")
@@ -101,6 +102,7 @@ def _settings(configured: Settings) -> Settings:
         home=home,
         database_url=f"sqlite:///{home / 'newsletter.db'}",
         redis_url="",
+        relays="none",
         smtp_url=f"smtp://{host}:{ports['inbox_smtp_port']}",
         base_url=PLACEHOLDER_SITE,
         tick_seconds=TICK_SECONDS,

@@ -15,6 +15,7 @@ from newsletter.cli.shared import opened
 from newsletter.cli.supervising import Supervisor, is_listening
 from newsletter.database import engine_for
 from newsletter.delivery import dispatch
+from newsletter.delivery.relays import relays_of
 from newsletter.inbox.server import run_inbox
 from newsletter.migrations import upgrade
 from newsletter.settings import Settings, load_settings
@@ -101,7 +102,7 @@ def start_house(supervisor: Supervisor, settings: Settings, environment: dict[st
     environment = {"NEWSLETTER_HOME": str(settings.home.absolute()), **environment}
     if not settings.redis_url:
         environment["NEWSLETTER_REDIS_URL"] = supervisor.start_valkey()
-    if settings.smtp_url and not settings.smtp_url.startswith(f"smtp://{settings.inbox_host}:"):
+    if not any(relay.security == "none" and relay.host == settings.inbox_host for relay in relays_of(settings)):
         supervisor.start_own("site", "site", environment=environment)
     else:
         inbox_child = supervisor.start_own("inbox", "inbox", environment=environment)
@@ -119,7 +120,7 @@ def start_house(supervisor: Supervisor, settings: Settings, environment: dict[st
 def up() -> None:
     """Run everything on this machine until Ctrl-C: worker, beat, and what no URL is configured for.
 
-    Without NEWSLETTER_REDIS_URL an embedded Valkey is started; without NEWSLETTER_SMTP_URL the capture
+    Without NEWSLETTER_REDIS_URL an embedded Valkey is started; without a relay the capture
     inbox, so that nothing leaves this machine.
 
     Example: `newsletter init && newsletter up`
@@ -130,8 +131,9 @@ def up() -> None:
     dispatch.warm_up(settings)
     with Supervisor(settings.home) as supervisor:
         start_house(supervisor, settings, {})
-        if settings.smtp_url:
-            say(f"Sending through {dispatch.relay_of(settings)}. Readers' site: http://127.0.0.1:8026/")
+        if settings.smtp_url or settings.relays:
+            through = " and ".join(map(str, relays_of(settings)))
+            say(f"Sending through {through}. Readers' site: http://127.0.0.1:8026/")
         else:
             say(f"Inbox: http://{settings.inbox_host}:{settings.inbox_web_port}/  (nothing leaves this machine)")
         say(f"Logs: {supervisor.home / 'logs'}. Ctrl-C stops everything.")

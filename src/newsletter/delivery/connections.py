@@ -37,6 +37,7 @@ DOT_PATIENCE = 6
 WATCH_SECONDS = 0.5
 QUIT_SECONDS = 2.0
 BARREN = 3
+DOT = b".\r\n"
 # Of few messages each waits less for the one before it than for a new connection.
 PER_CONNECTION = 10
 
@@ -216,6 +217,7 @@ class _Line(asyncio.Protocol):
         self._step = Step.GREETING
         self._unwritten = False
         self._handed: object = None
+        self._after_dot = 0
         self._sent = 0
         self._problem = ""
         self._upgrading: asyncio.Task[None] | None = None
@@ -262,7 +264,8 @@ class _Line(asyncio.Protocol):
         if self._upgrading is not None:
             return
         reason = f"{self._pool.relay} closed the connection" + (f": {error}" if error else "")
-        self._report(self._conversation.lost(reason, dot_written=not self._unwritten))
+        # Where the next envelope followed the dot, nobody knows whether the kernel's rest was only that.
+        self._report(self._conversation.lost(reason, dot_written=not self._unwritten or self._after_dot > 0))
         self.failed = bool(self._problem) or not self._greeted
         self.ready = False
         self._pool.left(self, self._problem or reason)
@@ -289,6 +292,8 @@ class _Line(asyncio.Protocol):
         if handed is not None and handed is not self._handed:
             self._pool.office.handing(handed)
         self._handed = handed
+        if DOT in buffers:
+            self._after_dot = sum(map(len, buffers[buffers.index(DOT) + 1 :]))
         if buffers and self._transport is not None:
             self._transport.writelines(buffers)
         if buffers or self._step is not self._conversation.waiting_for:
@@ -361,7 +366,8 @@ class _Line(asyncio.Protocol):
 
     def abort(self, reason: str) -> None:
         """End it now, whatever is in flight."""
-        self._report(self._conversation.lost(reason, dot_written=not self._unwritten))
+        unwritten = self._transport.get_write_buffer_size() if self._transport else 0
+        self._report(self._conversation.lost(reason, dot_written=unwritten <= self._after_dot))
         if not self.ready and not self._problem:
             self._problem = f"{self._pool.relay}: {reason}"
         if self._transport is not None:

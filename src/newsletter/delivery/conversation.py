@@ -115,6 +115,11 @@ class Conversation:
             self._ready and self._envelope is None and not self._quitting and (self._pipelining or not self._expected)
         )
 
+    @property
+    def handed(self) -> object:
+        """The tag of the message whose dot has left through ``outgoing`` and is not answered; None if there is none."""
+        return self._sent.tag if self._sent and self._dot_out else None
+
     def outgoing(self) -> list[bytes]:
         """The buffers to write now, in this order; each is given once."""
         out, self._out = self._out, []

@@ -51,6 +51,11 @@ class Claimed:
     name: str
     timezone: str
 
+    @property
+    def domain(self) -> str:
+        """The recipient's, in small letters: what pace is kept by."""
+        return self.email.rpartition("@")[2].lower()
+
 
 def _sending_runs(connection: Connection) -> list[int]:
     return list(connection.scalars(select(runs.c.id).where(runs.c.state.in_(("assembling", "sending")))))
@@ -81,10 +86,10 @@ def claim(
     Those that must not go out any more (promise 6, or past their deadline) are closed here and left out,
     so that fewer may come back than were claimed, and none while there are more: see ``ready_count``.
     """
+    others = not_(and_(deliveries.c.state == "claimed", deliveries.c.claim.in_(living)))
     chosen = (
         select(deliveries.c.id)
-        .where(_ready(connection, now))
-        .where(not_(and_(deliveries.c.state == "claimed", deliveries.c.claim.in_(living))) if living else True)
+        .where(_ready(connection, now), others)
         .order_by(deliveries.c.due_at, deliveries.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)

@@ -142,8 +142,7 @@ def _settle_accepted(connection: Connection, outcomes: Sequence[Outcome], now: d
 
 def _settle_refused(connection: Connection, outcome: Outcome, now: datetime) -> None:
     delivery, answer = outcome.delivery, outcome.answer
-    own = {"claim": delivery.claim, "code": answer.code, "answer": answer.text, "relay": outcome.relay}
-    if not _close(connection, delivery.id, "failed", now, **own):
+    if not _close_with_answer(connection, outcome, "failed", now):
         return
     owner = select(subscriptions.c.subscriber_id).where(subscriptions.c.id == delivery.subscription_id)
     connection.execute(
@@ -164,8 +163,7 @@ def _settle_deferred(connection: Connection, outcome: Outcome, now: datetime) ->
     delivery, answer = outcome.delivery, outcome.answer
     again = now + pause_after(delivery.attempts)
     if again > delivery.deadline:
-        own = {"claim": delivery.claim, "code": answer.code, "answer": answer.text, "relay": outcome.relay}
-        _close(connection, delivery.id, "expired", now, **own)
+        _close_with_answer(connection, outcome, "expired", now)
         return "expired"
     connection.execute(
         update(deliveries)
@@ -216,7 +214,7 @@ def recover(connection: Connection, owner: str, entries: Sequence[Entry], now: d
 
 def settle_withdrawn(connection: Connection, delivery: Claimed, now: datetime) -> None:
     """Close a delivery whose every item was withdrawn: there is nothing to send, so the cursor moves."""
-    _close(connection, delivery.id, "withdrawn", now, claim=delivery.claim, answer="Every item was withdrawn.")
+    _close(connection, delivery, now, state="withdrawn", code=None, answer="Every item was withdrawn.")
     move_cursor(connection, delivery.subscription_id, delivery.upper)
 
 
@@ -253,19 +251,17 @@ def move_cursor(connection: Connection, subscription_id: int, upper: int) -> Non
     )
 
 
-def _close(
-    connection: Connection,
-    delivery_id: int,
-    state: str,
-    now: datetime,
-    *,
-    claim: str | None = None,
-    code: int | None = None,
-    answer: str = "",
-    relay: str = "",
-) -> bool:
-    statement = update(deliveries).where(deliveries.c.id == delivery_id, deliveries.c.state == "claimed")
-    if claim is not None:
-        statement = statement.where(deliveries.c.claim == claim)
-    values = {"state": state, "code": code, "answer": answer, "relay": relay or None, "closed_at": now}
-    return connection.execute(statement.values(values)).rowcount > 0
+def _close_with_answer(connection: Connection, outcome: Outcome, state: str, now: datetime) -> bool:
+    answer = outcome.answer
+    values = {"code": answer.code, "answer": answer.text, "relay": outcome.relay or None}
+    return _close(connection, outcome.delivery, now, state=state, **values)
+
+
+def _close(connection: Connection, delivery: Claimed, now: datetime, **values: object) -> bool:
+    """Close a delivery that is still in the hands of whoever claimed it so; whether it was."""
+    closed = connection.execute(
+        update(deliveries)
+        .where(deliveries.c.id == delivery.id, deliveries.c.claim == delivery.claim, deliveries.c.state == "claimed")
+        .values(closed_at=now, **values)
+    )
+    return closed.rowcount > 0

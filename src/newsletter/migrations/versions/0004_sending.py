@@ -3,15 +3,15 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0003"
-down_revision = "0002"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     """Up; there is no way down."""
-    op.add_column("deliveries", sa.Column("relay", sa.String(length=64), nullable=True))
+    op.add_column("deliveries", sa.Column("relay", sa.String(length=255), nullable=True))
     op.add_column("subscribers", sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("subscribers", sa.Column("failure_code", sa.SmallInteger(), nullable=True))
     op.add_column("subscribers", sa.Column("failure", sa.Text(), nullable=True))

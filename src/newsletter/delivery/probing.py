@@ -1,0 +1,125 @@
+"""Trying a relay without sending a message: connection, encryption, login, and what it offers."""
+
+from __future__ import annotations
+
+import base64
+import smtplib
+import ssl
+import time
+from dataclasses import dataclass, field
+
+from newsletter.delivery.relays import Relay
+from newsletter.delivery.tokens import forget_token, safe_reason, secret_of
+from newsletter.errors import StateError
+
+
+@dataclass
+class Probed:
+    """What was found; ``problem`` is a sentence, and empty if the relay can be used.
+
+    ``seconds`` holds how long each step took: connect, tls, login.
+    """
+
+    relay: Relay
+    problem: str = ""
+    greeting: str = ""
+    tls: str = ""
+    login: str = ""
+    capabilities: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def probe(relay: Relay, timeout: float) -> Probed:
+    """Connect, encrypt, log in, say EHLO and QUIT; ``timeout`` in seconds holds for each answer."""
+    found = Probed(relay)
+    try:
+        _converse(relay, timeout, found)
+    except ssl.SSLCertVerificationError as error:
+        found.problem = f"{relay} has a certificate that is not trusted: {error.verify_message}."
+    except smtplib.SMTPAuthenticationError as error:
+        forget_token(relay)
+        found.problem = f"{relay} refused the login: {error.smtp_code} {_text(error.smtp_error)}."
+    except smtplib.SMTPNotSupportedError as error:
+        found.problem = f"{relay} cannot be used: {error}"
+    except smtplib.SMTPResponseException as error:
+        found.problem = f"{relay} refused: {error.smtp_code} {_text(error.smtp_error)}."
+    except StateError as error:
+        found.problem = str(error)
+    except (OSError, ValueError) as error:
+        found.problem = f"{relay} cannot be reached: {error}."
+    found.problem = safe_reason(relay, found.problem)
+    return found
+
+
+def _text(answer: bytes | str) -> str:
+    return answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
+
+
+def _converse(relay: Relay, timeout: float, found: Probed) -> None:
+    context = ssl.create_default_context()
+    if relay.ca_file:
+        context.load_verify_locations(relay.ca_file)
+    began = time.perf_counter()
+
+    def note(step: str) -> None:
+        nonlocal began
+        now = time.perf_counter()
+        found.seconds[step], began = now - began, now
+
+    # Connecting by hand: smtplib drops the greeting if it connects by itself.
+    client = smtplib.SMTP(timeout=timeout)
+    if relay.security == "tls":
+        client = smtplib.SMTP_SSL(timeout=timeout, context=context)
+    # The name that the certificate has to bear; smtplib only sets it when it connects by itself.
+    client._host = relay.host  # type: ignore[attr-defined]
+    try:
+        code, greeting = client.connect(relay.host, relay.port)
+        if code != 220:
+            raise smtplib.SMTPConnectError(code, greeting)
+        found.greeting = safe_reason(relay, greeting.decode("utf-8", "replace"))
+        client.ehlo_or_helo_if_needed()
+        note("connect")
+        if relay.security == "starttls":
+            client.starttls(context=context)
+            client.ehlo_or_helo_if_needed()
+        if isinstance(client.sock, ssl.SSLSocket):
+            found.tls = client.sock.version() or ""
+            if relay.security == "starttls":
+                note("tls")
+        if relay.user:
+            found.login = _log_in(client, relay)
+            note("login")
+        found.capabilities = tuple(
+            safe_reason(relay, f"{name.upper()} {value}".strip()) for name, value in client.esmtp_features.items()
+        )
+        client.quit()
+    finally:
+        client.close()
+
+
+def _log_in(client: smtplib.SMTP, relay: Relay) -> str:
+    """Log in as sending does; the mechanism."""
+    offered = client.esmtp_features.get("auth", "").upper().split()
+    usable = ("XOAUTH2",) if relay.token_command else ("PLAIN", "LOGIN")
+    mechanism = next((name for name in usable if name in offered), None)
+    if mechanism is None:
+        raise smtplib.SMTPNotSupportedError(
+            f"it offers no login by {' or '.join(usable)}, but {' '.join(offered) or 'none at all'}."
+        )
+    secret = secret_of(relay)
+    if mechanism == "PLAIN":
+        answers = [f"\0{relay.user}\0{secret}"]
+    elif mechanism == "LOGIN":
+        answers = ["", relay.user, secret]
+    else:
+        # An error comes as a challenge, and the refusal after an empty answer to it.
+        answers = [f"user={relay.user}\1auth=Bearer {secret}\1\1", ""]
+    encoded = [base64.b64encode(answer.encode()).decode() for answer in answers]
+    code, text = client.docmd("AUTH", f"{mechanism} {encoded[0]}".strip())
+    for answer in encoded[1:]:
+        if code != 334:
+            break
+        code, text = client.docmd(answer)
+    if code != 235:
+        raise smtplib.SMTPAuthenticationError(code, text)
+    return mechanism

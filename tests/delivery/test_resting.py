@@ -1,0 +1,149 @@
+"""The live state of relays: rests that grow, end by themselves and are counted once; pauses; nothing secret stored."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, event
+
+from newsletter.database import reading
+from newsletter.delivery import resting
+from newsletter.delivery.relays import Relay
+from newsletter.delivery.resting import State, rest_after
+
+NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
+MAIN = Relay("main", "mail.example.org", 465, "tls", "news", "geheim-wort")
+SPARE = Relay("spare", "10.0.0.7", 25)
+BOTH = (MAIN, SPARE)
+
+
+def seconds(number: float) -> datetime:
+    return NOW + timedelta(seconds=number)
+
+
+def usable(engine: Engine, now: datetime) -> list[str]:
+    with reading(engine) as connection:
+        return [relay.name for relay in resting.usable(connection, BOTH, now)]
+
+
+def state(engine: Engine, relay: Relay = MAIN) -> State:
+    with reading(engine) as connection:
+        return resting.states(connection, BOTH)[relay.name]
+
+
+def test_rests_grow_and_end(engine: Engine) -> None:
+    """A relay that fails rests 20 s, then 40 s … at most 15 minutes, each time coming back by itself; a success after
+    the rest makes the next one short again."""
+    assert usable(engine, NOW) == ["main", "spare"]
+    now, rests = NOW, []
+    for _ in range(9):
+        with engine.begin() as connection:
+            until = resting.rest(connection, MAIN, "cannot be reached", now)
+        rests.append((until - now).total_seconds())
+        assert usable(engine, until - timedelta(seconds=1)) == ["spare"]
+        assert usable(engine, until) == ["main", "spare"]
+        now = until
+    assert rests == [20, 40, 80, 160, 320, 640, 900, 900, 900]
+    with engine.begin() as connection:
+        assert resting.recovered(connection, MAIN, now)
+        assert resting.rest(connection, MAIN, "again", now) == now + timedelta(seconds=20)
+    assert (state(engine).failures, state(engine).last_error, state(engine).last_ok_at) == (1, "again", now)
+    assert rest_after(10_000) == resting.LONGEST
+
+
+def test_failing_together_counts_once(engine: Engine) -> None:
+    """Workers that find the same relay failing at the same moment make one rest of it."""
+
+    def fail(number: int) -> datetime:
+        with engine.begin() as connection:
+            return resting.rest(connection, MAIN, f"worker {number}", seconds(number / 100))
+
+    with ThreadPoolExecutor(6) as pool:
+        untils = set(pool.map(fail, range(6)))
+    assert len(untils) == 1
+    assert state(engine).failures == 1
+
+
+def test_whoever_comes_second_waits_and_sees(engine: Engine) -> None:
+    """A worker that finds the relay failing while another is just writing its rest down joins that rest."""
+    with engine.begin() as connection:
+        resting.recovered(connection, MAIN, NOW)
+
+    def fail() -> datetime:
+        with engine.begin() as connection:
+            return resting.rest(connection, MAIN, "second", seconds(1))
+
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as connection:
+            resting._locked(connection, "main")
+            second = pool.submit(fail)
+            time.sleep(0.3)
+            assert not second.done()
+            until = resting.rest(connection, MAIN, "first", NOW)
+        assert second.result() == until
+    assert state(engine).last_error == "first"
+
+
+def test_success_under_way_does_not_end_a_rest(engine: Engine) -> None:
+    """A message that was under way when the relay began to fail proves nothing: the rest goes on."""
+    with engine.begin() as connection:
+        resting.rest(connection, MAIN, "x", NOW)
+        assert not resting.recovered(connection, MAIN, seconds(5))
+    assert state(engine).failures == 1
+
+
+def test_success_seldom_writes(engine: Engine) -> None:
+    """A healthy relay costs one write in five minutes, and otherwise nothing but a question."""
+    written: list[str] = []
+    event.listen(
+        engine,
+        "before_cursor_execute",
+        lambda connection, cursor, statement, *_: written.append(statement) if "SELECT" not in statement[:9] else None,
+    )
+    with engine.begin() as connection:
+        assert resting.recovered(connection, MAIN, NOW)
+    written.clear()
+    with reading(engine) as connection:
+        assert not any(resting.recovered(connection, MAIN, seconds(n)) for n in range(1, 300, 7))
+    assert [statement for statement in written if not statement.startswith("BEGIN")] == []
+    with engine.begin() as connection:
+        assert resting.recovered(connection, MAIN, seconds(300))
+    assert written
+
+
+def test_pause_and_resume(engine: Engine) -> None:
+    """A paused relay stays so whatever time passes and whatever succeeds; resuming also ends a rest."""
+    with engine.begin() as connection:
+        assert resting.pause(connection, MAIN, NOW)
+        assert not resting.pause(connection, MAIN, seconds(1))
+        resting.recovered(connection, MAIN, seconds(2))
+    assert usable(engine, NOW + timedelta(days=300)) == ["spare"]
+    assert state(engine).paused_at == NOW
+    with engine.begin() as connection:
+        resting.rest(connection, MAIN, "x", NOW)
+        assert resting.resume(connection, MAIN, NOW)
+        assert not resting.resume(connection, MAIN, NOW)
+    assert usable(engine, NOW) == ["main", "spare"]
+    assert state(engine).failures == 0
+
+
+def test_a_paused_relay_is_paused_rather_than_resting() -> None:
+    """What admins decided is what they see."""
+    both = State(paused_at=NOW, rests_until=seconds(60))
+    assert both.word(NOW) == "paused"
+    assert [State(rests_until=seconds(60)).word(now) for now in (NOW, seconds(60))] == ["resting", "ready"]
+
+
+@pytest.mark.parametrize("reason", ["535 geheim-wort\r\nis wrong", "x" * 5000, "\x00\x1b[2J"])
+def test_reasons_are_stored_safely(engine: Engine, reason: str) -> None:
+    """What is stored of a relay's answer is one printable line without the password."""
+    with engine.begin() as connection:
+        resting.rest(connection, MAIN, reason, NOW)
+    stored = state(engine).last_error
+    assert stored is not None
+    assert len(stored) <= 500
+    assert stored.isprintable()
+    assert "geheim" not in stored

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import redis
 
-from newsletter.cli.supervising import Child, Supervisor
-from newsletter.cli.supervising import is_listening
+from newsletter.cli.supervising import Child, Supervisor, is_listening
 
 
 @dataclass

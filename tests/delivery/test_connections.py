@@ -1,0 +1,404 @@
+"""Connections to a relay: TLS, login, many at once, and servers that hang, lie or go away."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import socket
+import ssl
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import trustme
+from aiosmtpd.smtp import AuthResult, LoginPassword
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from servers import Relay, serving
+
+from newsletter.delivery.connections import Outgoing, Pool
+from newsletter.delivery.conversation import Answer, Credentials, Verdict
+from newsletter.delivery.relays import Relay as Configured
+from newsletter.delivery.relays import parse_relay
+
+MESSAGE = b"From: a@e.example\r\nTo: b@e.example\r\nSubject: x\r\n\r\nHi\r\n"
+PASSWORD = "s3cr3t/with @:signs"
+LOGIN = "news:s3cr3t%2Fwith%20%40%3Asigns@"
+
+
+@dataclass
+class Desk:
+    """Where the messages of a test come from, and what became of each."""
+
+    waiting: deque[Outgoing]
+    answers: dict[object, list[Answer]] = field(default_factory=dict)
+    handed: Counter[object] = field(default_factory=Counter)
+    unsent_: list[object] = field(default_factory=list)
+    down: list[str] = field(default_factory=list)
+
+    def next_message(self, relay: Configured) -> Outgoing | None:
+        return self.waiting.popleft() if self.waiting else None
+
+    def handing(self, tag: object) -> None:
+        self.handed[tag] += 1
+
+    def answered(self, tag: object, answer: Answer, relay: Configured) -> None:
+        self.answers.setdefault(tag, []).append(answer)
+
+    def unsent(self, tag: object) -> None:
+        self.unsent_.append(tag)
+        self.waiting.append(Outgoing(tag, "bounces@e.example", str(tag), MESSAGE))
+
+    def relay_down(self, relay: Configured, reason: str) -> None:
+        self.down.append(reason)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        return [answer.verdict for answers in self.answers.values() for answer in answers]
+
+
+def send(
+    url: str,
+    recipients: Sequence[str] = ("b@e.example",),
+    *,
+    timeout: float = 5,
+    ca_file: Path | None = None,
+    message: bytes = MESSAGE,
+    **options: int,
+) -> Desk:
+    """Send a message to each recipient through a pool, until all are answered or the relay is down."""
+    relay = dataclasses.replace(parse_relay(url), ca_file=ca_file, **options)
+    desk = Desk(deque(Outgoing(to, "bounces@e.example", to, message) for to in recipients))
+    credentials = Credentials(relay.user, relay.password) if relay.user else None
+
+    async def work() -> None:
+        pool = Pool(relay, desk, timeout, lambda: credentials)
+        limit = time.monotonic() + 20
+        while len(desk.answers) < len(recipients) and not desk.down:
+            assert time.monotonic() < limit, desk
+            pool.kick(len(desk.waiting))
+            await asyncio.sleep(0.005)
+        await pool.close(2)
+
+    asyncio.run(work())
+    return desk
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> tuple[trustme.CA, Path]:
+    """A certificate authority, and its certificate in a file."""
+    made = trustme.CA()
+    made.cert_pem.write_to_path(tmp_path / "ca.pem")
+    return made, tmp_path / "ca.pem"
+
+
+def server_tls(authority: trustme.CA, name: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+def authenticate(server, session, envelope, mechanism, data) -> AuthResult:
+    good = isinstance(data, LoginPassword) and (data.login, data.password) == (b"news", PASSWORD.encode())
+    return AuthResult(success=good, handled=False)
+
+
+@contextmanager
+def secured(authority: trustme.CA, security: str, name: str = "127.0.0.1") -> Iterator[Relay]:
+    tls = server_tls(authority, name)
+    options = {"authenticator": authenticate, "auth_required": True}
+    if security == "smtps":
+        with serving(Relay(), tls=tls, auth_require_tls=False, **options) as relay:
+            yield relay
+    else:
+        with serving(Relay(), tls_context=tls, require_starttls=True, **options) as relay:
+            yield relay
+
+
+@pytest.mark.parametrize("security", ["smtp+starttls", "smtps"])
+def test_encrypted_and_logged_in(authority, security: str) -> None:
+    """Over STARTTLS and over TLS from the start: verified, logged in, many messages over one connection."""
+    issuer, ca_file = authority
+    with secured(issuer, security) as relay:
+        desk = send(
+            f"{security}://{LOGIN}127.0.0.1:{relay.port}", [f"r{n}@e.example" for n in range(3)], ca_file=ca_file
+        )
+    assert desk.verdicts == [Verdict.ACCEPTED] * 3
+    assert relay.recipients == ["r0@e.example", "r1@e.example", "r2@e.example"]
+    # STARTTLS greets again once it is encrypted.
+    assert relay.connections == (2 if security == "smtp+starttls" else 1)
+
+
+@pytest.mark.parametrize("security", ["smtp+starttls", "smtps"])
+@pytest.mark.parametrize("fault", ["unknown authority", "other name"])
+def test_certificates_are_verified(authority, security: str, fault: str) -> None:
+    """A certificate of an unknown authority or another name is refused before any password is sent."""
+    issuer, ca_file = authority
+    name = "127.0.0.1" if fault == "unknown authority" else "mail.other.example"
+    trusted = None if fault == "unknown authority" else ca_file
+    with secured(issuer, security, name) as relay:
+        desk = send(f"{security}://{LOGIN}127.0.0.1:{relay.port}", ca_file=trusted)
+    assert "not trusted" in desk.down[0]
+    assert (relay.messages, desk.answers) == ([], {})
+
+
+def test_starttls_is_never_left_out(relay) -> None:
+    """A server that no longer offers STARTTLS gets nothing, in clear least of all."""
+    desk = send(f"smtp+starttls://127.0.0.1:{relay.port}")
+    assert "STARTTLS" in desk.down[0]
+    assert relay.messages == []
+
+
+def test_wrong_password(authority) -> None:
+    """A refused login blames the relay's settings, not the message, and shows no password."""
+    issuer, ca_file = authority
+    with secured(issuer, "smtps") as relay:
+        desk = send(f"smtps://news:guessed-wrong@127.0.0.1:{relay.port}", ca_file=ca_file)
+    assert "refused the login" in desk.down[0]
+    assert "guessed-wrong" not in desk.down[0]
+    assert desk.answers == {}
+
+
+def test_login_asked_for(authority) -> None:
+    """A relay that asks for a login which is not configured fails no message."""
+    issuer, ca_file = authority
+    with secured(issuer, "smtps") as relay:
+        desk = send(f"smtps://127.0.0.1:{relay.port}", ca_file=ca_file)
+    assert "asks for a login" in desk.down[0]
+    assert desk.answers == {}
+
+
+Script = Callable[[socket.socket, "int"], None]
+
+
+@contextmanager
+def scripted(script: Script) -> Iterator[str]:
+    """A server that does as it likes with each connection; its URL."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        number = 0
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            number += 1
+            with connection:
+                connection.settimeout(5)
+                try:
+                    script(connection, number)
+                except OSError:
+                    continue
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    yield f"smtp://127.0.0.1:{listener.getsockname()[1]}"
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+
+
+def talk(connection: socket.socket, answers: dict[bytes, bytes], greeting: bytes = b"220 hello\r\n") -> None:
+    """Answer each command by its verb; an answer of None ends the connection."""
+    connection.sendall(greeting)
+    stream = connection.makefile("rb")
+    in_data = False
+    for line in stream:
+        verb = b"." if in_data and line == b".\r\n" else b"" if in_data else line[:4].upper().strip()
+        if not verb:
+            continue
+        in_data = False
+        answer = answers.get(verb, b"250 ok\r\n")
+        if answer is None:
+            return
+        connection.sendall(answer)
+        in_data = verb == b"DATA" and answer.startswith(b"354")
+
+
+USUAL = {b"DATA": b"354 go\r\n"}
+
+
+def closes_after(number_of_mails: int, last_words: bytes) -> Script:
+    """A server whose every connection takes some mails and then ends."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        connection.sendall(b"220 hello\r\n")
+        stream = connection.makefile("rb")
+        mails = 0
+        for line in stream:
+            verb = line[:4].upper().strip()
+            mails += verb == b"MAIL"
+            if mails > number_of_mails:
+                connection.sendall(last_words)
+                return
+            if line == b".\r\n" or verb in (b"EHLO", b"MAIL", b"RCPT", b"RSET", b"QUIT"):
+                connection.sendall(b"250 ok\r\n")
+            elif verb == b"DATA":
+                connection.sendall(b"354 go\r\n")
+
+    return script
+
+
+@pytest.mark.parametrize("last_words", [b"421 4.3.2 closing\r\n", b""])
+def test_connection_closed_between_messages(last_words: bytes) -> None:
+    """A relay that closes after some messages, with 421 or without a word, costs nothing."""
+    recipients = [f"r{n}@e.example" for n in range(10)]
+    with scripted(closes_after(3, last_words)) as url:
+        desk = send(url, recipients, connections=1)
+    assert desk.verdicts == [Verdict.ACCEPTED] * 10
+    assert desk.handed == dict.fromkeys(recipients, 1)
+
+
+def test_messages_per_connection(relay) -> None:
+    """A connection ends in good order after as many messages as the relay is configured to take."""
+    desk = send(
+        f"smtp://127.0.0.1:{relay.port}",
+        [f"r{n}@e.example" for n in range(10)],
+        connections=1,
+        messages_per_connection=4,
+    )
+    assert desk.verdicts == [Verdict.ACCEPTED] * 10
+    assert relay.connections == 3
+
+
+def test_several_connections_at_once() -> None:
+    """A slow relay is driven over several connections at once: the waits overlap."""
+    together, most = 0, 0
+    lock = threading.Lock()
+
+    class Slow(Relay):
+        async def handle_DATA(self, server, session, envelope) -> str:
+            nonlocal together, most
+            with lock:
+                together += 1
+                most = max(most, together)
+            await asyncio.sleep(0.05)
+            with lock:
+                together -= 1
+            return await super().handle_DATA(server, session, envelope)
+
+    with serving(Slow()) as relay:
+        recipients = [f"r{n}@e.example" for n in range(40)]
+        desk = send(f"smtp://127.0.0.1:{relay.port}", recipients, connections=4)
+    assert sorted(relay.recipients) == sorted(recipients)
+    assert desk.verdicts == [Verdict.ACCEPTED] * 40
+    assert most == 4
+
+
+@pytest.mark.parametrize(
+    ("place", "answer", "verdict"),
+    [
+        (b"MAIL", b"451 4.7.1 greylisted\r\n", Verdict.DEFERRED),
+        (b"RCPT", b"450 4.2.1 busy\r\n", Verdict.DEFERRED),
+        (b"RCPT", b"550 5.1.1 no such user\r\n", Verdict.REFUSED),
+        (b"DATA", b"452 4.3.1 full\r\n", Verdict.DEFERRED),
+        (b".", b"554 5.7.1 spam\r\n", Verdict.REFUSED),
+        (b".", b"250-2.0.0 queued\r\n250 as 7\r\n", Verdict.ACCEPTED),
+        (b".", None, Verdict.UNKNOWN),
+    ],
+)
+def test_answers(place: bytes, answer: bytes | None, verdict: Verdict) -> None:
+    """Each answer, wherever it comes, becomes its verdict with code and text kept; the next message is not harmed."""
+    with scripted(lambda connection, _: talk(connection, {**USUAL, place: answer})) as url:
+        desk = send(url, ["a@e.example", "b@e.example"], connections=1)
+    assert desk.verdicts == [verdict] * 2
+    for (got,) in desk.answers.values():
+        assert got.text
+        assert not answer or str(got.code).encode() == answer[:3]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        lambda connection, _: time.sleep(1.5),
+        lambda connection, _: connection.sendall(b"554 go away\r\n"),
+        lambda connection, _: connection.sendall(b"\x00\xff garbage\r\n" * 10),
+        lambda connection, _: connection.sendall(b"2" * 100_000),
+        lambda connection, _: None,
+        lambda connection, _: talk(connection, {b"EHLO": b"500 what\r\n", b"HELO": b"500 what\r\n"}),
+        lambda connection, _: talk(connection, {b"MAIL": None}),
+    ],
+    ids=["hangs", "refuses", "garbage", "endless line", "closes", "no greeting", "closes at MAIL"],
+)
+def test_unusable_server(script: Script) -> None:
+    """A server that hangs, closes or talks nonsense before the message was taken is a relay that is down."""
+    with scripted(script) as url:
+        desk = send(url, timeout=0.5)
+    assert len(desk.down) == 1
+    assert desk.down[0].startswith("smtp://127.0.0.1:")
+    assert (desk.answers, desk.handed) == ({}, {})
+
+
+def test_hangs_after_the_dot() -> None:
+    """Silence after the final dot leaves unknown whether it was accepted, and says so, after six times the patience."""
+
+    def script(connection: socket.socket, _: int) -> None:
+        talk(connection, {**USUAL, b".": b""})
+
+    began = time.monotonic()
+    with scripted(script) as url:
+        desk = send(url, timeout=0.2)
+    assert desk.verdicts == [Verdict.UNKNOWN]
+    assert time.monotonic() - began > 1.2
+    assert "final dot was lost" in desk.answers["b@e.example"][0].text
+
+
+def test_hangs_in_the_middle_of_a_message() -> None:
+    """A relay that stops reading in the middle of a message has not accepted it: it is unsent, and nobody doubts that."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"220 hello\r\n")
+        for answer in (b"250 ok\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            connection.recv(1000)
+            connection.sendall(answer)
+        time.sleep(2)
+
+    with scripted(script) as url:
+        desk = send(url, timeout=0.2, message=MESSAGE + b"x" * 75 + b"\r\n" + (b"y" * 75 + b"\r\n") * 200_000)
+    assert desk.answers == {}
+    assert desk.unsent_
+    assert desk.down
+
+
+def test_always_hangs_up_after_the_dot() -> None:
+    """A relay that never answers a final dot is down after three messages, and does not get the whole queue."""
+    with scripted(lambda connection, _: talk(connection, {**USUAL, b".": None})) as url:
+        desk = send(url, [f"r{n}@e.example" for n in range(30)], connections=1)
+    assert desk.verdicts == [Verdict.UNKNOWN] * 3
+    assert len(desk.down) == 1
+
+
+def test_nobody_listens() -> None:
+    """A port that nobody listens on is a relay that is down, and named."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    desk = send(f"smtp://127.0.0.1:{port}")
+    assert f"smtp://127.0.0.1:{port} cannot be reached" in desk.down[0]
+
+
+lines = st.lists(st.binary(max_size=60).map(lambda b: b.replace(b"\r", b"").replace(b"\n", b"")), max_size=8)
+
+
+@given(lines)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_bodies_arrive_byte_for_byte(relay, body: list[bytes]) -> None:
+    """Lines that begin with dots, and any bytes between line ends, arrive as they were sent."""
+    message = b"Subject: x\r\n\r\n" + b"".join(line + b"\r\n" for line in body)
+    assert send(f"smtp://127.0.0.1:{relay.port}", message=message).verdicts == [Verdict.ACCEPTED]
+    assert relay.messages[-1][2] == message
+
+
+def test_international_addresses(relay) -> None:
+    """A local part beyond ASCII goes to a relay that offers SMTPUTF8 (RFC 6531)."""
+    assert send(f"smtp://127.0.0.1:{relay.port}", ["peña@e.example"]).verdicts == [Verdict.ACCEPTED]
+    assert relay.recipients == ["peña@e.example"]
+    with serving(Relay(), enable_SMTPUTF8=False) as old:
+        desk = send(f"smtp://127.0.0.1:{old.port}", ["peña@e.example", "b@e.example"])
+    assert [answer.code for (answer,) in desk.answers.values()] == [553, 250]

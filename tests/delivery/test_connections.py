@@ -350,7 +350,7 @@ def test_hangs_after_the_dot() -> None:
 
 
 def test_hangs_in_the_middle_of_a_message() -> None:
-    """A relay that stops reading in the middle of a message has not accepted it: it is unsent, and nobody doubts that."""
+    """A relay that stops reading in the middle of a message has not accepted it: it is unsent, without a doubt."""
 
     def script(connection: socket.socket, number: int) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

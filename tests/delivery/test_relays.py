@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from stack import wait_until
 
 from newsletter.delivery import tokens
 from newsletter.delivery.relays import Rate, Relay, parse_relay, relays_of
@@ -304,6 +305,20 @@ def test_token_commands_that_fail(command: str, sentence: str, monkeypatch: pyte
         secret_of(with_command(command))
     assert sentence in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_a_command_that_hangs_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a command started ends with it."""
+    monkeypatch.setattr(tokens, "PATIENCE", 0.5)
+    hangs = "import subprocess as s; p = s.Popen(['sleep', '60']); open('child', 'w').write(str(p.pid)); p.wait()"
+    with pytest.raises(StateError, match="took more than"):
+        secret_of(with_command(hangs))
+
+    def ended() -> bool:
+        state = Path(f"/proc/{Path('child').read_text()}/stat")
+        return not state.exists() or state.read_text().split()[2] == "Z"
+
+    assert wait_until(ended, 5)
 
 
 def test_a_command_that_is_not_there() -> None:

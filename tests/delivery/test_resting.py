@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -64,6 +65,26 @@ def test_failing_together_counts_once(engine: Engine) -> None:
         untils = set(pool.map(fail, range(6)))
     assert len(untils) == 1
     assert state(engine).failures == 1
+
+
+def test_whoever_comes_second_waits_and_sees(engine: Engine) -> None:
+    """A worker that finds the relay failing while another is just writing its rest down joins that rest."""
+    with engine.begin() as connection:
+        resting.recovered(connection, MAIN, NOW)
+
+    def fail() -> datetime:
+        with engine.begin() as connection:
+            return resting.rest(connection, MAIN, "second", seconds(1))
+
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as connection:
+            resting._locked(connection, "main")
+            second = pool.submit(fail)
+            time.sleep(0.3)
+            assert not second.done()
+            until = resting.rest(connection, MAIN, "first", NOW)
+        assert second.result() == until
+    assert state(engine).last_error == "first"
 
 
 def test_success_under_way_does_not_end_a_rest(engine: Engine) -> None:

@@ -39,6 +39,7 @@ digest preview
 explain
 runs start|list|show|approve|cancel
 deliveries list|show|retry
+relays list|test|pause|resume
 worker|beat|inbox|up
 demo"""
 
@@ -94,6 +95,7 @@ JSON_CALLS = (
     ("explain", "ana@example.org", "1"),
     ("runs", "list"),
     ("deliveries", "list"),
+    ("relays", "list"),
 )
 
 

@@ -291,6 +291,18 @@ def test_one_call_a_batch(valkey: Valkey) -> None:
     assert valkey.client.info("commandstats")["cmdstat_evalsha"]["calls"] - before == 5
 
 
+def test_very_many_domains(valkey: Valkey) -> None:
+    """A batch of thousands of domains is one call as well, and each domain is counted and held back as ever."""
+    pace, many = Pace(valkey.url), {f"d{n}.example": 3 for n in range(2500)}
+    begin = START - START % 60
+    pace.grant(relay(), many, begin)
+    assert pace.slow_down("d2400.example", 0.0, begin) == pytest.approx(3 / 60 / 2)
+    granted = pace.grant(relay(), many, begin + 45)
+    assert {domain for domain, number in granted.by_domain.items() if number < 3} == {"d2400.example"}
+    counted = valkey.client.hgetall(f"{PREFIX}sent:{int(begin) // 60}")
+    assert Counter(counted.values()) == {b"6": 2499, b"4": 1}
+
+
 def test_flushed_in_between(valkey: Valkey) -> None:
     """A Redis that was flushed, scripts and all, begins with full buckets; nothing fails."""
     pace, own = Pace(valkey.url), relay("10/min")

@@ -46,11 +46,15 @@ def show_all(as_json: Json = False) -> None:
         print_json({"relays": found, "domains": limits})
         return
     table(
-        ("relay", "address", "security", "lists", "weight", "rate", "connections", "state", "last error"),
+        ("relay", "address", "security", "lists", "weight", "rate", "connections", "state"),
         (_row(relay, known[relay.name], moment) for relay in relays),
         "There is no relay.",
         right=(4, 6),
     )
+    failed = [(name, state.last_error_at, state.last_error) for name, state in known.items() if state.last_error]
+    if failed:
+        say("")
+        table(("relay", "last error at", "last error"), failed, "")
     if limits:
         say("\nHeld back, because their servers asked for less:")
         table(
@@ -96,13 +100,9 @@ def _row(relay: Relay, state: State, moment: datetime) -> tuple[Any, ...]:
     word = state.word(moment)
     if word == "resting":
         word = f"resting until {state.rests_until:%H:%M:%S} UTC"
-    error = f"{state.last_error_at:%Y-%m-%d %H:%M} {state.last_error}" if state.last_error else None
     lists, rates = ", ".join(sorted(relay.lists)) or "all", ", ".join(map(str, relay.rates))
     host = f"[{relay.host}]" if ":" in relay.host else relay.host
-    return (
-        *(relay.name, f"{host}:{relay.port}", relay.security, lists, relay.weight, rates),
-        *(relay.connections, word, error),
-    )
+    return relay.name, f"{host}:{relay.port}", relay.security, lists, relay.weight, rates, relay.connections, word
 
 
 @app.command("test")

@@ -4,7 +4,7 @@
 -- sent:MINUTE          hash, domain -> messages        All of them expire by themselves.
 
 local SLICES, FLOOR, BURST, STEP_SECONDS, STEP = 20, 1 / 60, 5, 180, 1.5
-local SAME_SECONDS, LONGEST_SPREAD, SHORTEST_WAIT = 15, 600, 0.05
+local SAME_SECONDS, LONGEST_SPREAD, SHORTEST_WAIT, AT_ONCE = 15, 600, 0.05, 1000
 
 local prefix, ask = KEYS[1], cjson.decode(ARGV[1])
 local now = ask.now
@@ -35,9 +35,20 @@ local function full(limit)
   return math.max(1, current(limit) * BURST)
 end
 
--- A domain's bucket, filled up to now; nil if there is none or it is over.
-local function find_limit(domain)
-  local text = any_limit and redis.call('HGET', limits_key, domain)
+-- The values of many fields of a hash, in few calls; false for one that is not there.
+local function values_of(key, fields)
+  local found = {}
+  for first = 1, #fields, AT_ONCE do
+    local last = math.min(first + AT_ONCE - 1, #fields)
+    for i, value in ipairs(redis.call('HMGET', key, unpack(fields, first, last))) do
+      found[first + i - 1] = value
+    end
+  end
+  return found
+end
+
+-- A domain's bucket as it was kept, filled up to now; nil if there is none or it is over.
+local function read_limit(domain, text)
   if not text then return nil end
   local part = {}
   for word in string.gmatch(text, '%S+') do part[#part + 1] = tonumber(word) end
@@ -48,6 +59,10 @@ local function find_limit(domain)
   if current(limit) < limit.origin then return limit end
   redis.call('HDEL', limits_key, domain)
   return nil
+end
+
+local function find_limit(domain)
+  return read_limit(domain, any_limit and redis.call('HGET', limits_key, domain))
 end
 
 local function keep_limit(domain, limit)
@@ -113,9 +128,11 @@ local function share_out(wanted, total, room)
 end
 
 local function grant()
-  local allowed, allowed_total, wanted_total, limits = {}, 0, 0, {}
+  local allowed, allowed_total, wanted_total, limits, names = {}, 0, 0, {}, {}
+  for i, pair in ipairs(ask.domains) do names[i] = pair[1] end
+  local kept = any_limit and values_of(limits_key, names) or {}
   for i, pair in ipairs(ask.domains) do
-    local limit = find_limit(pair[1])
+    local limit = read_limit(pair[1], kept[i])
     limits[i] = limit or false
     allowed[i] = limit and math.min(pair[2], math.floor(limit.tokens)) or pair[2]
     allowed_total, wanted_total = allowed_total + allowed[i], wanted_total + pair[2]
@@ -128,13 +145,19 @@ local function grant()
   end
   local granted, total = share_out(allowed, allowed_total, math.max(0, room)), 0
   local this = sent_key(minute)
+  local sent, changed = values_of(this, names), {}
   for i, pair in ipairs(ask.domains) do
     total = total + granted[i]
-    if granted[i] > 0 then redis.call('HINCRBY', this, pair[1], granted[i]) end
+    if granted[i] > 0 then
+      changed[#changed + 1], changed[#changed + 2] = pair[1], (tonumber(sent[i] or 0)) + granted[i]
+    end
     if limits[i] then
       limits[i].tokens = limits[i].tokens - granted[i]
       keep_limit(pair[1], limits[i])
     end
+  end
+  for first = 1, #changed, 2 * AT_ONCE do
+    redis.call('HSET', this, unpack(changed, first, math.min(first + 2 * AT_ONCE - 1, #changed)))
   end
   if total > 0 then redis.call('EXPIRE', this, 180) end
   local relay_wait, relay_finish, rest = 0, 0, wanted_total - total

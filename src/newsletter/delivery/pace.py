@@ -120,7 +120,7 @@ class Pace:
         try:
             reply = json.loads(self._script([PREFIX], [json.dumps({"act": act, "now": now, **values})]))
         except (redis.RedisError, OSError) as error:
-            if not self._away:
+            if not self._away and act != "show":
                 log.warning("redis is away; this process keeps to its own share", reason=str(error)[:200])
             self._away, self._ask_again = True, time.monotonic() + AWAY_SECONDS
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -24,22 +25,28 @@ class Turns:
 
     def __init__(self, weights: Sequence[int]) -> None:
         """``weights`` are at least 1."""
-        self._weights = list(weights)
-        self._total = sum(weights)
+        divisor = math.gcd(*weights)
+        self._weights = [weight // divisor for weight in weights]
+        self._total = sum(self._weights)
         self._had = [0] * len(weights)
         self._turn = 0
+        self._round: list[int] = []  # the turns of one round, after which all begins anew, as far as they were taken
 
     def next(self) -> int:
         """The place, in ``weights``, of the one whose turn it is."""
-        self._turn += 1
+        turn = self._turn
+        self._turn = (turn + 1) % self._total
+        if turn == len(self._round):
+            self._round.append(self._due(turn + 1))
+        return self._round[turn]
+
+    def _due(self, turn: int) -> int:
         best, best_had, best_weight = -1, 0, 1
         for place, (had, weight) in enumerate(zip(self._had, self._weights, strict=True)):
-            begun = had * self._total < weight * self._turn
+            begun = had * self._total < weight * turn
             if begun and (best < 0 or (had + 1) * best_weight < (best_had + 1) * weight):
                 best, best_had, best_weight = place, had, weight
         self._had[best] += 1
-        if self._turn == self._total:
-            self._turn, self._had = 0, [0] * len(self._had)
         return best
 
 

@@ -19,7 +19,7 @@ from servers import Relay as Server
 from servers import serving
 from valkeys import running_valkey
 
-from newsletter.cli import output
+from newsletter.cli import demo, output
 from newsletter.cli.supervising import free_port
 from newsletter.database import engine_for
 from newsletter.delivery import resting
@@ -252,3 +252,9 @@ def test_up_names_all_relays(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("NEWSLETTER_BASE_URL", "https://news.example.org")
     assert "rate has to look like" in cli("up", code=1).err
     assert not os.path.exists(cli.home / "logs")
+
+
+def test_the_demo_leaves_relays_alone(cli: CommandLine) -> None:
+    """Whatever relays are configured, the demo sends to its own inbox only."""
+    (only,) = relays_of(demo._settings(load_settings()))
+    assert (only.host, only.security) == ("127.0.0.1", "none")

@@ -82,7 +82,7 @@ def rest(connection: Connection, relay: Relay, reason: str, now: datetime) -> da
 
 
 def recovered(connection: Connection, relay: Relay, now: datetime) -> bool:
-    """Note that a relay took a message; whether anything had to be written.
+    """Note that a relay took a message; whether anything had to be written. Call it where writing is allowed.
 
     Failures are forgotten, but not while it rests: a message that was under way when it began to fail proves
     nothing. Without failures, one write in five minutes keeps ``last_ok_at`` for admins.

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from newsletter.database import engine_for
 from newsletter.delivery import dispatch
-from newsletter.delivery.letters import Letters
+from newsletter.delivery.spell import Kept
 from newsletter.digests import runs
 from newsletter.digests.calendar import slot_of
 from newsletter.settings import Settings, load_settings
@@ -32,8 +32,8 @@ def _engine() -> Engine:
 
 
 @cache
-def _letters() -> Letters:
-    return Letters(_engine(), _settings())
+def _kept() -> Kept:
+    return Kept(_engine(), _settings())
 
 
 @worker_process_init.connect
@@ -77,7 +77,7 @@ def assemble(run_id: int) -> None:
 @shared_task(name="newsletter.deliver", expires=300)
 def deliver() -> None:
     """Send what is ready, transactional mail first, for a short while; ring again if there is more."""
-    tally = dispatch.dispatch(_engine(), _settings(), now, stopping, _letters())
+    tally = dispatch.dispatch(_engine(), _settings(), now, stopping, _kept())
     if tally.total:
         log.info("delivered", **tally.counts)
     if tally.more:

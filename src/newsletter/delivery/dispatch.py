@@ -15,9 +15,8 @@ from sqlalchemy import Engine
 from newsletter.database import reading
 from newsletter.delivery import confirming, outbox, settling
 from newsletter.delivery.journal import Journal, abandoned
-from newsletter.delivery.letters import Letters
 from newsletter.delivery.relays import Relay, relays_of
-from newsletter.delivery.spell import BATCH, Spell, Tally, journals
+from newsletter.delivery.spell import BATCH, Kept, Spell, Tally, journals
 from newsletter.digests import runs
 from newsletter.mail.templates import load_templates
 from newsletter.settings import Settings
@@ -71,11 +70,11 @@ def dispatch(
     settings: Settings,
     clock: Callable[[], datetime],
     stopping: Callable[[], bool] = lambda: False,
-    letters: Letters | None = None,
+    kept: Kept | None = None,
 ) -> Tally:
     """Send what is ready for about a minute; sooner if ``stopping`` says so, with nothing left in hand.
 
-    ``letters`` keep from call to call what they have rendered.
+    ``kept`` is what this process has from its last call.
 
     Raises:
         DBAPIError: the database was away for a minute. What it could not be told is in the journal.
@@ -84,7 +83,7 @@ def dispatch(
     recover(engine, settings, clock())
     journal = Journal(journals(settings))
     try:
-        spell = Spell(engine, settings, letters or Letters(engine, settings), journal, clock, stopping)
+        spell = Spell(engine, settings, kept or Kept(engine, settings), journal, clock, stopping)
         asyncio.run(_cast(spell))
     finally:
         journal.close()

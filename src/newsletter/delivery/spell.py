@@ -88,6 +88,15 @@ class _Unsettled:
         return _Unsettled(self.outcomes[:], self.told[:], self.withdrawn[:], self.returned[:], self.unasked[:])
 
 
+class Kept:
+    """What a worker process keeps from spell to spell. Made after the fork: it holds connections."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self.letters = Letters(engine, settings)
+        self.shares = Shares()
+        self.pace = Pace(settings.redis_url, settings.workers)
+
+
 class Spell:
     """See the module. It is the office of its pools: they ask it for messages and tell it of answers."""
 
@@ -95,7 +104,7 @@ class Spell:
         self,
         engine: Engine,
         settings: Settings,
-        letters: Letters,
+        kept: Kept,
         journal: Journal,
         clock: Callable[[], datetime],
         stopping: Callable[[], bool],
@@ -104,7 +113,7 @@ class Spell:
         self.relays_down = False
         self._engine = engine
         self._settings = settings
-        self._letters = letters
+        self._letters = kept.letters
         self._journal = journal
         self._clock = clock
         self._stopping = stopping
@@ -112,8 +121,8 @@ class Spell:
         # A message is begun only if the claim outlasts every answer that it may have to wait for.
         self._reserve = min(self._lease / 2, timedelta(seconds=settings.smtp_timeout) * ANSWERS_TO_A_MESSAGE)
         self._relays = relays_of(settings)
-        self._shares = Shares()
-        self._pace = Pace(settings.redis_url, settings.workers)
+        self._shares = kept.shares
+        self._pace = kept.pace
         self._pools: dict[str, Pool] = {}
         self._retired: list[Pool] = []
         self._queues: dict[str, deque[Claimed]] = {relay.name: deque() for relay in self._relays}
@@ -155,7 +164,6 @@ class Spell:
             self._unsettled.unasked += self._urgent
             self._urgent.clear()
             await asyncio.gather(*(pool.close(GRACE_SECONDS) for pool in (*self._pools.values(), *self._retired)))
-            self._pace.close()
         await self._settle_the_rest(loop)
 
     def stop(self) -> None:

@@ -1,51 +1,174 @@
-"""Time a mail: ``rendering.py premailer-per-mail | jinja-per-mail | joined`` prints JSON."""
+"""Time a mail: ``rendering.py premailer-per-mail | jinja-per-mail | joined [MAILS]`` prints JSON.
+
+Each reader has picks of their own and gets 20 items of their own, of about 30 KB together. ``joined`` is what the
+workers do, from a claimed delivery to the message; the others start with the letter in hand, which spares them the
+arranging. ``prepare_us`` is what reading a batch from the database costs, for one mail of it.
+"""
 
 from __future__ import annotations
 
 import json
+import random
 import resource
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-sys.path.append(str(Path(__file__).parents[1] / "tests"))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "tests")]
 
-from letters import ENVELOPE, letter
+from plainly import letter_of, letter_values_of, plain_message
+from population import SLOT, THEMES, drafts, picks
+from sqlalchemy import Connection, insert, select
 
-from newsletter.mail.compose import digest_values, render_digest
+from newsletter.audience.lists import create_list
+from newsletter.audience.picks import Picks, profile_ids
+from newsletter.catalogue.geography import countries_in
+from newsletter.catalogue.items import save_items
+from newsletter.catalogue.themes import Theme, add_themes, all_themes, descendants
+from newsletter.database import connect
+from newsletter.delivery.letters import Letters
+from newsletter.delivery.outbox import Claimed
+from newsletter.digests.matching import Index, Item
+from newsletter.digests.runs import load_items
 from newsletter.mail.inlining import run_premailer
-from newsletter.mail.templates import environment, flat_source, folder, load_templates
-from newsletter.mail.words import words
+from newsletter.mail.templates import environment, flat_source, folder
+from newsletter.migrations import upgrade
+from newsletter.settings import load_settings
+from newsletter.tables import editions, lists, runs
 
-CARDS = 20
-MAILS = {"premailer-per-mail": 30, "jinja-per-mail": 1000, "joined": 20_000}
+CARDS, BATCH = 20, 500
+MAILS = {"premailer-per-mail": 50, "jinja-per-mail": 500, "joined": 20_000}
+PUBLISHED = 1  # times the items of population
+LANGUAGES = ("en", "es", "fr")
 
 
-def measure(way: str) -> float:
-    """Seconds for all mails of this way of making them, warmed up."""
-    wanted, said = letter(CARDS), words("en")
+def fill(connection: Connection) -> tuple[Any, list[Item]]:
+    """A list with its items."""
+    values = {"slug": "bench", "name": "Bench", "sender_name": "Bench", "sender_email": "bench@example.org"}
+    values |= {"postal_address": "1 Main Street", "frequency": "daily", "timezone": "UTC"}
+    values |= {"languages": list(LANGUAGES), "hour": 8, "weekday": 0, "max_items": 30}
+    create_list(connection, values, SLOT)
+    row = connection.execute(select(lists)).one()
+    add_themes(connection, row.id, [Theme(f"theme-{n}", {"en": f"Theme {n}"}, None) for n in range(THEMES)])
+    for seed in range(PUBLISHED):
+        made = drafts(random.Random(seed))
+        save_items(connection, row.id, [replace(draft, url=f"{draft.url}-{seed}") for draft in made], SLOT)
+    connection.execute(
+        insert(runs).values(list_id=row.id, slot=SLOT, upper=1, state="sending", started_by="beat", opened_at=SLOT)
+    )
+    return row, load_items(connection, row.id, 0, 10**9)
+
+
+def readers(index: Index) -> Iterator[tuple[Picks, list[int]]]:
+    """Picks, none twice, with 20 items that fit them."""
+    dice = random.Random(2)
+    seen = set()
+    while True:
+        chosen = picks(dice)
+        mask = index.fitting(chosen)
+        if mask.bit_count() >= CARDS and chosen not in seen:
+            seen.add(chosen)
+            yield chosen, sorted(item.id for item in dice.sample(list(index.of(mask)), CARDS))
+
+
+def batches(connection: Connection, row: Any, index: Index, count: int) -> Iterator[list[Claimed]]:
+    """Claimed deliveries, their editions and profiles written."""
+    source = readers(index)
+    for start in range(0, count, BATCH):
+        chosen = [next(source) for _ in range(min(BATCH, count - start))]
+        profiles = profile_ids(connection, [picked for picked, _ in chosen])
+        numbers = range(start + 1, start + len(chosen) + 1)
+        rows = [
+            {"id": n, "run_id": 1, "key": str(n), "language": LANGUAGES[n % 3], "item_ids": ids}
+            for n, (_, ids) in zip(numbers, chosen, strict=True)
+        ]
+        connection.execute(insert(editions), rows)
+        yield [
+            Claimed(
+                **{"id": n, "claim": "claim", "expires": SLOT, "run_id": 1, "list_id": row.id, "slot": SLOT},
+                **{"upper": 1, "subscription_id": n, "profile_id": profiles[picked], "edition_id": n},
+                **{"frequency": ("daily", "daily", "weekly", "monthly")[n % 4], "attempts": 1, "deadline": SLOT},
+                **{"dated_at": SLOT + timedelta(milliseconds=start), "claimed_at": SLOT},
+                **{"email": f"reader{n}@example.org", "name": ("Ana Lopez", "Ana Peña")[n % 2], "timezone": "UTC"},
+            )
+            for n, (picked, _) in zip(numbers, chosen, strict=True)
+        ]
+
+
+def measure(way: str, mails: int, folder_name: str) -> dict[str, Any]:
+    """CPU of all mails of this way of making them."""
+    engine = connect(f"sqlite:///{folder_name}/bench.db")
+    upgrade(engine)
+    settings = load_settings(home=folder_name, secret_key="k" * 40, base_url="https://news.example.org")
+    with engine.begin() as connection:
+        row, found = fill(connection)
+        vocabulary = all_themes(connection, row.id)
+    index = Index(found, countries_in, lambda slug: descendants(vocabulary, slug))
+    by_id = {item.id: item for item in found}
+    letters = Letters(engine, settings)
     css = (folder() / "style.css").read_text("utf-8")
     template = environment(True).from_string(flat_source("digest"))
-    load_templates()
-    rendered = render_digest(wanted)
-    began = time.perf_counter()
-    for number in range(MAILS[way]):
-        envelope = replace(ENVELOPE, to_email=f"reader{number}@example.org", message_id=f"digest.{number}@example.org")
-        if way == "premailer-per-mail":
-            run_premailer(template.render(digest_values(wanted, said)), css)
-        elif way == "jinja-per-mail":
-            render_digest(wanted).message(envelope)
-        else:
-            rendered.message(envelope)
-    return time.perf_counter() - began
+    total = spent = preparing = 0.0
+    made = warm = 0
+    with engine.connect() as connection:
+        for batch in batches(connection, row, index, mails):
+            began = time.process_time()
+            letters.prepare(connection, batch)
+            preparing += time.process_time() - began
+            if way != "joined":
+                wanted = [plain_input(connection, row, vocabulary, by_id, settings, one) for one in batch]
+            began = time.process_time()
+            if way == "joined":
+                for delivery in batch:
+                    message = letters.compose(delivery)
+                    total += len(message.head) + len(message.body)
+            elif way == "jinja-per-mail":
+                for letter, envelope in wanted:
+                    total += len(plain_message(letter, envelope).content)
+            else:
+                for letter, envelope in wanted:
+                    total += len(run_premailer(template.render(letter_values_of(letter, envelope)), css))
+            spent += time.process_time() - began
+            made += len(batch)
+            warm += 1
+    return {
+        "way": way,
+        "cards": CARDS,
+        "mails": made,
+        "us_per_mail": round(spent / made * 1e6, 1),
+        "prepare_us": round(preparing / made * 1e6, 1),
+        "kb_per_mail": round(total / made / 1000, 1),
+    }
+
+
+def plain_input(connection: Connection, row: Any, vocabulary: Any, by_id: Any, settings: Any, one: Claimed) -> Any:
+    """The letter and envelope of a delivery."""
+    from plainly import envelope_of
+
+    from newsletter.audience.picks import load_profiles
+
+    edition = connection.execute(select(editions).where(editions.c.id == one.edition_id)).one()
+    letter = letter_of(
+        settings.site,
+        row,
+        vocabulary,
+        [by_id[number] for number in edition.item_ids],
+        load_profiles(connection, [one.profile_id])[one.profile_id],
+        language=edition.language,
+        day=SLOT.date(),
+        frequency=one.frequency,
+    )
+    return letter, envelope_of(settings, row, one)
 
 
 if __name__ == "__main__":
     way = sys.argv[1]
-    seconds = measure(way)
+    with TemporaryDirectory() as made_folder:
+        result = measure(way, int(sys.argv[2]) if len(sys.argv) > 2 else MAILS[way], made_folder)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    per_mail = round(seconds / MAILS[way] * 1e6, 1)
-    print(
-        json.dumps({"way": way, "cards": CARDS, "mails": MAILS[way], "us_per_mail": per_mail, "peak_mb": round(peak)})
-    )
+    print(json.dumps(result | {"peak_mb": round(peak)}))

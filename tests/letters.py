@@ -5,15 +5,19 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 from hypothesis import strategies as st
+from plainly import Group, Letter
 
-from newsletter.mail.letter import Card, Confirmation, Envelope, Group, Letter
+from newsletter.mail.cards import Shown, ShownGroup
+from newsletter.mail.frames import Frame
+from newsletter.mail.letter import Card, Confirmation, Envelope, Message
+from newsletter.mail.templates import Programs
 
 ENVELOPE = Envelope(
     to_email="ana@example.org",
     to_name="Ana Peña",
     return_path="bounces+1.abc@rutas.example",
     message_id="digest.1.abc@rutas.example",
-    dated_at=datetime.now(UTC),
+    dated_at=datetime(2026, 11, 24, 8, 0, tzinfo=UTC),
     unsubscribe_url="https://news.example.org/u/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
     preferences_url="https://news.example.org/p/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
     confirm_url="https://news.example.org/c/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
@@ -91,7 +95,7 @@ def card(number: int, **values: object) -> Card:
     )
 
 
-def letter(count: int = 3, rest: int = 0, **values: object) -> Letter:
+def letter(count: int = 3, named: int = 0, **values: object) -> Letter:
     """A letter like real ones."""
     return Letter(
         **{  # type: ignore[arg-type]
@@ -104,7 +108,22 @@ def letter(count: int = 3, rest: int = 0, **values: object) -> Letter:
             "day": date(2026, 11, 24),
             "frequency": "daily",
             "groups": (Group("Guatemala", tuple(card(n) for n in range(count))),),
-            "rest": tuple(card(1000 + n) for n in range(rest)),
+            "rest": tuple(card(1000 + n) for n in range(named)),
             **values,
         }
     )
+
+
+def compose(made: Letter, envelope: Envelope = ENVELOPE, programs: Programs | None = None) -> Message:
+    """A letter's message by the fast way, each card set for it."""
+    frame = Frame(made.masthead, programs)
+
+    def shown(one: Card, heading: str) -> Shown:
+        return frame.set_card(frame.set_item(one), heading, frame.reason(one.because))
+
+    groups = tuple(
+        ShownGroup(group.heading or frame.general, tuple(shown(one, group.heading) for one in group.cards))
+        for group in made.groups
+    )
+    rest = tuple(frame.set_item(one).plain.named for one in made.rest)
+    return frame.compose(groups, [one for one in rest if one], made.day, made.frequency, envelope)

@@ -14,8 +14,8 @@ from newsletter.audience.links import seal
 from newsletter.catalogue.geography import place_name
 from newsletter.catalogue.themes import all_themes, theme_name
 from newsletter.delivery.conversation import Answer, Verdict
-from newsletter.delivery.letters import envelope
-from newsletter.mail.compose import render_confirmation
+from newsletter.delivery.letters import confirmation_envelope
+from newsletter.mail.compose import compose_confirmation
 from newsletter.mail.letter import Confirmation, Message
 from newsletter.settings import Settings
 from newsletter.tables import consents, lists, profiles, subscribers, subscriptions, suppressions
@@ -141,8 +141,7 @@ def _compose(connection: Connection, settings: Settings, row: Any, now: datetime
             consents.c.subscriber_id == row.subscriber_id, consents.c.list_id == row.list_id
         )
     )
-    mark = seal(settings.key, "confirm", request or 0)
-    rendered = render_confirmation(
+    return compose_confirmation(
         Confirmation(
             language=language,
             list_name=list_row.name,
@@ -157,17 +156,13 @@ def _compose(connection: Connection, settings: Settings, row: Any, now: datetime
             hour=row.hour,
             weekday=row.weekday,
             timezone=row.timezone,
-        )
-    )
-    return rendered.message(
-        envelope(
+        ),
+        confirmation_envelope(
             settings,
             list_row,
             row.id,
             to=(row.email, row.name),
-            mark=f"confirm.{mark}",
-            bounce=f"c{mark}",
+            mark=seal(settings.key, "confirm", request or 0),
             dated_at=now,
-            feedback=f"0:{list_row.slug}:confirm:newsletter",
-        )
+        ),
     )

@@ -1,219 +1,221 @@
-"""From rows to letters: what a delivery's digest says, rendered once for all who share it."""
+"""From rows to messages: a batch of deliveries is read in a few queries, then each is composed without any."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-import structlog
 from sqlalchemy import Connection, Engine, select
 
 from newsletter.audience.links import make_token, seal
-from newsletter.audience.picks import Picks, load_profiles
-from newsletter.catalogue.geography import countries_in, place_name
-from newsletter.catalogue.themes import Theme, all_themes, descendants, theme_name
+from newsletter.audience.picks import load_profiles
 from newsletter.database import reading
 from newsletter.delivery.outbox import Claimed
-from newsletter.digests.arranging import Placed, arrange
+from newsletter.delivery.shelves import SHELF_COLUMNS, Shelf
 from newsletter.digests.matching import Item
 from newsletter.digests.runs import as_item
-from newsletter.mail.compose import Rendered, render_digest
-from newsletter.mail.letter import Card, Envelope, Group, Letter, Message
+from newsletter.mail.letter import Envelope, Message
 from newsletter.settings import Settings
-from newsletter.tables import editions, items, lists
+from newsletter.tables import editions, items, lists, themes
 
-log = structlog.get_logger("newsletter.delivery")
+SHELVES_KEPT = 50
+EDITIONS_KEPT = 5000
+BYTES_KEPT = 48_000_000
+"""Of items and cards, roughly, in a process."""
+MANY = 500
 
-KEPT = 2000
+
+class _Job(NamedTuple):
+    """What composing a delivery needs."""
+
+    claim: str
+    shelf: Shelf
+    language: str
+    item_ids: tuple[int, ...]
+    mask: int
 
 
 class Letters:
-    """Composes deliveries, remembering what it has read and rendered as long as it lives."""
+    """Composes deliveries. It lives as long as its process: what it keeps is bounded, and edits are noticed."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        """It should live a minute, not an hour: it does not notice edits of lists and vocabularies."""
         self._engine = engine
-        self._settings = settings
-        self._lists: dict[int, tuple[Any, dict[str, Theme]]] = {}
+        self._key = settings.key
+        self._site = settings.site
+        self._shelves: dict[int, Shelf] = {}
         self._editions: dict[int, tuple[str, tuple[int, ...]]] = {}
-        self._picks: dict[int, Picks] = {}
-        self._items: dict[int, Item] = {}
-        self._rendered: dict[tuple[Any, ...], Rendered] = {}
-        self._withdrawn: tuple[str, dict[int, datetime]] = ("", {})
+        self._jobs: dict[int, _Job] = {}
 
     def prepare(self, connection: Connection, claimed: Sequence[Claimed]) -> None:
-        """Interim."""
-        for delivery in claimed:
-            self._read(connection, delivery)
+        """Read what these deliveries need, in a few queries; what was prepared before is forgotten.
+
+        Lists, vocabularies and items that were edited since the last time are read anew. An item that was
+        withdrawn before a delivery was claimed is left out of it; one withdrawn later was too late.
+        """
+        self._prepare(connection, claimed, {})
 
     def compose(self, delivery: Claimed) -> Message | None:
         """The message of a delivery, or None if every item was withdrawn before it was claimed.
 
         The same bytes each time, as long as templates, texts and the reader's own data stay as they are.
+        No database is asked if it was prepared.
         """
-        with reading(self._engine) as connection:
-            self._read(connection, delivery)
-        language, ids = self._editions[delivery.edition_id]
-        gone = self._withdrawn[1]
-        shown = tuple(number for number in ids if gone.get(number, delivery.claimed_at) >= delivery.claimed_at)
-        if not shown:
-            return None
-        day = delivery.slot.astimezone(ZoneInfo(delivery.timezone)).date()
-        key = (language, shown, delivery.profile_id, day, delivery.frequency)
-        rendered = self._rendered.get(key)
-        if rendered is None:
-            if len(self._rendered) >= KEPT:
-                self._rendered.clear()
-            list_row, vocabulary = self._lists[delivery.list_id]
-            rendered = self._rendered[key] = render_digest(
-                letter_of(
-                    self._settings.site,
-                    list_row,
-                    vocabulary,
-                    [self._items[number] for number in shown],
-                    self._picks[delivery.profile_id],
-                    language=language,
-                    day=day,
-                    frequency=delivery.frequency,
-                )
-            )
-        return rendered.message(digest_envelope(self._settings, self._lists[delivery.list_id][0], delivery))
+        job = self._jobs.get(delivery.id)
+        if job is None or job.claim != delivery.claim:
+            with reading(self._engine) as connection:
+                self._prepare(connection, [delivery], {})
+            job = self._jobs[delivery.id]
+        return self._compose(delivery, job)
 
-    def _read(self, connection: Connection, delivery: Claimed) -> None:
-        if delivery.list_id not in self._lists:
-            row = connection.execute(select(lists).where(lists.c.id == delivery.list_id)).one()
-            self._lists[delivery.list_id] = row, all_themes(connection, delivery.list_id)
-        if delivery.profile_id not in self._picks:
-            self._picks |= load_profiles(connection, [delivery.profile_id])
-        if delivery.edition_id not in self._editions:
-            edition = connection.execute(
-                select(editions.c.language, editions.c.item_ids).where(editions.c.id == delivery.edition_id)
-            ).one()
-            self._editions[delivery.edition_id] = edition.language, tuple(edition.item_ids)
-        missing = [n for n in self._editions[delivery.edition_id][1] if n not in self._items]
-        for item in load_by_ids(connection, missing):
-            self._items[item.id] = item
-        # Once a claim: what was withdrawn before it is left out, what is withdrawn later was too late.
-        claim = f"{delivery.list_id} {delivery.claim}"
-        if self._withdrawn[0] != claim:
-            rows = connection.execute(
-                select(items.c.id, items.c.withdrawn_at).where(
-                    items.c.list_id == delivery.list_id, items.c.withdrawn_at.is_not(None)
-                )
-            )
-            self._withdrawn = claim, {row.id: row.withdrawn_at for row in rows}
+    def compose_unassembled(
+        self, connection: Connection, delivery: Claimed, language: str, item_ids: Sequence[int]
+    ) -> Message | None:
+        """The message of a delivery that is not in the database, of these items."""
+        self._prepare(connection, [delivery], {delivery.edition_id: (language, tuple(item_ids))})
+        return self._compose(delivery, self._jobs[delivery.id])
 
-    def log_relay_down(self, reason: str) -> None:
-        """Tell the operator; a relay's address is not personal data."""
-        log.warning("the relay cannot be used", reason=reason)
+    def _compose(self, delivery: Claimed, job: _Job) -> Message | None:
+        shelf = job.shelf
+        chosen = job.item_ids
+        gone = shelf.withdrawn
+        if gone and not gone.keys().isdisjoint(chosen):
+            claimed_at = delivery.claimed_at
+            chosen = tuple(number for number in chosen if gone.get(number, claimed_at) >= claimed_at)
+            if not chosen:
+                return None
+        groups, rest = shelf.arranged(chosen, job.mask, job.language)
+        mark = seal(self._key, "delivery", delivery.id)
+        letter = digest_envelope(self._key, self._site, shelf, delivery, mark)
+        day = _day(delivery.slot, delivery.timezone)
+        return shelf.frame(job.language).compose(groups, rest, day, delivery.frequency, letter)
 
-
-def load_by_ids(connection: Connection, ids: Sequence[int]) -> Iterable[Item]:
-    """These items, withdrawn or not, in any order."""
-    for start in range(0, len(ids), 500):
-        statement = select(*(items.c[name] for name in Item.__slots__))
-        for row in connection.execute(statement.where(items.c.id.in_(ids[start : start + 500]))):
-            yield as_item(row)
-
-
-def letter_of(
-    site: str,
-    list_row: Any,
-    vocabulary: dict[str, Theme],
-    chosen: Sequence[Item],
-    picks: Picks,
-    *,
-    language: str,
-    day: date,
-    frequency: str,
-) -> Letter:
-    """The letter that these items make for these picks, in names instead of codes."""
-
-    def under(slug: str) -> frozenset[str]:
-        return descendants(vocabulary, slug)
-
-    arrangement = arrange(chosen, picks, countries_in, under, list_row.max_items)
-    card = _card_maker(site, vocabulary, language)
-    return Letter(
-        language=language,
-        list_name=list_row.name,
-        list_slug=list_row.slug,
-        sender_name=list_row.sender_name,
-        sender_email=list_row.sender_email,
-        postal_address=list_row.postal_address,
-        day=day,
-        frequency=frequency,
-        groups=tuple(
-            Group(place_name(heading, language) if heading else "", tuple(map(card, placed)))
-            for heading, placed in arrangement.groups
-        ),
-        rest=tuple(map(card, arrangement.rest)),
-    )
-
-
-def _card_maker(site: str, vocabulary: dict[str, Theme], language: str) -> Callable[[Placed], Card]:
-    def places(codes: Iterable[str]) -> tuple[str, ...]:
-        return tuple(place_name(code, language) for code in codes)
-
-    def themes(slugs: Iterable[str]) -> tuple[str, ...]:
-        return tuple(theme_name(vocabulary[slug], language) for slug in slugs if slug in vocabulary)
-
-    def card(placed: Placed) -> Card:
-        item = placed.item
-        return Card(
-            title=item.title,
-            summary=item.summary,
-            url=item.url or f"{site}/items/{item.id}",
-            language=item.language,
-            source=item.source,
-            day=item.published_at.date(),
-            places=places((*item.countries, *item.regions)),
-            themes=themes(item.themes),
-            because=places(placed.why.places) + themes(placed.why.themes),
+    def _prepare(
+        self,
+        connection: Connection,
+        claimed: Sequence[Claimed],
+        unassembled: Mapping[int, tuple[str, tuple[int, ...]]],
+    ) -> None:
+        self._read_shelves(connection, {delivery.list_id for delivery in claimed})
+        chosen = dict(unassembled) | self._read_editions(
+            connection, {delivery.edition_id for delivery in claimed} - unassembled.keys()
         )
+        wanted: dict[int, set[int]] = {}
+        profiles: dict[int, set[int]] = {}
+        for delivery in claimed:
+            wanted.setdefault(delivery.list_id, set()).update(chosen[delivery.edition_id][1])
+            profiles.setdefault(delivery.list_id, set()).add(delivery.profile_id)
+        for list_id, shelf in self._shelves.items():
+            _read_items(connection, shelf, wanted.get(list_id, set()))
+        self._jobs = {}
+        masks = {
+            list_id: self._shelves[list_id].masks(ids, lambda missing: load_profiles(connection, missing))
+            for list_id, ids in profiles.items()
+        }
+        for delivery in claimed:
+            language, ids = chosen[delivery.edition_id]
+            mask = masks[delivery.list_id][delivery.profile_id]
+            self._jobs[delivery.id] = _Job(delivery.claim, self._shelves[delivery.list_id], language, ids, mask)
+        _forget(self._shelves, wanted)
 
-    return card
+    def _read_shelves(self, connection: Connection, ids: set[int]) -> None:
+        found = connection.execute(select(*(lists.c[name] for name in SHELF_COLUMNS)).where(lists.c.id.in_(ids))).all()
+        entries: dict[int, list[tuple[Any, ...]]] = {list_id: [] for list_id in ids}
+        columns = (themes.c.list_id, themes.c.slug, themes.c.names, themes.c.parent_slug)
+        for list_id, *entry in connection.execute(
+            select(*columns).where(themes.c.list_id.in_(ids)).order_by(themes.c.list_id, themes.c.slug)
+        ):
+            entries[list_id].append(tuple(entry))
+        for row in found:
+            shelf = self._shelves.get(row.id)
+            if shelf is None or shelf.row != tuple(row) or shelf.entries != entries[row.id]:
+                self._shelves.pop(row.id, None)
+                self._shelves[row.id] = Shelf(row, entries[row.id], self._site)
+        for list_id in [known for known in self._shelves if known not in ids][: len(self._shelves) - SHELVES_KEPT]:
+            del self._shelves[list_id]
+
+    def _read_editions(self, connection: Connection, ids: set[int]) -> dict[int, tuple[str, tuple[int, ...]]]:
+        found = {number: self._editions[number] for number in ids if number in self._editions}
+        for part in _parts(ids - found.keys()):
+            statement = select(editions.c.id, editions.c.language, editions.c.item_ids).where(editions.c.id.in_(part))
+            for number, language, item_ids in connection.execute(statement):
+                found[number] = self._editions[number] = language, tuple(item_ids)
+        _drop_oldest(self._editions, EDITIONS_KEPT)
+        return found
 
 
-def digest_envelope(settings: Settings, list_row: Any, delivery: Claimed) -> Envelope:
+def _read_items(connection: Connection, shelf: Shelf, ids: set[int]) -> None:
+    """Bring the items of a shelf up to date: those that are new to it, and those revised since."""
+    stale = ids - shelf.revisions.keys()
+    for part in _parts(ids & shelf.revisions.keys()):
+        statement = select(items.c.id, items.c.revision, items.c.withdrawn_at).where(items.c.id.in_(part))
+        for number, revision, withdrawn_at in connection.execute(statement):
+            if revision != shelf.revisions[number]:
+                stale.add(number)
+            shelf.withdraw(number, withdrawn_at)
+    columns = [items.c[name] for name in (*Item.__slots__, "revision", "withdrawn_at")]
+    for part in _parts(stale):
+        for row in connection.execute(select(*columns).where(items.c.id.in_(part))):
+            shelf.put(as_item(row), row.revision)
+            shelf.withdraw(row.id, row.withdrawn_at)
+
+
+def _forget(shelves: Mapping[int, Shelf], wanted: Mapping[int, set[int]]) -> None:
+    """Drop the oldest items that are not wanted now, until what is kept is little enough."""
+    held = sum(shelf.held for shelf in shelves.values())
+    for list_id, shelf in shelves.items():
+        for number in list(shelf.revisions) if held > BYTES_KEPT else ():
+            if held <= BYTES_KEPT:
+                return
+            if number not in wanted.get(list_id, ()):
+                held -= shelf.drop(number)
+
+
+def _drop_oldest(kept: dict[Any, Any], most: int) -> None:
+    for key in list(kept)[: max(0, len(kept) - most)]:
+        del kept[key]
+
+
+def _parts(values: Iterable[int]) -> Iterator[list[int]]:
+    ordered = sorted(values)
+    return (ordered[start : start + MANY] for start in range(0, len(ordered), MANY))
+
+
+@lru_cache(maxsize=2000)
+def _day(slot: datetime, timezone: str) -> date:
+    return slot.astimezone(ZoneInfo(timezone)).date()
+
+
+def digest_envelope(key: str, site: str, shelf: Shelf, delivery: Claimed, mark: str) -> Envelope:
     """The reader's few values of a digest."""
-    mark = seal(settings.key, "delivery", delivery.id)
-    return envelope(
-        settings,
-        list_row,
-        delivery.subscription_id,
-        to=(delivery.email, delivery.name),
-        mark=f"digest.{mark}",
-        bounce=mark,
-        dated_at=delivery.dated_at,
-        feedback=f"{delivery.run_id}:{list_row.slug}:digest:newsletter",
+    return Envelope(
+        delivery.email,
+        delivery.name,
+        f"bounces+{mark}@{shelf.domain}",
+        f"digest.{mark}@{shelf.domain}",
+        delivery.dated_at,
+        f"{site}/u/{make_token(key, 'unsubscribe', delivery.subscription_id)}",
+        f"{site}/p/{make_token(key, 'preferences', delivery.subscription_id)}",
+        f"{delivery.run_id}:{shelf.slug}:digest:newsletter",
     )
 
 
-def envelope(
-    settings: Settings,
-    list_row: Any,
-    subscription_id: int,
-    *,
-    to: tuple[str, str],
-    mark: str,
-    bounce: str,
-    dated_at: datetime,
-    feedback: str,
+def confirmation_envelope(
+    settings: Settings, list_row: Any, subscription_id: int, *, to: tuple[str, str], mark: str, dated_at: datetime
 ) -> Envelope:
-    """Addresses, identity and links of one message; the return path names it (VERP)."""
+    """The reader's few values of a confirmation mail; the return path names it (VERP)."""
     domain = list_row.sender_email.rpartition("@")[2]
     key, site = settings.key, settings.site
     return Envelope(
         to_email=to[0],
         to_name=to[1],
-        return_path=f"bounces+{bounce}@{domain}",
-        message_id=f"{mark}@{domain}",
+        return_path=f"bounces+c{mark}@{domain}",
+        message_id=f"confirm.{mark}@{domain}",
         dated_at=dated_at,
         unsubscribe_url=f"{site}/u/{make_token(key, 'unsubscribe', subscription_id)}",
         preferences_url=f"{site}/p/{make_token(key, 'preferences', subscription_id)}",
         confirm_url=f"{site}/c/{make_token(key, 'confirm', subscription_id)}",
-        feedback_id=feedback,
+        feedback_id=f"0:{list_row.slug}:confirm:newsletter",
     )

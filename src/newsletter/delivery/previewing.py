@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine, select
 
@@ -13,11 +12,10 @@ from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.themes import all_themes, descendants
 from newsletter.database import reading
 from newsletter.delivery.ledger import as_claimed, find_delivery
-from newsletter.delivery.letters import Letters, digest_envelope, letter_of
+from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
 from newsletter.digests.matching import Index
 from newsletter.digests.runs import load_items
-from newsletter.mail.compose import render_digest
 from newsletter.mail.letter import Message
 from newsletter.settings import Settings
 from newsletter.tables import OPEN, deliveries, lists
@@ -39,30 +37,25 @@ def preview(engine: Engine, settings: Settings, reader: Any, now: datetime) -> M
         vocabulary = all_themes(connection, reader.list_id)
         picks = load_profiles(connection, [reader.profile_id])[reader.profile_id]
         found = load_items(connection, reader.list_id, reader.cursor, list_row.last_position)
-    index = Index(found, countries_in, lambda slug: descendants(vocabulary, slug))
-    fitting = list(index.of(index.fitting(picks)))
-    if not fitting:
-        return None
-    language = reader.language if reader.language in list_row.languages else list_row.languages[0]
-    letter = letter_of(
-        settings.site,
-        list_row,
-        vocabulary,
-        fitting,
-        picks,
-        language=language,
-        day=now.astimezone(ZoneInfo(reader.timezone)).date(),
-        frequency=reader.frequency,
-    )
-    pretended = Claimed(
+        index = Index(found, countries_in, lambda slug: descendants(vocabulary, slug))
+        fitting = [item.id for item in index.of(index.fitting(picks))]
+        if not fitting:
+            return None
+        language = reader.language if reader.language in list_row.languages else list_row.languages[0]
+        pretended = _pretended(reader, list_row.last_position, now)
+        return Letters(engine, settings).compose_unassembled(connection, pretended, language, fitting)
+
+
+def _pretended(reader: Any, upper: int, now: datetime) -> Claimed:
+    return Claimed(
         id=0,
         claim="",
         expires=now + timedelta(hours=1),
         run_id=0,
         list_id=reader.list_id,
-        slug=list_row.slug,
+        slug=reader.slug,
         slot=now,
-        upper=list_row.last_position,
+        upper=upper,
         subscription_id=reader.id,
         profile_id=reader.profile_id,
         edition_id=0,
@@ -75,4 +68,3 @@ def preview(engine: Engine, settings: Settings, reader: Any, now: datetime) -> M
         name=reader.name,
         timezone=reader.timezone,
     )
-    return render_digest(letter).message(digest_envelope(settings, list_row, pretended))

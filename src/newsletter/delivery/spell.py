@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -369,7 +370,8 @@ class Spell:
         claimed = outbox.claim(connection, self._journal.owner, now, self._lease, room, living)
         # Fewer may come back than were claimed, so that only none means none.
         self._dry = not claimed and outbox.ready_count(connection, now, 1) == 0
-        self._letters.prepare(connection, claimed)
+        if claimed:
+            self._letters.prepare(connection, [*itertools.chain(*self._queues.values()), *claimed])
         return claimed, urgent
 
     def _share_out(self, usable: Sequence[Relay], claimed: list[Claimed], at: float) -> None:

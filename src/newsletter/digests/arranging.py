@@ -1,71 +1,164 @@
-"""The order of a digest: grouped by country, most relevant first, each item once. Pure."""
+"""The order of a digest: grouped by country, most relevant first, each item once. Pure.
+
+A profile is a mask of its picks, an item a mask of the picks that would meet it. What both have, the *hit*, decides
+all that a reader's picks decide about an item: why it fits, where it stands and how relevant it is.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from operator import itemgetter
+from typing import NamedTuple, TypeVar
 
-from newsletter.digests.matching import (
-    CountriesIn,
-    Item,
-    Picks,
-    Reason,
-    ThemesUnder,
-    concerned,
-    reason,
-    relevance,
-)
+from newsletter.digests.matching import CountriesIn, Item, Picks, ThemesUnder, concerned
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FOLLOWS = 1
+"""The bit of a profile that picks places at all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """An item in its place in a reader's digest."""
+class Placing(NamedTuple):
+    """Where and why an item stands in the digest of everyone with the same hit."""
 
-    item: Item
-    why: Reason
+    places: tuple[str, ...]
+    """The picked countries and regions that it met, as ``matching.reason`` orders them."""
+    themes: tuple[str, ...]
     heading: str
     """The country or region code it stands under; empty if it concerns none in particular."""
-    rank: int
-    """0 is the most relevant item of the digest."""
+    relevance: int
+    """The greater, the further ahead; no two items of a list have the same."""
+    within: tuple[str, int, int]
+    """The order under a heading: by theme, then newest first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Arrangement:
-    """What a digest shows, group by group, and the rest, which is only named."""
+class Placeable:
+    """An item with its mask, and what each of the bits in it means."""
 
-    groups: tuple[tuple[str, tuple[Placed, ...]], ...]
-    rest: tuple[Placed, ...]
+    __slots__ = ("_follows", "_meanings", "_moment", "_otherwise", "_position", "_themes", "_withins", "mask")
+
+    def __init__(
+        self, item: Item, mask: int, meanings: dict[int, tuple[int, str, str]], follows: list[tuple[str, int]]
+    ) -> None:
+        """``meanings``: for each bit its rank among the reasons, kind and code; ``follows``: for each country
+        of the item, the picks that follow it."""
+        self.mask = mask
+        self._meanings = meanings
+        self._follows = follows
+        self._themes = item.themes
+        self._otherwise = next(iter((*item.regions, *item.countries)), "")
+        self._moment = (item.published_at - EPOCH) // timedelta(microseconds=1)
+        self._position = item.position
+        self._withins: dict[str, tuple[str, int, int]] = {}
+
+    def placing(self, hit: int) -> Placing:
+        """What a hit (a profile's mask and the item's) means for the item."""
+        met = []
+        left = hit & ~_FOLLOWS
+        while left:
+            lowest = left & -left
+            met.append(self._meanings[lowest])
+            left ^= lowest
+        met.sort()
+        places = tuple([code for _, kind, code in met if kind != "theme"])
+        themes = tuple([code for _, kind, code in met if kind == "theme"])
+        score = 2 * len(themes) + sum(2 if kind == "named" else 1 for _, kind, _ in met if kind != "theme")
+        if hit & _FOLLOWS:
+            heading = next((country for country, picks in self._follows if hit & picks), self._otherwise)
+        else:
+            heading = self._follows[0][0] if self._follows else self._otherwise
+        among = themes or self._themes
+        theme = next((theme for theme in self._themes if theme in among), next(iter(among), ""))
+        within = self._withins.get(theme)
+        if within is None:
+            within = self._withins[theme] = theme, -self._moment, -self._position
+        # By score, then the newer, then the later position: each in a field of its own.
+        return Placing(places, themes, heading, (score << 144) + (self._moment << 64) + self._position, within)
 
 
-def arrange(
-    items: Sequence[Item], picks: Picks, countries_in: CountriesIn, themes_under: ThemesUnder, most: int
-) -> Arrangement:
-    """Group by country, that of the most relevant item first; inside a group by theme, then newest first.
+class Arranger:
+    """The bits of a list's picks. They are given as places and themes come up."""
 
-    Beyond the ``most`` most relevant items, the rest keeps the order of relevance.
+    def __init__(
+        self, regions: Iterable[str], countries_in: CountriesIn, themes: Iterable[str], under: ThemesUnder
+    ) -> None:
+        """``regions`` and ``themes``: all there are, whether or not anybody picks them."""
+        self._countries_in = countries_in
+        self._regions = {region: countries_in(region) for region in regions}
+        self._themes = {theme: under(theme) for theme in themes}
+        self._bits: dict[tuple[str, str], int] = {}
+
+    def _bit(self, kind: str, code: str) -> int:
+        bit = self._bits.get((kind, code))
+        if bit is None:
+            bit = self._bits[kind, code] = _FOLLOWS << 1 << len(self._bits)
+        return bit
+
+    def picks_mask(self, picks: Picks) -> int:
+        """The mask of a profile."""
+        mask = _FOLLOWS if any(map(self._countries_in, picks.regions)) or picks.countries else 0
+        for kind, codes in (("country", picks.countries), ("region", picks.regions), ("theme", picks.themes)):
+            for code in codes:
+                mask |= self._bit(kind, code)
+        return mask
+
+    def placeable(self, item: Item) -> Placeable:
+        """An item, ready to be placed for any number of masks."""
+        here = concerned(item.countries, item.regions, self._countries_in)
+        tags = frozenset(item.themes)
+        regions = [region for region, countries in self._regions.items() if not here.isdisjoint(countries)]
+        regions.sort(key=lambda region: (len(self._regions[region]), region))
+        named = list(dict.fromkeys(item.countries))
+        themes = sorted(tags.union(theme for theme, below in self._themes.items() if below & tags))
+        reasons = (
+            *(("country", "named", country) for country in named),
+            *(("country", "near", country) for country in sorted(here.difference(named))),
+            *(("region", "region", region) for region in regions),
+            *(("theme", "theme", theme) for theme in themes),
+        )
+        meanings = {self._bit(of, code): (rank, kind, code) for rank, (of, kind, code) in enumerate(reasons)}
+        follows = []
+        for country in named:
+            picks = self._bit("country", country)
+            for region in regions:
+                if country in self._regions[region]:
+                    picks |= self._bit("region", region)
+            follows.append((country, picks))
+        return Placeable(item, sum(meanings) | _FOLLOWS, meanings, follows)
+
+
+_Card = TypeVar("_Card")
+
+
+Placed = tuple[int, tuple[str, int, int], str, _Card]
+"""A placing's ``relevance``, ``within`` and ``heading``, and the card: a plain tuple, which is sorted fastest."""
+
+
+def arrange(placed: list[Placed[_Card]], most: int) -> tuple[list[tuple[str, tuple[_Card, ...]]], tuple[_Card, ...]]:
+    """Group by heading, that of the most relevant item first; inside a group by theme, then newest first.
+
+    Gives the cards of each heading, and beyond the ``most`` most relevant ones the rest, in order of relevance.
+    ``placed`` is put in order of relevance.
     """
-    reasons = {item.id: reason(item, picks, countries_in, themes_under) for item in items}
-    by_relevance = sorted(items, key=lambda item: (relevance(item, reasons[item.id]), item.position), reverse=True)
-    followed = concerned(picks.countries, picks.regions, countries_in)
-    placed = [Placed(item, reasons[item.id], _heading(item, followed), rank) for rank, item in enumerate(by_relevance)]
-    groups: dict[str, list[Placed]] = {}
-    for entry in placed[:most]:
-        groups.setdefault(entry.heading, []).append(entry)
-    return Arrangement(
-        tuple((heading, tuple(sorted(entries, key=_theme_then_date))) for heading, entries in groups.items()),
-        tuple(placed[most:]),
+    placed.sort(reverse=True)
+    groups: dict[str, list[Placed[_Card]]] = {}
+    for entry in placed if len(placed) <= most else placed[:most]:
+        heading = entry[2]
+        if heading in groups:
+            groups[heading].append(entry)
+        else:
+            groups[heading] = [entry]
+    return (
+        [(heading, _in_order(entries)) for heading, entries in groups.items()],
+        tuple([entry[3] for entry in placed[most:]]),
     )
 
 
-def _heading(item: Item, followed: frozenset[str]) -> str:
-    """The first country of the item that the reader follows; a regional item stands under its region."""
-    for country in item.countries:
-        if not followed or country in followed:
-            return country
-    return next(iter((*item.regions, *item.countries)), "")
+def _in_order(entries: list[Placed[_Card]]) -> tuple[_Card, ...]:
+    if len(entries) == 1:
+        return (entries[0][3],)
+    entries.sort(key=_within)
+    return tuple([entry[3] for entry in entries])
 
 
-def _theme_then_date(entry: Placed) -> tuple[str, float, int]:
-    themes = entry.why.themes or entry.item.themes
-    first = next((theme for theme in entry.item.themes if theme in themes), next(iter(themes), ""))
-    return first, -entry.item.published_at.timestamp(), -entry.item.position
+_within = itemgetter(1)

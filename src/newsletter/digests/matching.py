@@ -153,7 +153,7 @@ def reason(item: Item, picks: Picks, countries_in: CountriesIn, themes_under: Th
     through_region = sorted((here & picks.countries) - set(named))
     regions = sorted(
         (region for region in picks.regions if countries_in(region) & here),
-        key=lambda region: len(countries_in(region)),
+        key=lambda region: (len(countries_in(region)), region),
     )
     tags = frozenset(item.themes)
     themes = sorted(theme for theme in picks.themes if themes_under(theme) & tags)

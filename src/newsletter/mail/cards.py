@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from newsletter.mail.letter import Card, Group
+from newsletter.mail.letter import Card
+from newsletter.mail.pieces import Piece
+from newsletter.mail.splitting import Program
 from newsletter.mail.words import Words
 
 HTML_SUMMARY = 600
@@ -16,7 +18,7 @@ CONTENTS_FROM = 3
 PREHEADER = (40, 140)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Shown:
     """A card with its lines made: ``short`` paragraphs for HTML, ``long`` ones for text."""
 
@@ -27,9 +29,15 @@ class Shown:
     long: tuple[str, ...] = ()
     meta: str = ""
     why: str = ""
+    named: Shown | None = field(default=None, repr=False)
+    """The same among those that are only named."""
+    set: list[Piece | Program] = field(default_factory=list, repr=False)
+    """What the loop of each number makes of it, as far as that is known."""
+    lines: list[tuple[bytes, ...] | None] = field(default_factory=list, repr=False)
+    """The same where it is whole lines."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class ShownGroup:
     """Cards under a heading."""
 
@@ -52,42 +60,46 @@ def paragraphs(summary: str, most: int) -> tuple[str, ...]:
     return tuple(part for part in cut(summary, most).split("\n\n") if part.strip())
 
 
-def shown_group(group: Group, said: Words) -> ShownGroup:
-    """A group with its cards made."""
-    cards = tuple(_shown(card, group.heading, said) for card in group.cards)
-    return ShownGroup(group.heading or said.say("general"), cards)
-
-
-def _shown(card: Card, heading: str, said: Words) -> Shown:
-    # Countries that the heading does not name already.
-    elsewhere = ", ".join(place for place in card.places[:PICKS_NAMED] if place != heading)
-    other_language = said.language_name(card.language) if card.language != said.language else ""
-    meta = [card.source, said.short_day(card.day), elsewhere, *card.themes[:PICKS_NAMED], other_language]
-    why = said.say("because", picks=" · ".join(card.because[:PICKS_NAMED])) if card.because else ""
+def shown_card(card: Card, heading: str, said: Words) -> Shown:
+    """A card as it stands under a heading, for a reader who follows ``card.because``."""
     return Shown(
         title=cut(card.title, TITLE),
         url=card.url,
         language=card.language,
         short=paragraphs(card.summary, HTML_SUMMARY),
         long=paragraphs(card.summary, TEXT_SUMMARY),
-        meta=" · ".join(part for part in meta if part),
-        why=why,
+        meta=meta_line(card, heading, said),
+        why=why_line(card.because, said),
+        named=named_card(card),
     )
 
 
-def shown_rest(card: Card) -> Shown:
+def named_card(card: Card) -> Shown:
     """A card of which only title and link are shown."""
     return Shown(title=cut(card.title, TITLE), url=card.url, language=card.language)
 
 
+def meta_line(card: Card, heading: str, said: Words) -> str:
+    """Source, day, themes, and the countries that the heading does not name already."""
+    elsewhere = ", ".join(place for place in card.places[:PICKS_NAMED] if place != heading)
+    other_language = said.language_name(card.language) if card.language != said.language else ""
+    meta = [card.source, said.short_day(card.day), elsewhere, *card.themes[:PICKS_NAMED], other_language]
+    return " · ".join(part for part in meta if part)
+
+
+def why_line(because: Sequence[str], said: Words) -> str:
+    """The picks that it met; nothing for who follows everything."""
+    return said.say("because", picks=" · ".join(because[:PICKS_NAMED])) if because else ""
+
+
 def contents_line(groups: Sequence[ShownGroup], rest: int, said: Words) -> str:
     """What a digest of some length holds: ``7 new items: Guatemala 4 · Honduras 3``; short ones need none."""
-    total = sum(len(group.cards) for group in groups) + rest
+    total = sum([len(group.cards) for group in groups]) + rest
     if total < CONTENTS_FROM:
         return ""
     line = said.count("items", total)
     if len(groups) > 1:
-        named = " · ".join(f"{group.heading} {len(group.cards)}" for group in groups[:8])
+        named = " · ".join([f"{group.heading} {len(group.cards)}" for group in groups[:8]])
         line += f": {named}" + (" …" if len(groups) > 8 else "")
     return line
 
@@ -95,7 +107,7 @@ def contents_line(groups: Sequence[ShownGroup], rest: int, said: Words) -> str:
 def preheader_of(cards: Sequence[Shown], subject: str, said: Words, list_name: str) -> str:
     """What mail readers show beside the subject: the titles it did not name, else the summary's beginning."""
     least, most = PREHEADER
-    titles = " · ".join(card.title for card in cards[1:8])
+    titles = " · ".join([card.title for card in cards[1:8]])
     text = cut(titles or " ".join(cards[0].short), most)
     if len(text) < least or text == subject:
         text = cut(f"{text} · {said.say('preheader_fill', list=list_name)}".removeprefix(" · "), most)

@@ -6,10 +6,11 @@ The standard library encodes a long List-Unsubscribe or Feedback-ID as RFC 2047 
 from __future__ import annotations
 
 import re
+from binascii import b2a_base64
 from collections.abc import Iterable
 from datetime import datetime
-from email.header import Header
 from email.utils import format_datetime
+from functools import lru_cache
 
 from newsletter.mail.letter import Envelope
 
@@ -19,15 +20,43 @@ SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')
 
 def clean(text: str) -> str:
     """``text`` on one line without control characters: nothing in it can start another field."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
 
 
 def unstructured(name: str, text: str) -> str:
     """A field of free text: Subject. Not ASCII becomes encoded words of at most 75 characters (RFC 2047)."""
     text = clean(text)
-    charset = "us-ascii" if text.isascii() and "=?" not in text else "utf-8"
-    value = Header(text, charset, maxlinelen=LINE, header_name=name).encode(linesep="\r\n")
-    return f"{name}: {value}\r\n"
+    if not text.isascii() or "=?" in text:
+        return f"{name}: {encoded_words(text, LINE - len(name) - 2)}\r\n"
+    line = f"{name}: {text}"
+    lines = []
+    while len(line) > LINE:
+        # Folded at the last space that fits, else at the first there is; never right behind the name.
+        at = line.rfind(" ", len(name) + 2, LINE + 1)
+        at = at if at > 0 else line.find(" ", LINE)
+        if at < 0:
+            break
+        lines.append(line[:at])
+        line = line[at:]
+        name = ""
+    return "\r\n".join((*lines, line)) + "\r\n"
+
+
+def encoded_words(text: str, room: int) -> str:
+    """``text`` as encoded words, each of whole characters (RFC 2047, 2 and 5), the first in ``room`` characters."""
+    data = text.encode()
+    words = []
+    start, size = 0, len(data)
+    while start < size:
+        end = start + (room - len("=?utf-8?b??=")) // 4 * 3
+        if end < size:
+            while data[end] & 0xC0 == 0x80:
+                end -= 1
+        words.append(f"=?utf-8?b?{b2a_base64(data[start:end], newline=False).decode()}?=")
+        start, room = end, LINE - 1
+    return "\r\n ".join(words)
 
 
 def mailbox(name: str, display: str, address: str) -> str:
@@ -40,7 +69,7 @@ def mailbox(name: str, display: str, address: str) -> str:
         if SPECIALS.search(display):
             phrase = '"' + re.sub(r'(["\\])', r"\\\1", display) + '"'
     else:
-        phrase = Header(display, "utf-8", maxlinelen=LINE, header_name=name).encode(linesep="\r\n")
+        phrase = encoded_words(display, LINE - len(name) - 2)
     joined = f"{name}: {phrase} <{address}>"
     if len(joined.rpartition("\n")[2]) > LINE:
         joined = f"{name}: {phrase}\r\n <{address}>"
@@ -57,6 +86,7 @@ def machine(name: str, parts: Iterable[str]) -> str:
     return "\r\n".join(lines) + "\r\n"
 
 
+@lru_cache(maxsize=256)
 def moment(at: datetime) -> str:
     """A moment as Date wants it (RFC 5322, 3.3)."""
     return format_datetime(at.replace(microsecond=0))
@@ -79,13 +109,15 @@ def list_headers(list_name: str, slug: str, sender_email: str, language: str) ->
 
 def reader_headers(envelope: Envelope, with_unsubscribe: bool) -> str:
     """What differs from reader to reader, To included (RFC 8058 for the one click)."""
-    fields = [
-        mailbox("To", envelope.to_name, envelope.to_email),
-        f"Date: {moment(envelope.dated_at)}\r\n",
-        machine("Message-ID", [f"<{envelope.message_id}>"]),
-        machine("Feedback-ID", [envelope.feedback_id]),
-    ]
-    if with_unsubscribe:
-        fields.append(machine("List-Unsubscribe", [f"<{envelope.unsubscribe_url}>"]))
-        fields.append(machine("List-Unsubscribe-Post", ["List-Unsubscribe=One-Click"]))
-    return "".join(fields)
+    # For machines, so never encoded; with only one part each there is nothing to fold.
+    leave = (
+        f"List-Unsubscribe: <{envelope.unsubscribe_url}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+        if with_unsubscribe
+        else ""
+    )
+    return (
+        f"{mailbox('To', envelope.to_name, envelope.to_email)}"
+        f"Date: {moment(envelope.dated_at)}\r\n"
+        f"Message-ID: <{envelope.message_id}>\r\n"
+        f"Feedback-ID: {envelope.feedback_id}\r\n{leave}"
+    )

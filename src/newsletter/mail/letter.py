@@ -1,4 +1,4 @@
-"""What a mail says, in names instead of codes, and the reader's few values that are put in last."""
+"""What a mail says, in names instead of codes, and the reader's few values."""
 
 from __future__ import annotations
 
@@ -23,16 +23,8 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Cards under the name of a country or region; an empty heading means no place in particular."""
-
-    heading: str
-    cards: tuple[Card, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """A digest before it is rendered, the same for all who share it. ``rest`` is only named."""
+class Masthead:
+    """What every digest of a list says in one language."""
 
     language: str
     list_name: str
@@ -40,10 +32,6 @@ class Letter:
     sender_name: str
     sender_email: str
     postal_address: str
-    day: date
-    frequency: str
-    groups: tuple[Group, ...]
-    rest: tuple[Card, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +53,12 @@ class Confirmation:
     timezone: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Envelope:
-    """One reader's values: addresses, identity of the message (``message_id`` without <>), links."""
+    """One reader's values: addresses, identity of the message (``message_id`` without <>), links.
+
+    Not frozen only because one is made for each message, and that takes four times as long.
+    """
 
     to_email: str
     to_name: str
@@ -80,9 +71,18 @@ class Envelope:
     confirm_url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Message:
-    """What goes to the relay: the envelope's sender and the message, lines ended by CRLF."""
+    """What goes to the relay: the envelope's sender, and the message, lines ended by CRLF.
+
+    ``head``: the header fields and the empty line after them.
+    """
 
     return_path: str
-    content: bytes
+    head: bytes
+    body: bytes
+
+    @property
+    def content(self) -> bytes:
+        """The whole message."""
+        return self.head + self.body

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import textwrap
+import itertools
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 
 from newsletter.mail.inlining import inline
+from newsletter.mail.splitting import Known, Program, split
 
 WIDTH = 72
 
@@ -21,6 +23,23 @@ class MailTemplates:
     subject: Template
     text: Template
     html: Template
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The three parts of a digest, taken apart; the text ends with a line end."""
+
+    subject: Program
+    text: Program
+    html: Program
+
+
+SUBJECT_VALUES: Known = frozenset({"first_title", "others"})
+DIGEST_VALUES: Known = frozenset(
+    {"language", "list_name", "postal_address", "say", "day", "why", "subject", "preheader", "contents", "groups"}
+    | {"rest", "shown_rest", "listed_rest", "more_title", "more_note", "more_note_text", "unlisted_note"}
+    | {"unsubscribe_url", "preferences_url"}
+)
 
 
 def folder() -> Path:
@@ -38,7 +57,19 @@ def flat_source(kind: str) -> str:
 
 def wrapped(text: str) -> str:
     """``text`` in lines of at most 72; what has no spaces, as a URL, stays whole."""
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    if "  " in text or text[:1] == " " or text[-1:] == " " or not text.isprintable():
+        # Not the spaces that hold words together, as French has them before a colon.
+        text = " ".join(filter(None, re.split(r"[ \t\n\v\f\r]", text)))
+    lines = []
+    start, size = 0, len(text)
+    while size - start > WIDTH:
+        at = text.rfind(" ", start, start + WIDTH + 1)
+        at = at if at > 0 else text.find(" ", start + WIDTH)
+        if at < 0:
+            break
+        lines.append(text[start:at])
+        start = at + 1
+    return "\n".join((*lines, text[start:]))
 
 
 def underlined(text: str) -> str:
@@ -77,3 +108,25 @@ def load_templates() -> dict[str, MailTemplates]:
         )
         for kind in ("digest", "confirm")
     }
+
+
+@cache
+def load_programs() -> Programs:
+    """The digest's templates, taken apart once a process.
+
+    Raises:
+        TemplateError: as ``load_templates``.
+    """
+    css = (folder() / "style.css").read_text("utf-8")
+    subject, text = ((folder() / "digest" / name).read_text("utf-8") for name in ("subject.txt", "body.txt"))
+    return programs(subject, text, inline(flat_source("digest"), css))
+
+
+def programs(subject: str, text: str, html: str) -> Programs:
+    """Three templates of a digest, the HTML inlined already, taken apart."""
+    plain, numbers = environment(False), itertools.count()
+    return Programs(
+        split(plain, subject, SUBJECT_VALUES),
+        (*split(plain, text, DIGEST_VALUES, numbers), "\n"),
+        split(environment(True), html, DIGEST_VALUES, numbers),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from datetime import date, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -29,15 +29,18 @@ class Words:
         """A sentence with its placeholders filled in."""
         return str(self._texts[key]).format(**values)
 
+    @lru_cache(maxsize=2000)  # noqa: B019 - there is one of these for each language, for ever
     def count(self, key: str, n: int) -> str:
         """A phrase in the plural form for ``n``; ``other`` stands in for forms that a language shares."""
         forms = self._texts[key]
         return str(forms.get(self._locale.plural_form(n), forms["other"])).format(n=n)
 
+    @lru_cache(maxsize=2000)  # noqa: B019 - there is one of these for each language, for ever
     def long_day(self, day: date) -> str:
         """``Tuesday, November 24, 2026``."""
         return str(format_date(day, "full", locale=self._locale))
 
+    @lru_cache(maxsize=2000)  # noqa: B019 - there is one of these for each language, for ever
     def short_day(self, day: date) -> str:
         """``Nov 24, 2026``."""
         return str(format_date(day, "medium", locale=self._locale))
@@ -50,6 +53,7 @@ class Words:
         """A weekday's name; 0 is Monday."""
         return str(format_date(A_MONDAY + timedelta(days=number), "EEEE", locale=self._locale))
 
+    @lru_cache(maxsize=2000)  # noqa: B019 - there is one of these for each language, for ever
     def language_name(self, code: str) -> str:
         """What a language is called."""
         return str(self._locale.languages.get(code, code))

@@ -1,0 +1,190 @@
+"""A list's items at hand: set as cards in each language, and placed for readers by the bits of their picks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from newsletter.audience.picks import Picks
+from newsletter.catalogue.geography import all_places, countries_in, place_name
+from newsletter.catalogue.themes import Theme, descendants, theme_name
+from newsletter.digests.arranging import Arranger, Placeable, Placed, Placing, arrange
+from newsletter.digests.matching import Item
+from newsletter.mail.cards import Shown, ShownGroup
+from newsletter.mail.frames import Frame, SetItem
+from newsletter.mail.letter import Card, Masthead
+from newsletter.mail.pieces import Piece
+
+SHELF_COLUMNS = ("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items")
+MASKS_KEPT = 20_000
+# What Python keeps of an item and of a card besides their texts, in bytes, measured.
+ITEM_COST, CARD_COST, PLACED_COST = 4000, 2200, 300
+REASONS_KEPT = 20_000
+
+
+class _Setting:
+    """An item set in one language, and its cards so far by hit."""
+
+    __slots__ = ("cards", "item", "mask", "placeable", "placed")
+
+    def __init__(self, placeable: Placeable, item: SetItem) -> None:
+        self.placeable = placeable
+        self.mask = placeable.mask
+        self.item = item
+        self.cards: dict[tuple[str, str], Shown] = {}
+        """By heading and reason."""
+        self.placed: dict[int, Placed[Shown]] = {}
+
+
+class Shelf:
+    """One list as it is now, with the items that were put on it; ``held``: bytes, roughly."""
+
+    def __init__(self, row: Any, entries: Sequence[tuple[str, Mapping[str, str], str | None]], site: str) -> None:
+        """``row``: the ``SHELF_COLUMNS``; ``entries``: its vocabulary, as slug, names and parent."""
+        self.row = tuple(row)
+        self.entries = entries
+        self.slug: str = row.slug
+        self.domain: str = row.sender_email.rpartition("@")[2]
+        self.revisions: dict[int, int] = {}
+        self.withdrawn: dict[int, datetime] = {}
+        self.held = 0
+        self._row = row
+        self._site = site
+        self._vocabulary = {slug: Theme(slug, names, parent) for slug, names, parent in entries}
+        under = cache(lambda slug: descendants(self._vocabulary, slug))
+        parents = [theme.parent for theme in self._vocabulary.values() if theme.parent]
+        regions = [code for code in all_places() if code.isdigit()]
+        self._arranger = Arranger(regions, countries_in, {*self._vocabulary, *parents}, under)
+        self._items: dict[int, tuple[Item, Placeable]] = {}
+        self._reasons: dict[tuple[str, tuple[str, ...], tuple[str, ...]], str] = {}
+        self._masks: dict[int, int] = {}
+        self._frames: dict[str, Frame] = {}
+        self._settings: dict[str, dict[int, _Setting]] = {}
+
+    def put(self, item: Item, revision: int) -> None:
+        """Put an item on the shelf, in place of an earlier revision."""
+        self.drop(item.id)
+        self.revisions[item.id] = revision
+        self._items[item.id] = item, self._arranger.placeable(item)
+        self.held += ITEM_COST + 2 * len(item.summary)
+
+    def withdraw(self, number: int, at: datetime | None) -> None:
+        """Note when an item was withdrawn, if it was."""
+        if at is None:
+            self.withdrawn.pop(number, None)
+        else:
+            self.withdrawn[number] = at
+
+    def drop(self, number: int) -> int:
+        """Take an item off the shelf; the bytes that were held for it."""
+        if number not in self.revisions:
+            return 0
+        del self.revisions[number]
+        self.withdrawn.pop(number, None)
+        item, _ = self._items.pop(number)
+        freed = ITEM_COST + 2 * len(item.summary)
+        for settings in self._settings.values():
+            setting = settings.pop(number, None)
+            if setting is not None:
+                freed += _size(setting.item) + len(setting.cards) * CARD_COST + len(setting.placed) * PLACED_COST
+        self.held -= freed
+        return freed
+
+    def masks(self, ids: Iterable[int], load: Callable[[list[int]], Mapping[int, Picks]]) -> dict[int, int]:
+        """The masks of these profiles; ``load`` gives the picks of those that are not at hand."""
+        known = self._masks
+        ids = set(ids)
+        found = {number: known[number] for number in ids if number in known}
+        missing = sorted(ids - found.keys())
+        if missing:
+            for number, picks in load(missing).items():
+                found[number] = known[number] = self._arranger.picks_mask(picks)
+            for number in list(known)[: max(0, len(known) - MASKS_KEPT)]:
+                del known[number]
+        return found
+
+    def frame(self, language: str) -> Frame:
+        """The list's frame in a language."""
+        frame = self._frames.get(language)
+        if frame is None:
+            row = self._row
+            masthead = Masthead(language, row.name, row.slug, row.sender_name, row.sender_email, row.postal_address)
+            frame = self._frames[language] = Frame(masthead)
+        return frame
+
+    def arranged(
+        self, ids: Sequence[int], mask: int, language: str
+    ) -> tuple[tuple[ShownGroup, ...], tuple[Shown, ...]]:
+        """The items as the digest of a reader with this mask shows them: groups of cards, and the rest.
+
+        Raises:
+            KeyError: an item is not on the shelf.
+        """
+        settings = self._settings.get(language)
+        if settings is None:
+            settings = self._settings[language] = {}
+        chosen = [settings.get(number) or self._set(number, language) for number in ids]
+        placed = [one.placed.get(mask & one.mask) or self._place(one, mask & one.mask, language) for one in chosen]
+        groups, rest = arrange(placed, self._row.max_items)
+        return (
+            tuple([ShownGroup(self._heading(code, language), cards) for code, cards in groups]),
+            tuple([card.named or card for card in rest]) if rest else (),
+        )
+
+    def _heading(self, code: str, language: str) -> str:
+        return place_name(code, language) if code else self.frame(language).general
+
+    def _set(self, number: int, language: str) -> _Setting:
+        item, placeable = self._items[number]
+        card = Card(
+            title=item.title,
+            summary=item.summary,
+            url=item.url or f"{self._site}/items/{item.id}",
+            language=item.language,
+            source=item.source,
+            day=item.published_at.date(),
+            places=_places((*item.countries, *item.regions), language),
+            themes=self._themes(item.themes, language),
+        )
+        setting = _Setting(placeable, self.frame(language).set_item(card))
+        self._settings[language][number] = setting
+        self.held += _size(setting.item)
+        return setting
+
+    def _place(self, setting: _Setting, hit: int, language: str) -> Placed[Shown]:
+        placing = setting.placeable.placing(hit)
+        why = self._reason(placing, language)
+        card = setting.cards.get((placing.heading, why))
+        if card is None:
+            heading = place_name(placing.heading, language) if placing.heading else ""
+            card = self.frame(language).set_card(setting.item, heading, why)
+            setting.cards[placing.heading, why] = card
+            self.held += CARD_COST
+        self.held += PLACED_COST
+        placed = setting.placed[hit] = placing.relevance, placing.within, placing.heading, card
+        return placed
+
+    def _reason(self, placing: Placing, language: str) -> str:
+        key = language, placing.places, placing.themes
+        why = self._reasons.get(key)
+        if why is None:
+            because = _places(placing.places, language) + self._themes(placing.themes, language)
+            if len(self._reasons) >= REASONS_KEPT:
+                del self._reasons[next(iter(self._reasons))]
+            why = self._reasons[key] = self.frame(language).reason(because)
+        return why
+
+    def _themes(self, slugs: Iterable[str], language: str) -> tuple[str, ...]:
+        vocabulary = self._vocabulary
+        return tuple(theme_name(vocabulary[slug], language) for slug in slugs if slug in vocabulary)
+
+
+def _places(codes: Iterable[str], language: str) -> tuple[str, ...]:
+    return tuple(place_name(code, language) for code in codes)
+
+
+def _size(item: SetItem) -> int:
+    pieces = [node for body in item.bodies for node in body if isinstance(node, Piece)]
+    return ITEM_COST + 2 * len(item.card.summary) + sum(len(line) for one in pieces for line in one.lines)

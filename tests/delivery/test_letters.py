@@ -1,0 +1,222 @@
+"""Deliveries become messages: the bytes of the slow way, no database while composing, edits noticed, memory bounded."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commanding import KEY
+from house import House
+from plainly import envelope_of, letter_of, plain_message
+from sqlalchemy import Engine, event, select, update
+
+from newsletter.audience.lists import edit_list
+from newsletter.audience.picks import Picks, load_profiles
+from newsletter.catalogue.items import retag, withdraw
+from newsletter.catalogue.themes import all_themes, rename_theme
+from newsletter.delivery import letters as module
+from newsletter.delivery import outbox
+from newsletter.delivery.letters import Letters
+from newsletter.delivery.outbox import Claimed
+from newsletter.digests.runs import as_item
+from newsletter.settings import Settings
+from newsletter.tables import editions, items, lists
+
+PICKS = (
+    Picks(),
+    Picks(countries=frozenset({"GT"})),
+    Picks(countries=frozenset({"HN", "FR"}), themes=frozenset({"protection"})),
+    Picks(regions=frozenset({"013", "019"})),
+    Picks(countries=frozenset({"SN"}), regions=frozenset({"013"}), themes=frozenset({"children", "trade"})),
+)
+
+
+@pytest.fixture
+def house(engine: Engine, settings: Settings) -> House:
+    return House(engine, settings).create(max_items=4)
+
+
+def fill(house: House) -> None:
+    tags = [
+        {"countries": ("GT", "HN"), "themes": ("protection",)},
+        {"countries": ("FR",), "themes": ("children", "trade"), "language": "fr"},
+        {"regions": ("013",), "themes": ("trade",)},
+        {"countries": ("SN", "GT")},
+        {},
+    ]
+    for number in range(10):
+        house.publish(f"título {number} <é>", **dict(tags[number % 5]))
+    for number in range(10):
+        name = ("", "Ana Peña", "Ben")[number % 3]
+        language = ("en", "es", "fr")[number % 3]
+        frequency = ("daily", "weekly")[number % 2]
+        house.subscribe(f"r{number}@example.org", PICKS[number % 5], frequency, name=name, language=language)
+    house.tick()
+
+
+def claim(house: House) -> list[Claimed]:
+    with house.engine.begin() as connection:
+        return outbox.claim(connection, house.now, timedelta(minutes=5), 500)
+
+
+def plainly(house: House, delivery: Claimed, gone: tuple[int, ...] = ()) -> bytes:
+    """The message by the slow way, everything read anew."""
+    with house.engine.connect() as connection:
+        list_row = connection.execute(select(lists).where(lists.c.id == delivery.list_id)).one()
+        edition = connection.execute(select(editions).where(editions.c.id == delivery.edition_id)).one()
+        rows = connection.execute(select(items).where(items.c.id.in_(edition.item_ids))).all()
+        letter = letter_of(
+            house.settings.site,
+            list_row,
+            all_themes(connection, delivery.list_id),
+            [as_item(row) for row in rows if row.id not in gone],
+            load_profiles(connection, [delivery.profile_id])[delivery.profile_id],
+            language=edition.language,
+            day=delivery.slot.date(),
+            frequency=delivery.frequency,
+        )
+        return plain_message(letter, envelope_of(house.settings, list_row, delivery)).content
+
+
+def composed(letters: Letters, delivery: Claimed) -> bytes:
+    message = letters.compose(delivery)
+    assert message is not None
+    return message.content
+
+
+def test_bytes_of_the_slow_way_without_a_database(house: House) -> None:
+    """A prepared batch is composed without asking the database, each as the slow way would, today and after edits."""
+    fill(house)
+    claimed = claim(house)
+    assert len(claimed) >= 8
+    letters = Letters(house.engine, house.settings)
+    with house.engine.connect() as connection:
+        asked: list[Any] = []
+        event.listen(house.engine, "before_cursor_execute", lambda *told: asked.append(told))
+        letters.prepare(connection, claimed)
+        assert 0 < len(asked) <= 8
+        del asked[:]
+        made = [composed(letters, delivery) for delivery in claimed]
+        assert asked == []
+    assert made == [plainly(house, delivery) for delivery in claimed]
+
+
+def test_edits_are_noticed_between_batches(house: House) -> None:
+    """The next batch has the list, the vocabulary and the items as they are then."""
+    fill(house)
+    claimed = claim(house)
+    letters = Letters(house.engine, house.settings)
+
+    def check(gone: tuple[int, ...] = ()) -> None:
+        with house.engine.connect() as connection:
+            letters.prepare(connection, claimed)
+        assert [composed(letters, one) for one in claimed] == [plainly(house, one, gone) for one in claimed]
+
+    check()
+    with house.engine.begin() as connection:
+        edit_list(connection, "rutas", {"name": "Caminos & rutas", "max_items": 2})
+    check()
+    with house.engine.begin() as connection:
+        rename_theme(connection, house.list_id, "protection", {"es": "Protección"})
+    check()
+    with house.engine.begin() as connection:
+        retag(connection, 1, {"countries": ["PE"], "themes": ["trade"]}, house.now)
+        values = {"title": "Otro título", "revision": items.c.revision + 1}
+        connection.execute(update(items).where(items.c.id == 2).values(**values))
+    check()
+    with house.engine.begin() as connection:
+        withdraw(connection, 5, house.now - timedelta(seconds=1))
+        withdraw(connection, 4, house.now + timedelta(seconds=1))
+    check((5,))
+
+
+def test_everything_withdrawn(house: House) -> None:
+    """A digest of which every item was withdrawn before it was claimed is no message."""
+    house.subscribe("ana@example.org")
+    (number,) = house.publish("one")
+    house.tick()
+    with house.engine.begin() as connection:
+        withdraw(connection, number, house.now)
+    house.pass_time(seconds=1)
+    (delivery,) = claim(house)
+    assert Letters(house.engine, house.settings).compose(delivery) is None
+
+
+def test_alone_or_in_a_batch_and_much_later(house: House) -> None:
+    """A resend is the same message: composed alone, by another worker, after others, in another process."""
+    fill(house)
+    claimed = claim(house)
+    letters = Letters(house.engine, house.settings)
+    with house.engine.connect() as connection:
+        letters.prepare(connection, claimed)
+    made = [composed(letters, one) for one in claimed]
+    alone = Letters(house.engine, house.settings)
+    assert [composed(alone, one) for one in reversed(claimed)] == made[::-1]
+    code = (
+        "import sys, pickle; from newsletter.database import connect; from newsletter.settings import load_settings;"
+        "from newsletter.delivery.letters import Letters;"
+        "url, key, claimed = pickle.load(sys.stdin.buffer);"
+        "settings = load_settings(secret_key=key, base_url='https://news.example.org');"
+        "letters = Letters(connect(url), settings);"
+        "sys.stdout.buffer.write(b''.join(letters.compose(one).content for one in claimed))"
+    )
+    import pickle
+
+    url = house.engine.url.render_as_string(hide_password=False)
+    given = pickle.dumps((url, KEY, claimed))
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            input=given,
+            stdout=subprocess.PIPE,
+            check=True,
+            env={"PYTHONHASHSEED": seed, "PATH": "", "PYTHONPATH": str(Path(module.__file__).parents[2])},
+        )
+        assert done.stdout == b"".join(made)
+
+
+def test_what_is_kept_is_bounded(sqlite_engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest items are dropped when too much is kept, and read again when they are wanted."""
+    house = House(sqlite_engine, settings).create()
+    monkeypatch.setattr(module, "BYTES_KEPT", 40_000)
+    monkeypatch.setattr(module, "EDITIONS_KEPT", 2)
+    letters = Letters(sqlite_engine, settings)
+    claimed = []
+    for number in range(12):
+        house.publish(*(f"t{number}-{n}" for n in range(4)))
+        house.subscribe(f"r{number}@example.org", due_at=house.now, cursor=number * 4)
+        house.tick()
+        claimed += claim(house)
+        house.pass_time(seconds=1)
+    assert len(claimed) == 12
+    for _ in range(2):
+        for delivery in claimed:
+            assert composed(letters, delivery) == plainly(house, delivery)
+            with sqlite_engine.connect() as connection:
+                letters.prepare(connection, [delivery])
+            (shelf,) = letters._shelves.values()
+            assert len(shelf.revisions) <= 8
+            assert len(letters._editions) <= 2
+    for number in list(shelf.revisions):
+        shelf.drop(number)
+    assert shelf.held == 0
+
+
+def test_dates_are_the_readers(house: House) -> None:
+    """The day is that of the slot where the reader lives; the Date header is the first claim's."""
+    reader = house.subscribe("ana@example.org", timezone="Pacific/Auckland")
+    house.publish("one")
+    house.now = datetime(2026, 11, 24, 12, 30, tzinfo=UTC)
+    house.set(reader, due_at=house.now)
+    house.tick()
+    (delivery,) = claim(house)
+    letters = Letters(house.engine, house.settings)
+    dated = replace(delivery, dated_at=datetime(2026, 11, 24, 12, 45, 7, 999_999, tzinfo=UTC))
+    content = composed(letters, dated)
+    assert b"\r\nDate: Tue, 24 Nov 2026 12:45:07 +0000\r\n" in content
+    assert b"Wednesday, November 25, 2026" in content

@@ -1,0 +1,274 @@
+"""The slow way to a digest, as plainly as it can be said: each mail by Jinja and the standard library's `email`.
+
+What the fast way gives is compared with this, byte for byte.
+"""
+
+from __future__ import annotations
+
+import quopri
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from email.message import Message as EmailPart
+from email.mime.multipart import MIMEMultipart
+from email.policy import compat32
+from typing import Any
+
+from itsdangerous import Signer
+from jinja2 import Template
+
+from newsletter.catalogue.geography import countries_in, place_name
+from newsletter.catalogue.themes import Theme, descendants, theme_name
+from newsletter.delivery.outbox import Claimed
+from newsletter.digests.matching import (
+    CountriesIn,
+    Item,
+    Picks,
+    Reason,
+    ThemesUnder,
+    concerned,
+    reason,
+    relevance,
+)
+from newsletter.mail import frames, headers
+from newsletter.mail.cards import ShownGroup, named_card, shown_card
+from newsletter.mail.letter import Card, Envelope, Masthead, Message
+from newsletter.mail.splitting import split
+from newsletter.mail.templates import SUBJECT_VALUES, environment, load_templates
+from newsletter.mail.words import words
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cards under the name of a country or region; an empty heading means no place in particular."""
+
+    heading: str
+    cards: tuple[Card, ...]
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A digest before it is rendered. ``rest`` is only named."""
+
+    language: str
+    list_name: str
+    list_slug: str
+    sender_name: str
+    sender_email: str
+    postal_address: str
+    day: date
+    frequency: str
+    groups: tuple[Group, ...]
+    rest: tuple[Card, ...] = ()
+
+    @property
+    def masthead(self) -> Masthead:
+        names = ("language", "list_name", "list_slug", "sender_name", "sender_email", "postal_address")
+        return Masthead(*(getattr(self, name) for name in names))
+
+
+@dataclass(frozen=True)
+class PlainPlaced:
+    item: Item
+    why: Reason
+    heading: str
+
+
+def plain_arrange(
+    items: Sequence[Item], picks: Picks, countries_in: CountriesIn, themes_under: ThemesUnder, most: int
+) -> tuple[list[tuple[str, list[PlainPlaced]]], list[PlainPlaced]]:
+    """Group by country, that of the most relevant item first; inside a group by theme, then newest first."""
+    reasons = {item.id: reason(item, picks, countries_in, themes_under) for item in items}
+    by_relevance = sorted(items, key=lambda item: (relevance(item, reasons[item.id]), item.position), reverse=True)
+    followed = concerned(picks.countries, picks.regions, countries_in)
+    placed = [PlainPlaced(item, reasons[item.id], _heading(item, followed)) for item in by_relevance]
+    groups: dict[str, list[PlainPlaced]] = {}
+    for entry in placed[:most]:
+        groups.setdefault(entry.heading, []).append(entry)
+    return [(heading, sorted(entries, key=_theme_then_date)) for heading, entries in groups.items()], placed[most:]
+
+
+def _heading(item: Item, followed: frozenset[str]) -> str:
+    for country in item.countries:
+        if not followed or country in followed:
+            return country
+    return next(iter((*item.regions, *item.countries)), "")
+
+
+def _theme_then_date(entry: PlainPlaced) -> tuple[str, float, int]:
+    themes = entry.why.themes or entry.item.themes
+    first = next((theme for theme in entry.item.themes if theme in themes), next(iter(themes), ""))
+    return first, -entry.item.published_at.timestamp(), -entry.item.position
+
+
+def letter_of(
+    site: str,
+    list_row: Any,
+    vocabulary: dict[str, Theme],
+    chosen: Sequence[Item],
+    picks: Picks,
+    *,
+    language: str,
+    day: date,
+    frequency: str,
+) -> Letter:
+    """The letter that these items make for these picks, in names instead of codes."""
+    groups, rest = plain_arrange(
+        chosen, picks, countries_in, lambda slug: descendants(vocabulary, slug), list_row.max_items
+    )
+    card = _card_maker(site, vocabulary, language)
+    return Letter(
+        language=language,
+        list_name=list_row.name,
+        list_slug=list_row.slug,
+        sender_name=list_row.sender_name,
+        sender_email=list_row.sender_email,
+        postal_address=list_row.postal_address,
+        day=day,
+        frequency=frequency,
+        groups=tuple(
+            Group(place_name(heading, language) if heading else "", tuple(map(card, placed)))
+            for heading, placed in groups
+        ),
+        rest=tuple(map(card, rest)),
+    )
+
+
+def _card_maker(site: str, vocabulary: dict[str, Theme], language: str) -> Callable[[PlainPlaced], Card]:
+    def places(codes: Iterable[str]) -> tuple[str, ...]:
+        return tuple(place_name(code, language) for code in codes)
+
+    def themes(slugs: Iterable[str]) -> tuple[str, ...]:
+        return tuple(theme_name(vocabulary[slug], language) for slug in slugs if slug in vocabulary)
+
+    def card(placed: PlainPlaced) -> Card:
+        item = placed.item
+        return Card(
+            title=item.title,
+            summary=item.summary,
+            url=item.url or f"{site}/items/{item.id}",
+            language=item.language,
+            source=item.source,
+            day=item.published_at.date(),
+            places=places((*item.countries, *item.regions)),
+            themes=themes(item.themes),
+            because=places(placed.why.places) + themes(placed.why.themes),
+        )
+
+    return card
+
+
+def envelope_of(settings: Any, list_row: Any, delivery: Claimed) -> Envelope:
+    """The reader's values of a digest, its signatures by itsdangerous and hmac."""
+    import hashlib
+    import hmac
+
+    def token(purpose: str) -> str:
+        signer = Signer(settings.key, salt=f"newsletter.{purpose}", sep=".", digest_method=hashlib.sha256)
+        return signer.sign(str(delivery.subscription_id)).decode()
+
+    proof = hmac.new(settings.key.encode(), f"delivery {delivery.id}".encode(), hashlib.sha256).hexdigest()[:20]
+    domain = list_row.sender_email.rpartition("@")[2]
+    return Envelope(
+        to_email=delivery.email,
+        to_name=delivery.name,
+        return_path=f"bounces+{delivery.id}.{proof}@{domain}",
+        message_id=f"digest.{delivery.id}.{proof}@{domain}",
+        dated_at=delivery.dated_at,
+        unsubscribe_url=f"{settings.site}/u/{token('unsubscribe')}",
+        preferences_url=f"{settings.site}/p/{token('preferences')}",
+        feedback_id=f"{delivery.run_id}:{list_row.slug}:digest:newsletter",
+    )
+
+
+@dataclass(frozen=True)
+class PlainTemplates:
+    """Three whole templates."""
+
+    subject: str
+    text: Template
+    html: Template
+
+
+def letter_values_of(letter: Letter, envelope: Envelope, subject: str | None = None) -> dict[str, Any]:
+    """Everything that the templates of a digest are filled with."""
+    return _values(letter, envelope, *_shown(letter), subject)
+
+
+def _shown(letter: Letter) -> tuple[tuple[ShownGroup, ...], tuple[Any, ...]]:
+    said = words(letter.language)
+    return (
+        tuple(
+            ShownGroup(
+                group.heading or said.say("general"),
+                tuple(shown_card(card, group.heading, said) for card in group.cards),
+            )
+            for group in letter.groups
+        ),
+        tuple(named_card(card) for card in letter.rest),
+    )
+
+
+def _values(letter: Letter, envelope: Envelope, groups: Any, rest: Any, subject: str | None) -> dict[str, Any]:
+    said = words(letter.language)
+    program = split(
+        environment(False), subject or "{{ first_title }}{% if others %} {{ others }}{% endif %}", SUBJECT_VALUES
+    )
+    return {
+        **frames.fixed_values(letter.masthead, said),
+        **frames.day_values(letter.masthead, said, letter.day, letter.frequency),
+        **frames.letter_values(letter.list_name, said, letter.day, groups, rest, program),
+        "unsubscribe_url": envelope.unsubscribe_url,
+        "preferences_url": envelope.preferences_url,
+    }
+
+
+def plain_quoted(text: str) -> bytes:
+    """The standard library's quoted-printable of a whole text, lines ended by CRLF."""
+    return quopri.encodestring(text.replace("\r", "\n").encode()).replace(b"\n", b"\r\n")
+
+
+def plain_message(letter: Letter, envelope: Envelope, templates: PlainTemplates | None = None) -> Message:
+    """A digest for one reader, rendered whole and put together by `email`."""
+    usual = load_templates()["digest"]
+    text, html = (templates.text, templates.html) if templates else (usual.text, usual.html)
+    subject = templates.subject if templates else None
+    groups, rest = _shown(letter)
+    while True:
+        values = _values(letter, envelope, groups, rest, subject)
+        html_part = plain_quoted(html.render(values))
+        count = sum(len(group.cards) for group in groups)
+        if len(html_part) <= frames.HTML_LIMIT or count <= 1:
+            break
+        most = max(1, min(count - 1, count * frames.HTML_LIMIT // len(html_part)))
+        groups, rest = frames.shortened(groups, rest, most)
+    return by_email(letter.masthead, envelope, values["subject"], plain_quoted(text.render(values) + "\n"), html_part)
+
+
+def by_email(masthead: Masthead, envelope: Envelope, subject: str, text: bytes, html: bytes) -> Message:
+    """The message as the standard library writes it; only the fields of its head are ours."""
+    from hashlib import sha256
+
+    whole = MIMEMultipart("alternative", boundary=f"=_{sha256(envelope.message_id.encode()).hexdigest()[:32]}")
+    for kind, content in (("plain", text), ("html", html)):
+        part = EmailPart(policy=compat32)
+        part["Content-Type"] = f"text/{kind}; charset=utf-8"
+        part["Content-Transfer-Encoding"] = "quoted-printable"
+        part.set_payload(content.replace(b"\r\n", b"\n").decode("ascii"))
+        whole.attach(part)
+    del whole["MIME-Version"]
+    kind = whole["Content-Type"]
+    del whole["Content-Type"]
+    whole["MIME-Version"] = "1.0"
+    whole["Content-Type"] = kind
+    written = whole.as_bytes(policy=compat32.clone(linesep="\r\n", max_line_length=998))
+    structure, _, body = written.partition(b"\r\n\r\n")
+    fields = (
+        headers.mailbox("From", masthead.sender_name, masthead.sender_email)
+        + headers.unstructured("Subject", subject)
+        + headers.list_headers(
+            masthead.list_name, masthead.list_slug, masthead.sender_email, words(masthead.language).language
+        )
+        + headers.reader_headers(envelope, with_unsubscribe=True)
+    )
+    return Message(envelope.return_path, fields.encode() + structure + b"\r\n\r\n", body)

@@ -56,7 +56,7 @@ def fill(connection: Connection) -> tuple[Any, list[Item]]:
     row = connection.execute(select(lists)).one()
     add_themes(connection, row.id, [Theme(f"theme-{n}", {"en": f"Theme {n}"}, None) for n in range(THEMES)])
     for seed in range(PUBLISHED):
-        made = drafts(random.Random(seed))
+        made = drafts(random.Random(seed), 300)
         save_items(connection, row.id, [replace(draft, url=f"{draft.url}-{seed}") for draft in made], SLOT)
     connection.execute(
         insert(runs).values(list_id=row.id, slot=SLOT, upper=1, state="sending", started_by="beat", opened_at=SLOT)

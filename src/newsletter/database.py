@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import ARRAY, Connection, Engine, cast, create_engine, event, func, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -38,7 +39,8 @@ def connect(url: str, *, pool_size: int = 5) -> Engine:
             "It looks like sqlite:////var/lib/newsletter/newsletter.db or postgresql://user:password@host/name.",
         )
     if name == "postgresql":
-        return create_engine(url, pool_size=pool_size, pool_pre_ping=True)
+        # In UTC moments need no converting on their way.
+        return create_engine(url, pool_size=pool_size, pool_pre_ping=True, connect_args={"options": "-c timezone=UTC"})
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_SECONDS})
@@ -76,6 +78,16 @@ def reading(engine: Engine) -> Iterator[Connection]:
     """A connection for reading only, which on SQLite does not wait for writers."""
     with engine.connect().execution_options(read_only=True) as connection:
         yield connection
+
+
+def among(connection: Connection, column: Any, values: Collection[Any]) -> Any:
+    """``column`` is one of ``values``, as a condition that is the same text for any number of them.
+
+    An IN is written with a parameter for each value: to write, read and plan that costs more than to look up the rows.
+    """
+    if connection.dialect.name == "postgresql":
+        return column == func.any(cast(list(values), ARRAY(column.type)))
+    return column.in_(text("SELECT value FROM json_each(:among)").bindparams(among=json.dumps(list(values))))
 
 
 def insert(connection: Connection, table: Any) -> Any:

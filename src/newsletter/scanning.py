@@ -1,31 +1,43 @@
-"""Whether a few bytes occur in many: asked several times for each message, so that it counts. Pure."""
+"""Where a few bytes occur in many: asked several times for each message, so that it counts. Pure."""
 
 from __future__ import annotations
 
 import ctypes
 import re
 from collections.abc import Callable
+from itertools import islice
 
 
-def _finder() -> Callable[[bytes, bytes], bool]:
+def _finder() -> Callable[..., list[int]]:
     # In 45 KB of quoted-printable: ``in`` 30 µs for two bytes (1 µs for one), re 14 µs, the C library's
     # vectorised strstr 1 µs.
-    def contains(data: bytes, what: bytes) -> bool:
-        return re.search(re.escape(what), data) is not None
+    def places(data: bytes, what: bytes, most: int = 0) -> list[int]:
+        found = re.finditer(re.escape(what), data)
+        return [match.start() for match in (islice(found, most) if most else found)]
 
     try:
         strstr = ctypes.PyDLL(None).strstr
     except (AttributeError, OSError, TypeError):
-        return contains
-    strstr.argtypes, strstr.restype = (ctypes.c_char_p, ctypes.c_char_p), ctypes.c_void_p
+        return places
+    strstr.argtypes, strstr.restype = (ctypes.c_void_p, ctypes.c_char_p), ctypes.c_void_p
 
-    def contains_quickly(data: bytes, what: bytes) -> bool:
+    def places_quickly(data: bytes, what: bytes, most: int = 0) -> list[int]:
         if b"\0" in data:  # where strstr would stop
-            return contains(data, what)
-        return strstr(data, what) is not None
+            return places(data, what, most)
+        found: list[int] = []
+        start = at = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
+        while (not most or len(found) < most) and (at := strstr(at, what)) is not None:
+            found.append(at - start)
+            at += len(what)
+        return found
 
-    return contains_quickly
+    return places_quickly
 
 
-contains = _finder()
-"""``contains(data, what)``: ``what in data``, for two bytes or more without NUL."""
+places = _finder()
+"""``places(data, what, most=0)``: where ``what``, two bytes or more without NUL, begins in ``data``; no two overlap."""
+
+
+def contains(data: bytes, what: bytes) -> bool:
+    """``what in data``."""
+    return bool(places(data, what, 1))

@@ -11,7 +11,7 @@ from typing import Literal
 import idna
 
 from newsletter.delivery.outcomes import Answer, Verdict
-from newsletter.scanning import contains
+from newsletter.scanning import places
 
 _PLAIN_PATH = re.compile(r"[!-;=?-~]{1,64}@[!-;=?A-~]+")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\x9f\s<>\ud800-\udfff]")
@@ -125,4 +125,11 @@ def dot_stuffed(content: bytes) -> bytes:
         content += b"\r\n"
     if content.startswith(b"."):
         content = b"." + content
-    return content.replace(b"\r\n.", b"\r\n..") if contains(content, b"\n.") else content
+    dots = places(content, b"\r\n.")
+    if not dots:
+        return content
+    parts, start = [], 0
+    for at in dots:
+        parts.append(content[start : at + 3])
+        start = at + 2
+    return b"".join((*parts, content[start:]))

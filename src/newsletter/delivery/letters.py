@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, select
 
 from newsletter.audience.links import make_token, seal
 from newsletter.audience.picks import load_profiles
-from newsletter.database import reading
+from newsletter.database import among, reading
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.shelves import SHELF_COLUMNS, Shelf
 from newsletter.digests.matching import Item
@@ -139,7 +139,9 @@ class Letters:
     def _read_editions(self, connection: Connection, ids: set[int]) -> dict[int, tuple[str, tuple[int, ...]]]:
         found = {number: self._editions[number] for number in ids if number in self._editions}
         for part in _parts(ids - found.keys()):
-            statement = select(editions.c.id, editions.c.language, editions.c.item_ids).where(editions.c.id.in_(part))
+            statement = select(editions.c.id, editions.c.language, editions.c.item_ids).where(
+                among(connection, editions.c.id, part)
+            )
             for number, language, item_ids in connection.execute(statement):
                 found[number] = self._editions[number] = language, tuple(item_ids)
         _drop_oldest(self._editions, EDITIONS_KEPT)
@@ -150,14 +152,16 @@ def _read_items(connection: Connection, shelf: Shelf, ids: set[int]) -> None:
     """Bring the items of a shelf up to date: those that are new to it, and those revised since."""
     stale = ids - shelf.revisions.keys()
     for part in _parts(ids & shelf.revisions.keys()):
-        statement = select(items.c.id, items.c.revision, items.c.withdrawn_at).where(items.c.id.in_(part))
+        statement = select(items.c.id, items.c.revision, items.c.withdrawn_at).where(
+            among(connection, items.c.id, part)
+        )
         for number, revision, withdrawn_at in connection.execute(statement):
             if revision != shelf.revisions[number]:
                 stale.add(number)
             shelf.withdraw(number, withdrawn_at)
     columns = [items.c[name] for name in (*Item.__slots__, "revision", "withdrawn_at")]
     for part in _parts(stale):
-        for row in connection.execute(select(*columns).where(items.c.id.in_(part))):
+        for row in connection.execute(select(*columns).where(among(connection, items.c.id, part))):
             shelf.put(as_item(row), row.revision)
             shelf.withdraw(row.id, row.withdrawn_at)
 

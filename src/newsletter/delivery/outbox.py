@@ -6,7 +6,7 @@ Claims and answers go through in batches, a few statements each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, not_, or_, select, update
 
 from newsletter.audience.addresses import address_hash
+from newsletter.database import among
 from newsletter.digests.oversight import close_cancelled
 from newsletter.digests.runs import close_finished
 from newsletter.tables import (
@@ -57,22 +58,24 @@ class Claimed:
         return self.email.rpartition("@")[2].lower()
 
 
-def _sending_runs(connection: Connection) -> list[int]:
-    return list(connection.scalars(select(runs.c.id).where(runs.c.state.in_(("assembling", "sending")))))
-
-
-def _ready(connection: Connection, now: datetime) -> Any:
-    # The runs by number: asked row by row, whether a run is being sent costs more than all the rest.
-    return and_(
-        deliveries.c.state.in_(CLAIMABLE),
-        deliveries.c.due_at <= now,
-        deliveries.c.run_id.in_(_sending_runs(connection)),
+def _sending_runs(connection: Connection) -> dict[int, Any]:
+    """The runs that are being sent, with their lists, by number. They are few."""
+    rows = connection.execute(
+        select(runs.c.id, runs.c.list_id, lists.c.slug, runs.c.slot, runs.c.upper, lists.c.archived_at)
+        .join(lists, lists.c.id == runs.c.list_id)
+        .where(runs.c.state.in_(("assembling", "sending")))
     )
+    return {row.id: row for row in rows}
+
+
+def _ready(now: datetime, run_ids: Collection[int]) -> Any:
+    # The runs by number: asked row by row, whether a run is being sent costs more than all the rest.
+    return and_(deliveries.c.state.in_(CLAIMABLE), deliveries.c.due_at <= now, deliveries.c.run_id.in_(list(run_ids)))
 
 
 def ready_count(connection: Connection, now: datetime, most: int) -> int:
     """How many deliveries could be claimed now, counted up to ``most``."""
-    waiting = select(deliveries.c.id).where(_ready(connection, now)).limit(most).subquery()
+    waiting = select(deliveries.c.id).where(_ready(now, _sending_runs(connection))).limit(most).subquery()
     return connection.scalar(select(func.count()).select_from(waiting)) or 0
 
 
@@ -87,9 +90,10 @@ def claim(
     so that fewer may come back than were claimed, and none while there are more: see ``ready_count``.
     """
     others = not_(and_(deliveries.c.state == "claimed", deliveries.c.claim.in_(living)))
+    sending = _sending_runs(connection)
     chosen = (
         select(deliveries.c.id)
-        .where(_ready(connection, now), others)
+        .where(_ready(now, sending), others)
         .order_by(deliveries.c.due_at, deliveries.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -111,64 +115,77 @@ def claim(
     ).all()
     if not taken:
         return []
-    sendable = []
+    sendable, expires = [], now + lease
     rows = _claimed_rows(connection, taken)
     suppressed = _suppressed(connection, rows)
     for row in rows:
-        problem = ("dropped", "The address is suppressed.") if row.id in suppressed else _must_not_go(row, now)
+        run = sending[row.run_id]
+        problem = ("dropped", "The address is suppressed.") if row.id in suppressed else _must_not_go(row, run, now)
         if problem:
             state, why = problem
             closed = update(deliveries).where(deliveries.c.id == row.id)
             connection.execute(closed.values(state=state, answer=why, code=None, relay=None, closed_at=now))
-        else:
-            values = {name: getattr(row, name) for name in Claimed.__slots__ if name != "expires"}
-            sendable.append(Claimed(**values, expires=now + lease))
+            continue
+        sendable.append(
+            Claimed(
+                id=row.id,
+                claim=owner,
+                expires=expires,
+                run_id=run.id,
+                list_id=run.list_id,
+                slug=run.slug,
+                slot=run.slot,
+                upper=run.upper,
+                subscription_id=row.subscription_id,
+                profile_id=row.profile_id,
+                edition_id=row.edition_id,
+                frequency=row.frequency,
+                attempts=row.attempts,
+                deadline=row.deadline,
+                dated_at=row.dated_at,
+                claimed_at=now,
+                email=row.email,
+                name=row.name,
+                timezone=row.timezone,
+            )
+        )
     return sendable
 
 
 def _claimed_rows(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
-    own = [deliveries.c[name] for name in ("id", "claim", "run_id", "subscription_id", "profile_id", "edition_id")]
-    own += [deliveries.c[name] for name in ("attempts", "deadline", "dated_at", "claimed_at")]
-    rows = connection.execute(
+    own = ("id", "run_id", "subscription_id", "profile_id", "edition_id", "attempts", "deadline", "dated_at")
+    return connection.execute(
         select(
-            *own,
-            runs.c.list_id,
-            runs.c.slot,
-            runs.c.upper,
+            *(deliveries.c[name] for name in own),
             subscriptions.c.state,
             subscriptions.c.frequency,
             subscribers.c.email,
             subscribers.c.email_key,
             subscribers.c.name,
             subscribers.c.timezone,
-            subscribers.c.erased_at,
-            lists.c.slug,
-            lists.c.archived_at,
+            subscribers.c.erased_at.is_not(None).label("erased"),
         )
-        .join(runs, runs.c.id == deliveries.c.run_id)
-        .join(lists, lists.c.id == runs.c.list_id)
         .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
         .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
-        .where(deliveries.c.id.in_(ids))
+        .where(among(connection, deliveries.c.id, ids))
         .order_by(deliveries.c.id)
     ).all()
-    return rows
 
 
 def _suppressed(connection: Connection, rows: Sequence[Any]) -> set[int]:
     """The ids of the deliveries whose address must not be mailed."""
     hashes = {address_hash(row.email_key): row.id for row in rows}
-    statement = select(suppressions.c.address_hash).where(suppressions.c.address_hash.in_(list(hashes)))
+    statement = select(suppressions.c.address_hash).where(among(connection, suppressions.c.address_hash, hashes))
     return {hashes[blocked] for blocked in connection.scalars(statement)}
 
 
-def _must_not_go(row: Any, now: datetime) -> tuple[str, str] | None:
+def _must_not_go(row: Any, run: Any, now: datetime) -> tuple[str, str] | None:
     """The closing state and reason of a delivery that must not be sent any more."""
-    if row.erased_at is not None:
+    if row.erased:
         return "dropped", "The subscriber was erased."
     if row.state != "active":
         return "dropped", f"The subscription is {row.state}."
-    if row.archived_at is not None:
+    if run.archived_at is not None:
         return "dropped", "The list is archived."
     if row.deadline < now:
         return (

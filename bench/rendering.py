@@ -84,7 +84,7 @@ def batches(connection: Connection, row: Any, index: Index, count: int) -> Itera
         profiles = profile_ids(connection, [picked for picked, _ in chosen])
         numbers = range(start + 1, start + len(chosen) + 1)
         rows = [
-            {"id": n, "run_id": 1, "key": str(n), "language": LANGUAGES[n % 3], "item_ids": ids}
+            {"id": n, "run_id": 1, "key": str(n).encode(), "language": LANGUAGES[n % 3], "item_ids": ids}
             for n, (_, ids) in zip(numbers, chosen, strict=True)
         ]
         connection.execute(insert(editions), rows)

@@ -71,8 +71,8 @@ def readers(index: Index) -> Iterator[tuple[Picks, list[int]]]:
     while True:
         chosen = picks(dice)
         mask = index.fitting(chosen)
-        if mask.bit_count() >= CARDS and chosen not in seen:
-            seen.add(chosen)
+        if mask.bit_count() >= CARDS and chosen.key[:24] not in seen:
+            seen.add(chosen.key[:24])
             yield chosen, sorted(item.id for item in dice.sample(list(index.of(mask)), CARDS))
 
 

@@ -119,11 +119,11 @@ def compose(made: Letter, envelope: Envelope = ENVELOPE, programs: Programs | No
     frame = Frame(made.masthead, programs)
 
     def shown(one: Card, heading: str) -> Shown:
-        return frame.set_card(frame.set_item(one), heading, frame.reason(one.because))
+        return frame.cards.set_card(frame.cards.set_item(one), heading, frame.cards.reason(one.because))
 
     groups = tuple(
         ShownGroup(group.heading or frame.general, tuple(shown(one, group.heading) for one in group.cards))
         for group in made.groups
     )
-    rest = tuple(frame.set_item(one).plain.named for one in made.rest)
+    rest = tuple(frame.cards.set_item(one).plain.named for one in made.rest)
     return frame.compose(groups, [one for one in rest if one], made.day, made.frequency, envelope)

@@ -31,6 +31,7 @@ from newsletter.digests.matching import (
     relevance,
 )
 from newsletter.mail import frames, headers
+from newsletter.mail import values as values_module
 from newsletter.mail.cards import ShownGroup, named_card, shown_card
 from newsletter.mail.letter import Card, Envelope, Masthead, Message
 from newsletter.mail.splitting import split
@@ -215,9 +216,9 @@ def _values(letter: Letter, envelope: Envelope, groups: Any, rest: Any, subject:
         environment(False), subject or "{{ first_title }}{% if others %} {{ others }}{% endif %}", SUBJECT_VALUES
     )
     return {
-        **frames.fixed_values(letter.masthead, said),
-        **frames.day_values(letter.masthead, said, letter.day, letter.frequency),
-        **frames.letter_values(letter.list_name, said, letter.day, groups, rest, program),
+        **values_module.fixed_values(letter.masthead, said),
+        **values_module.day_values(letter.masthead, said, letter.day, letter.frequency),
+        **values_module.letter_values(letter.list_name, said, letter.day, groups, rest, program),
         "unsubscribe_url": envelope.unsubscribe_url,
         "preferences_url": envelope.preferences_url,
     }
@@ -241,7 +242,7 @@ def plain_message(letter: Letter, envelope: Envelope, templates: PlainTemplates 
         if len(html_part) <= frames.HTML_LIMIT or count <= 1:
             break
         most = max(1, min(count - 1, count * frames.HTML_LIMIT // len(html_part)))
-        groups, rest = frames.shortened(groups, rest, most)
+        groups, rest = values_module.shortened(groups, rest, most)
     return by_email(letter.masthead, envelope, values["subject"], plain_quoted(text.render(values) + "\n"), html_part)
 
 

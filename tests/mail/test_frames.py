@@ -133,9 +133,9 @@ def test_the_same_frame_another_day() -> None:
         whole = "{% for group in groups %}" + (body or "") + "{{ day }}{{ why }}{% endfor %}"
         split = programs("{{ first_title }}", whole, whole) if body is not None else None
         frame = Frame(one.masthead, split)
-        item = frame.set_item(one.groups[0].cards[0])
+        item = frame.cards.set_item(one.groups[0].cards[0])
         for made in (one, other, one):
-            shown = frame.set_card(item, "Guatemala", frame.reason(made.groups[0].cards[0].because))
+            shown = frame.cards.set_card(item, "Guatemala", frame.cards.reason(made.groups[0].cards[0].because))
             group = ShownGroup("Guatemala", (shown,))
             fast = frame.compose((group,), (), made.day, made.frequency, ENVELOPE)
             small = Group("Guatemala", (made.groups[0].cards[0],))

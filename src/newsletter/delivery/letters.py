@@ -22,8 +22,8 @@ from newsletter.settings import Settings
 from newsletter.tables import editions, items, lists, themes
 
 SHELVES_KEPT = 50
-EDITIONS_KEPT = 5000
-BYTES_KEPT = 48_000_000
+EDITIONS_KEPT = 2000
+BYTES_KEPT = 56_000_000
 """Of items and cards, roughly, in a process."""
 MANY = 500
 
@@ -133,8 +133,6 @@ class Letters:
             if shelf is None or shelf.row != tuple(row) or shelf.entries != entries[row.id]:
                 self._shelves.pop(row.id, None)
                 self._shelves[row.id] = Shelf(row, entries[row.id], self._site)
-        for list_id in [known for known in self._shelves if known not in ids][: len(self._shelves) - SHELVES_KEPT]:
-            del self._shelves[list_id]
 
     def _read_editions(self, connection: Connection, ids: set[int]) -> dict[int, tuple[str, tuple[int, ...]]]:
         found = {number: self._editions[number] for number in ids if number in self._editions}
@@ -166,15 +164,25 @@ def _read_items(connection: Connection, shelf: Shelf, ids: set[int]) -> None:
             shelf.withdraw(row.id, row.withdrawn_at)
 
 
-def _forget(shelves: Mapping[int, Shelf], wanted: Mapping[int, set[int]]) -> None:
-    """Drop the oldest items that are not wanted now, until what is kept is little enough."""
+def _forget(shelves: dict[int, Shelf], wanted: Mapping[int, set[int]]) -> None:
+    """Drop the oldest of what is kept, until it is little enough: what is not wanted now, then cards that are."""
     held = sum(shelf.held for shelf in shelves.values())
+    for list_id in [known for known in shelves if known not in wanted]:
+        if held <= BYTES_KEPT and len(shelves) <= SHELVES_KEPT:
+            break
+        held -= shelves.pop(list_id).held
     for list_id, shelf in shelves.items():
         for number in list(shelf.revisions) if held > BYTES_KEPT else ():
             if held <= BYTES_KEPT:
-                return
+                break
             if number not in wanted.get(list_id, ()):
                 held -= shelf.drop(number)
+        if held > BYTES_KEPT:
+            held -= shelf.held
+            # Much at once, so that it is seldom.
+            shelf.drop_cards(max(0, BYTES_KEPT * 3 // 4 - held))
+            held += shelf.held
+        shelf.tidy()
 
 
 def _drop_oldest(kept: dict[Any, Any], most: int) -> None:

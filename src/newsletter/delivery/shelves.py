@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -13,33 +14,31 @@ from newsletter.catalogue.themes import Theme, descendants, theme_name
 from newsletter.digests.arranging import Arranger, Placeable, Placed, Placing, arrange
 from newsletter.digests.matching import Item
 from newsletter.mail.cards import Shown, ShownGroup
-from newsletter.mail.frames import Frame, SetItem
+from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Masthead
-from newsletter.mail.pieces import Piece
+from newsletter.mail.setting import SetItem
 
 SHELF_COLUMNS = ("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items")
-MASKS_KEPT = 20_000
+MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
-ITEM_COST, CARD_COST, PLACED_COST = 4000, 2200, 300
-REASONS_KEPT = 20_000
+ITEM_COST, CARD_COST, REASON_COST = 4000, 900, 400
+REASONS_KEPT = 6000
 
 
 class _Setting:
     """An item set in one language, and its cards so far by hit."""
 
-    __slots__ = ("cards", "item", "mask", "placeable", "placed")
+    __slots__ = ("item", "mask", "placeable", "placed")
 
     def __init__(self, placeable: Placeable, item: SetItem) -> None:
         self.placeable = placeable
         self.mask = placeable.mask
         self.item = item
-        self.cards: dict[tuple[str, str], Shown] = {}
-        """By heading and reason."""
         self.placed: dict[int, Placed[Shown]] = {}
 
 
 class Shelf:
-    """One list as it is now, with the items that were put on it; ``held``: bytes, roughly."""
+    """One list as it is now, with the items that were put on it."""
 
     def __init__(self, row: Any, entries: Sequence[tuple[str, Mapping[str, str], str | None]], site: str) -> None:
         """``row``: the ``SHELF_COLUMNS``; ``entries``: its vocabulary, as slug, names and parent."""
@@ -49,7 +48,6 @@ class Shelf:
         self.domain: str = row.sender_email.rpartition("@")[2]
         self.revisions: dict[int, int] = {}
         self.withdrawn: dict[int, datetime] = {}
-        self.held = 0
         self._row = row
         self._site = site
         self._vocabulary = {slug: Theme(slug, names, parent) for slug, names, parent in entries}
@@ -58,17 +56,26 @@ class Shelf:
         regions = [code for code in all_places() if code.isdigit()]
         self._arranger = Arranger(regions, countries_in, {*self._vocabulary, *parents}, under)
         self._items: dict[int, tuple[Item, Placeable]] = {}
+        self._held = 0
+        self._cards = 0
+        self._order: deque[tuple[_Setting, int]] = deque()
         self._reasons: dict[tuple[str, tuple[str, ...], tuple[str, ...]], str] = {}
         self._masks: dict[int, int] = {}
         self._frames: dict[str, Frame] = {}
         self._settings: dict[str, dict[int, _Setting]] = {}
+
+    @property
+    def held(self) -> int:
+        """Bytes kept, roughly."""
+        frames = sum([frame.size for frame in self._frames.values()])
+        return self._held + frames + REASON_COST * len(self._reasons)
 
     def put(self, item: Item, revision: int) -> None:
         """Put an item on the shelf, in place of an earlier revision."""
         self.drop(item.id)
         self.revisions[item.id] = revision
         self._items[item.id] = item, self._arranger.placeable(item)
-        self.held += ITEM_COST + 2 * len(item.summary)
+        self._held += ITEM_COST + 2 * len(item.summary)
 
     def withdraw(self, number: int, at: datetime | None) -> None:
         """Note when an item was withdrawn, if it was."""
@@ -88,8 +95,10 @@ class Shelf:
         for settings in self._settings.values():
             setting = settings.pop(number, None)
             if setting is not None:
-                freed += _size(setting.item) + len(setting.cards) * CARD_COST + len(setting.placed) * PLACED_COST
-        self.held -= freed
+                freed += setting.item.size + len(setting.placed) * CARD_COST
+                self._cards -= len(setting.placed)
+                setting.placed.clear()
+        self._held -= freed
         return freed
 
     def masks(self, ids: Iterable[int], load: Callable[[list[int]], Mapping[int, Picks]]) -> dict[int, int]:
@@ -148,23 +157,35 @@ class Shelf:
             places=_places((*item.countries, *item.regions), language),
             themes=self._themes(item.themes, language),
         )
-        setting = _Setting(placeable, self.frame(language).set_item(card))
+        setting = _Setting(placeable, self.frame(language).cards.set_item(card))
         self._settings[language][number] = setting
-        self.held += _size(setting.item)
+        self._held += setting.item.size
         return setting
 
     def _place(self, setting: _Setting, hit: int, language: str) -> Placed[Shown]:
         placing = setting.placeable.placing(hit)
         why = self._reason(placing, language)
-        card = setting.cards.get((placing.heading, why))
-        if card is None:
-            heading = place_name(placing.heading, language) if placing.heading else ""
-            card = self.frame(language).set_card(setting.item, heading, why)
-            setting.cards[placing.heading, why] = card
-            self.held += CARD_COST
-        self.held += PLACED_COST
+        heading = place_name(placing.heading, language) if placing.heading else ""
+        size = setting.item.size
+        card = self.frame(language).cards.set_card(setting.item, heading, why)
+        self._held += CARD_COST + setting.item.size - size
+        self._cards += 1
+        self._order.append((setting, hit))
         placed = setting.placed[hit] = placing.relevance, placing.within, placing.heading, card
         return placed
+
+    def drop_cards(self, most: int) -> None:
+        """Take the oldest cards off until ``most`` bytes are held, or no card is left; they can be set anew."""
+        while self._order and self.held > most:
+            setting, hit = self._order.popleft()
+            if setting.placed.pop(hit, None):
+                self._held -= CARD_COST
+                self._cards -= 1
+
+    def tidy(self) -> None:
+        """Forget the order of cards that went with their items."""
+        if len(self._order) > 2 * self._cards + 1000:
+            self._order = deque(entry for entry in self._order if entry[1] in entry[0].placed)
 
     def _reason(self, placing: Placing, language: str) -> str:
         key = language, placing.places, placing.themes
@@ -173,7 +194,7 @@ class Shelf:
             because = _places(placing.places, language) + self._themes(placing.themes, language)
             if len(self._reasons) >= REASONS_KEPT:
                 del self._reasons[next(iter(self._reasons))]
-            why = self._reasons[key] = self.frame(language).reason(because)
+            why = self._reasons[key] = self.frame(language).cards.reason(because)
         return why
 
     def _themes(self, slugs: Iterable[str], language: str) -> tuple[str, ...]:
@@ -183,8 +204,3 @@ class Shelf:
 
 def _places(codes: Iterable[str], language: str) -> tuple[str, ...]:
     return tuple(place_name(code, language) for code in codes)
-
-
-def _size(item: SetItem) -> int:
-    pieces = [node for body in item.bodies for node in body if isinstance(node, Piece)]
-    return ITEM_COST + 2 * len(item.card.summary) + sum(len(line) for one in pieces for line in one.lines)

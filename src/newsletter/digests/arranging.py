@@ -62,7 +62,7 @@ class Placeable:
         met.sort()
         places = tuple([code for _, kind, code in met if kind != "theme"])
         themes = tuple([code for _, kind, code in met if kind == "theme"])
-        score = 2 * len(themes) + sum(2 if kind == "named" else 1 for _, kind, _ in met if kind != "theme")
+        score = 2 * len(themes) + len(places) + sum([kind == "named" for _, kind, _ in met])
         if hit & _FOLLOWS:
             heading = next((country for country, picks in self._follows if hit & picks), self._otherwise)
         else:

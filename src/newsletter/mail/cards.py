@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from newsletter.mail.letter import Card
-from newsletter.mail.pieces import Piece
-from newsletter.mail.splitting import Program
 from newsletter.mail.words import Words
 
 HTML_SUMMARY = 600
@@ -18,7 +17,7 @@ CONTENTS_FROM = 3
 PREHEADER = (40, 140)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Shown:
     """A card with its lines made: ``short`` paragraphs for HTML, ``long`` ones for text."""
 
@@ -31,10 +30,8 @@ class Shown:
     why: str = ""
     named: Shown | None = field(default=None, repr=False)
     """The same among those that are only named."""
-    set: list[Piece | Program] = field(default_factory=list, repr=False)
-    """What the loop of each number makes of it, as far as that is known."""
-    lines: list[tuple[bytes, ...] | None] = field(default_factory=list, repr=False)
-    """The same where it is whole lines."""
+    set: tuple[Any, ...] = field(default=(), repr=False)
+    """What the loop of each number makes of it: a ``joining.Setting``."""
 
 
 @dataclass(slots=True, eq=False)

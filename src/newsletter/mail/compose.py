@@ -6,11 +6,11 @@ from typing import Any
 
 from newsletter.mail import headers
 from newsletter.mail.cards import cut
-from newsletter.mail.frames import SUBJECT_LIMIT
 from newsletter.mail.letter import Confirmation, Envelope, Message
 from newsletter.mail.messages import message_of
 from newsletter.mail.pieces import encoded
 from newsletter.mail.templates import load_templates
+from newsletter.mail.values import SUBJECT_LIMIT
 from newsletter.mail.words import Words, words
 
 
@@ -28,7 +28,7 @@ def compose_confirmation(confirmation: Confirmation, envelope: Envelope) -> Mess
         + headers.reader_headers(envelope, with_unsubscribe=False)
     )
     text = encoded(parts.text.render(values) + "\n")
-    return message_of(envelope, fields, text, encoded(parts.html.render(values)))
+    return message_of(envelope, fields, [text], [encoded(parts.html.render(values))])
 
 
 def confirmation_values(confirmation: Confirmation, said: Words) -> dict[str, Any]:

@@ -74,6 +74,15 @@ def after(carry: str, following: Piece) -> tuple[bytes, ...]:
     return (encoded(carry + following.head), *((rest,) if rest else ()), *following.lines[1:])
 
 
+def head_of(lines: tuple[bytes, ...]) -> str:
+    """The text of the first line of encoded ones, with its end."""
+    data = b"".join(lines)
+    end = data.index(b"\r\n")
+    while data[end - 1 : end] == b"=":
+        end = data.index(b"\r\n", end + 1)
+    return a2b_qp(data[:end]).decode() + "\n"
+
+
 def joined(parts: Iterable[Piece | str]) -> Piece:
     """One piece for several that follow each other; long encoded lines are shared and not copied."""
     head = carry = ""

@@ -1,0 +1,151 @@
+"""The last step: programs, cards and a reader's values joined to the lines of a mail."""
+
+from __future__ import annotations
+
+from newsletter.mail.cards import Shown, ShownGroup
+from newsletter.mail.pieces import Piece, Ready, after, encoded, head_of
+from newsletter.mail.splitting import (
+    GROUP_CARDS,
+    GROUPS,
+    Branch,
+    Known,
+    Loop,
+    Program,
+    Value,
+    Values,
+    encoded_program,
+    filled,
+    ready,
+)
+
+
+class Late:
+    """What a loop makes of a card, if it depends on the reader."""
+
+    __slots__ = ("program",)
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+
+Setting = tuple[bytes, ...] | Piece | Late
+"""What a loop makes of a card: whole lines (of the class ``tuple`` itself, which a piece is not), a piece, or late."""
+
+
+class Joiner:
+    """Joins digests of one list and language; headings are remembered, of which there are few."""
+
+    def __init__(self, loops: list[Loop | None], fixed: Values, known: Known) -> None:
+        """``loops``: by number, filled with ``fixed``, which are what is ``known``."""
+        self._bodies = [encoded_program(loop.body) if loop else () for loop in loops]
+        self._fixed = fixed
+        self._known: Known = known | {"group.heading"}
+        self._headings: list[dict[str, _Heading]] = [{} for _ in loops]
+
+    def join(self, program: Program, values: Values) -> list[bytes]:
+        """The encoded text of a ready program, in parts."""
+        out: list[bytes] = []
+        carry = self._run(program, values, out, "")
+        if carry:
+            out.append(encoded(carry))
+        return out
+
+    def _run(self, program: Program, values: Values, out: list[bytes], carry: str) -> str:
+        """Put out the lines of a program; ``carry`` is the line begun, before and after."""
+        for node in program:
+            if isinstance(node, Ready):
+                if carry:
+                    carry = node.put(out, carry)
+                else:
+                    out += node.lines
+                    carry = node.tail
+            elif isinstance(node, Value):
+                carry += node.text(values)
+            elif isinstance(node, Branch):
+                chosen = node.then if node.test(values) else node.otherwise
+                if chosen:
+                    carry = self._run(chosen, values, out, carry)
+            elif isinstance(node, Loop):
+                carry = (self._run_groups if node.source == GROUPS else self._run_cards)(node, values, out, carry)
+            elif isinstance(node, Piece):
+                carry = _put(node, out, carry)
+            else:
+                carry += node
+        return carry
+
+    def _run_groups(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
+        headings = self._headings[loop.number]
+        for group in values[GROUPS]:
+            body = headings.get(group.heading) or self._heading(loop, group)
+            if body.simple and not carry:
+                begun = len(out)
+                out += body.before
+                number = body.number
+                for card in group.cards:
+                    lines = card.set[number]
+                    if lines.__class__ is not tuple:
+                        break
+                    out += lines
+                else:
+                    out += body.after
+                    continue
+                del out[begun:]
+            values[loop.target] = group
+            values[GROUP_CARDS] = group.cards
+            carry = self._run(body.program, values, out, carry)
+        values.pop(loop.target, None)
+        return carry
+
+    def _heading(self, loop: Loop, group: ShownGroup) -> _Heading:
+        # From the list's own loop: the one at hand may hold the day already.
+        own = filled(self._bodies[loop.number], self._known, self._fixed | {loop.target: group})
+        body = self._headings[loop.number][group.heading] = _Heading(ready(own))
+        return body
+
+    def _run_cards(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
+        for card in values[loop.source]:
+            lines = card.set[loop.number]
+            if lines.__class__ is tuple and not carry:
+                out += lines
+            else:
+                carry = self._run_card(card, loop, values, out, carry)
+        return carry
+
+    def _run_card(self, card: Shown, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
+        body: Setting = card.set[loop.number]
+        if isinstance(body, Late):
+            values[loop.target] = card
+            carry = self._run(body.program, values, out, carry)
+            del values[loop.target]
+            return carry
+        if isinstance(body, Piece):
+            return _put(body, out, carry)
+        return _put(Piece(head_of(body), (b"".join(body),), ""), out, carry) if body else carry
+
+
+class _Heading:
+    """A group's body with its heading in it; ``simple``: whole lines, the cards, whole lines."""
+
+    __slots__ = ("after", "before", "number", "program", "simple")
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.number = 0
+        self.before: tuple[bytes, ...] = ()
+        self.after: tuple[bytes, ...] = ()
+        loops = [node for node in program if isinstance(node, Loop) and node.source == GROUP_CARDS]
+        texts = [node for node in program if isinstance(node, Ready)]
+        whole = all(text.lines and not text.tail for text in texts)
+        self.simple = whole and len(loops) == 1 and len(loops) + len(texts) == len(program)
+        if self.simple:
+            at = program.index(loops[0])
+            self.number = loops[0].number
+            self.before = tuple(line for text in texts[:at] for line in text.lines)
+            self.after = tuple(line for text in texts[at:] for line in text.lines)
+
+
+def _put(one: Piece, out: list[bytes], carry: str) -> str:
+    if not one.lines:
+        return carry + one.tail
+    out += after(carry, one) if carry else one.lines
+    return one.tail

@@ -1,0 +1,159 @@
+"""Items set as cards: encoded once for all readers but for the lines that their picks decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from newsletter.mail.cards import Shown, meta_line, shown_card, why_line
+from newsletter.mail.joining import Late, Setting
+from newsletter.mail.letter import Card
+from newsletter.mail.pieces import Piece, compact, joined
+from newsletter.mail.splitting import (
+    CARDS,
+    GROUP_CARDS,
+    Branch,
+    Known,
+    Loop,
+    Program,
+    Value,
+    Values,
+    encoded_program,
+    filled,
+)
+from newsletter.mail.words import Words
+
+# What is known when: of the list, of an item, of an item under a heading, of the reader's picks.
+OF_LIST: Known = frozenset({"language", "list_name", "postal_address", "say", "more_note_text"})
+OF_ITEM: Known = OF_LIST | {f"card.{name}" for name in ("title", "url", "language", "short", "long")}
+OF_HEADED: Known = OF_ITEM | {"card.meta"}
+OF_REASON: Known = OF_LIST | {"card.why"}
+OF_CARD: Known = OF_HEADED | OF_REASON
+
+REASONS_KEPT = 6000
+# What Python keeps of each besides its encoded text, in bytes, measured.
+_ITEM, _HEADED, _REASON = 3000, 1500, 500
+
+
+class _Around(NamedTuple):
+    """A body of whole lines but for what depends on the reason alone."""
+
+    before: bytes
+    reason: Value | Branch
+    after: bytes
+
+
+class SetItem:
+    """An item before it is a card in some reader's digest; ``size``: bytes kept for it, roughly."""
+
+    __slots__ = ("bodies", "card", "headed", "plain", "size")
+
+    def __init__(self, card: Card, plain: Shown, bodies: list[Program]) -> None:
+        self.card = card
+        self.plain = plain
+        self.bodies = bodies
+        self.headed: dict[str, tuple[str, list[Program | _Around]]] = {}
+        """Its line of facts and its bodies, by heading."""
+        self.size = _ITEM + 4 * len(card.summary) + sum(map(_length, bodies))
+
+
+class Setter:
+    """Sets cards for the loops over cards of a digest's templates, filled for one list and language already."""
+
+    def __init__(self, loops: Sequence[Loop | None], fixed: Values, said: Words) -> None:
+        """``loops``: by number."""
+        self._loops = loops
+        self._bodies = [encoded_program(loop.body) if loop else () for loop in loops]
+        self._fixed = fixed
+        self._said = said
+        self._reasons: dict[tuple[Value | Branch, str], Piece] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes kept, roughly."""
+        return _REASON * len(self._reasons)
+
+    def set_item(self, card: Card) -> SetItem:
+        """An item with all rendered that no reader changes: ``because`` is not looked at."""
+        plain = shown_card(card, "", self._said)
+        if plain.named:
+            plain.named.set = tuple(
+                _set(self._filled(number, body, OF_CARD, plain.named)) if loop and loop.source in CARDS else ()
+                for number, (loop, body) in enumerate(zip(self._loops, self._bodies, strict=True))
+            )
+        bodies = [
+            self._filled(number, body, OF_ITEM, plain) if loop and loop.source == GROUP_CARDS else ()
+            for number, (loop, body) in enumerate(zip(self._loops, self._bodies, strict=True))
+        ]
+        return SetItem(card, plain, bodies)
+
+    def _filled(self, number: int, body: Program, known: Known, card: Shown) -> Program:
+        loop = self._loops[number]
+        assert loop
+        return encoded_program(filled(body, known, self._fixed | {loop.target: card}))
+
+    def reason(self, because: Sequence[str]) -> str:
+        """What a card says of the picks that it met."""
+        return why_line(because, self._said)
+
+    def set_card(self, item: SetItem, heading: str, why: str) -> Shown:
+        """The item as a card under a heading (a place's name, or nothing) for this ``reason``."""
+        plain = item.plain
+        meta, bodies = item.headed.get(heading) or self._headed(item, heading)
+        card = Shown(plain.title, plain.url, plain.language, plain.short, plain.long, meta, why, plain.named)
+        made: list[Setting] = []
+        for number, body in enumerate(bodies):
+            if isinstance(body, _Around):
+                reason = self._reasons.get((body.reason, why)) or self._of_reason(number, body.reason, card)
+                if reason.tail:
+                    made.append(_set(self._filled(number, self._bodies[number], OF_CARD, card)))
+                else:
+                    made.append((body.before, *reason.lines, body.after))
+            else:
+                made.append(_set(self._filled(number, body, OF_CARD, card)) if body else ())
+        card.set = tuple(made)
+        return card
+
+    def _headed(self, item: SetItem, heading: str) -> tuple[str, list[Program | _Around]]:
+        plain = item.plain
+        meta = meta_line(item.card, heading, self._said)
+        card = Shown(plain.title, plain.url, plain.language, plain.short, plain.long, meta)
+        filled_bodies = [
+            self._filled(number, body, OF_HEADED, card) if body else () for number, body in enumerate(item.bodies)
+        ]
+        item.size += _HEADED + sum(map(_length, filled_bodies))
+        found = item.headed[heading] = meta, [_around(body) for body in filled_bodies]
+        return found
+
+    def _of_reason(self, number: int, node: Value | Branch, card: Shown) -> Piece:
+        """A reason, which many cards have in common."""
+        parts = self._filled(number, (node,), OF_REASON, card)
+        piece = compact(joined([part for part in parts if isinstance(part, Piece)]))
+        if len(self._reasons) >= REASONS_KEPT:
+            del self._reasons[next(iter(self._reasons))]
+        self._reasons[node, card.why] = piece
+        return piece
+
+
+def _around(program: Program) -> Program | _Around:
+    """The program as that, if it is so."""
+    if len(program) == 3:
+        before, reason, after = program
+        if isinstance(before, Piece) and isinstance(reason, (Value, Branch)) and isinstance(after, Piece):
+            whole = before.lines and after.lines and not before.tail and not after.tail
+            if whole and reason.needs <= OF_REASON:
+                return _Around(b"".join(before.lines), reason, b"".join(after.lines))
+    return program
+
+
+def _set(program: Program) -> Setting:
+    if not program:
+        return ()
+    if len(program) == 1 and isinstance(program[0], Piece):
+        piece = compact(program[0])
+        return piece if piece.tail else piece.lines
+    return Late(program)
+
+
+def _length(program: Program) -> int:
+    return sum(len(line) for node in program if isinstance(node, Piece) for line in node.lines)

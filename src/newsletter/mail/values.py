@@ -1,0 +1,76 @@
+"""What the templates of a digest are filled with: of a list, of a day, of a reader. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+from newsletter.mail.cards import Shown, ShownGroup, contents_line, cut, preheader_of
+from newsletter.mail.letter import Masthead
+from newsletter.mail.splitting import Program, Values, shown
+from newsletter.mail.words import Words
+
+SUBJECT_LEAST, SUBJECT_LIMIT = 10, 78
+REST_SHOWN = 5
+REST_LISTED = 500
+
+
+def fixed_values(masthead: Masthead, said: Words) -> Values:
+    """What the templates of a digest are filled with for each of a list's readers."""
+    return {
+        "language": said.language,
+        "list_name": masthead.list_name,
+        "postal_address": masthead.postal_address,
+        "say": said.say,
+        "more_note_text": said.say("more_note_text"),
+    }
+
+
+def day_values(masthead: Masthead, said: Words, day: date, frequency: str) -> Values:
+    """What is the same for those who get it on one day and as often."""
+    return {"day": said.long_day(day), "why": said.say(f"why_{frequency}", list=masthead.list_name)}
+
+
+def letter_values(
+    list_name: str, said: Words, day: date, groups: Sequence[ShownGroup], rest: Sequence[Shown], subject: Program
+) -> Values:
+    """What is one reader's, but for the links."""
+    cards = [card for group in groups for card in group.cards]
+    first, others = subject_parts(cards[0].title, len(cards) + len(rest), list_name, said, day)
+    line = shown(subject, {"first_title": first, "others": others}).strip()
+    hidden = len(rest) - REST_SHOWN
+    return {
+        "subject": line,
+        "preheader": preheader_of(cards, line, said, list_name),
+        "contents": contents_line(groups, len(rest), said),
+        "groups": groups,
+        "rest": rest,
+        "more_title": said.count("more", len(rest)),
+        "shown_rest": rest[:REST_SHOWN],
+        "listed_rest": rest[:REST_LISTED],
+        "unlisted_note": said.count("unlisted", len(rest) - REST_LISTED) if len(rest) > REST_LISTED else "",
+        "more_note": said.say("more_note") if hidden > 0 else "",
+    }
+
+
+def subject_parts(title: str, total: int, list_name: str, said: Words, day: date) -> tuple[str, str]:
+    """The first title, cut so that the subject has 10 to 78 characters, and ``and 6 more``."""
+    others = said.count("others", total - 1) if total > 1 else ""
+    first = cut(title, SUBJECT_LIMIT - len(others) - 1 if others else SUBJECT_LIMIT)
+    if len(first) < SUBJECT_LEAST:
+        first = cut(f"{list_name}, {said.short_day(day)}: {first}", SUBJECT_LIMIT - len(others) - 1)
+    return first, others
+
+
+def shortened(
+    groups: Sequence[ShownGroup], rest: Sequence[Shown], most: int
+) -> tuple[tuple[ShownGroup, ...], tuple[Shown, ...]]:
+    """The first ``most`` cards under their headings, and what is left over before the rest."""
+    kept: list[ShownGroup] = []
+    over: list[Shown] = []
+    for group in groups:
+        if most:
+            kept.append(ShownGroup(group.heading, group.cards[:most]))
+        over += [card.named or card for card in group.cards[most:]]
+        most = max(0, most - len(group.cards))
+    return tuple(kept), (*over, *rest)

@@ -25,7 +25,7 @@ from servers import running_postgres  # noqa: E402
 
 OUTPUT = HERE.parent / "build" / "bench.json"
 ASSEMBLY = ("database", "subscriptions", "items", "profiles", "processes", "digests", "seconds", "cpu", "peak_mb")
-RENDERING = ("way", "cards", "mails", "us_per_mail", "ratio", "peak_mb")
+RENDERING = ("way", "cards", "mails", "us_per_mail", "ratio", "kb_per_mail", "prepare_us", "peak_mb")
 
 
 def measured(script: str, *arguments: str) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def main() -> None:
     results = {
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
         "assembly": show("Assembly of one run", ASSEMBLY, assembly(sizes)),
-        "rendering": show("One mail, of a digest that is shared", RENDERING, rendering()),
+        "rendering": show("One mail, each reader with picks and items of their own", RENDERING, rendering()),
     }
     OUTPUT.write_text(json.dumps(results, indent=2))
     print(f"Written to {OUTPUT.relative_to(Path.cwd())}" if OUTPUT.is_relative_to(Path.cwd()) else OUTPUT)

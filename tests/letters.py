@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 
 from hypothesis import strategies as st
-
 from plainly import Group, Letter
 
 from newsletter.mail.cards import Shown, ShownGroup

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 from hypothesis import given
 from hypothesis import strategies as st
-
 from plainly import plain_arrange
 
 from newsletter.audience.picks import Picks

@@ -1,7 +1,10 @@
-"""``make bench``: measure, print a table, and write build/bench.json.
+"""``make bench``: measure, print a table, and write build/bench.json. ``--json`` prints one JSON line instead.
 
-Every figure is taken in a process of its own, so that its peak of memory is its own; what is compared is
-measured in the same run. Nothing here passes or fails.
+    --full         a million subscriptions and deliveries where that is the question (an hour)
+    --only A,B     some figures only
+
+Every figure is taken in processes of its own, so that its peak of memory is its own; what is compared is measured
+in the same run. Nothing here passes or fails.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,84 +26,160 @@ from rich.table import Table
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-from servers import running_postgres  # noqa: E402
+from servers import running_postgres
+from sinks import far_away, running_sink, smtp_source
 
 OUTPUT = HERE.parent / "build" / "bench.json"
-ASSEMBLY = (
-    "database",
-    "subscriptions",
-    "items",
-    "profiles",
-    "editions",
-    "processes",
-    "seconds",
-    "cpu",
-    "server_cpu",
-    "peak_mb",
-    "server_peak_mb",
-)
-RENDERING = ("way", "cards", "mails", "us_per_mail", "ratio", "peak_mb")
+ITEMS = 1000
+ROUND_TRIP, FAR_CONNECTIONS = 0.05, 10
+Figure = dict[str, Any]
 
 
-def measured(script: str, *arguments: str) -> dict[str, Any]:
+def measured(script: str, *arguments: object) -> dict[str, Any]:
     """The JSON that a script of this folder prints, in a process of its own."""
-    done = subprocess.run([sys.executable, str(HERE / script), *arguments], stdout=subprocess.PIPE, check=True)
+    command = [sys.executable, str(HERE / script), *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return json.loads(done.stdout)
 
 
-def assembly(sizes: list[int]) -> Iterator[dict[str, Any]]:
-    """Assembly on PostgreSQL as it comes, and on SQLite; one process and two."""
-    with running_postgres("shared_buffers=128MB") as postgres:
-        for size in sizes:
-            for processes in (1, 2):
-                url = postgres.create()
-                measured("population.py", url, str(size))
-                yield measured("assembly.py", url, str(processes))
-    for size in sizes:
-        file = OUTPUT.parent / f"bench-{size}.db"
-        for leftover in file.parent.glob(f"{file.name}*"):
-            leftover.unlink()
-        measured("population.py", f"sqlite:///{file}", str(size))
-        yield measured("assembly.py", f"sqlite:///{file}", "1")
-        for leftover in file.parent.glob(f"{file.name}*"):
-            leftover.unlink()
+def figure(value: float, unit: str, rival: float | None, what: str, ratio: float | None = None, **more: Any) -> Figure:
+    """A value beside what it is compared with; ``ratio`` is value ÷ rival unless given."""
+    if ratio is None and rival:
+        ratio = value / rival
+    rounded = None if ratio is None else round(ratio, 3)
+    return {"value": value, "unit": unit, "rival": rival, "rival_is": what, "ratio": rounded, **more}
 
 
-def rendering() -> Iterator[dict[str, Any]]:
-    """A mail by premailer each time, by Jinja each time, and joined as we do."""
-    base = 0.0
-    for way in ("premailer-per-mail", "jinja-per-mail", "joined"):
-        found = measured("rendering.py", way)
-        base = base or found["us_per_mail"]
-        yield found | {"ratio": round(base / found["us_per_mail"], 1)}
+@contextmanager
+def database(kind: str) -> Iterator[str]:
+    """The URL of an empty database; PostgreSQL as it comes but for 128 MB of shared buffers."""
+    if kind == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            yield f"sqlite:///{folder}/bench.db"
+    else:
+        with running_postgres("shared_buffers=128MB") as postgres:
+            yield postgres.create()
 
 
-def show(title: str, columns: tuple[str, ...], rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Print the rows as a table as soon as all are there."""
-    console, found = Console(highlight=False, width=110), []
-    table = Table(title=title, title_justify="left", box=None)
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="left" if column in ("database", "way") else "right")
-    for row in rows:
-        found.append(row)
-        table.add_row(*(f"{row[c]:,}" if isinstance(row[c], (int, float)) else str(row[c]) for c in columns))
-        console.print(f"  {len(found)} measured", style="dim", end="\r")
-    console.print(table)
-    console.print()
-    return found
+class Bench:
+    """The figures, each a method."""
+
+    def __init__(self, full: bool) -> None:
+        self.full = full
+        self.deliveries = 200_000 if full else 60_000
+        self.subscriptions = 1_000_000 if full else 100_000
+
+    def _against_smtp_source(self, kind: str, **options: object) -> Figure:
+        """smtp-source before and after, on the same sink, with messages of the same size; the mean of the two."""
+        with running_sink() as (port, sink):
+            pairs = [f"{name}={value}" for name, value in options.items()]
+            with database(kind) as url:
+                found = measured("sending.py", url, self.deliveries, 2, port, *pairs)
+            rivals = [smtp_source(port, found["bytes"], self.deliveries) for _ in range(2)]
+        known = [rival for rival in rivals if rival]
+        rival = round(sum(known) / len(known)) if known else None
+        return figure(found["per_second"], "messages/s", rival, f"smtp-source -s 4 -d on the same {sink}", **found)
+
+    def end_to_end(self) -> Figure:
+        """Assembled deliveries in PostgreSQL to settled ones, through Celery."""
+        return self._against_smtp_source("postgresql")
+
+    def end_to_end_embedded(self) -> Figure:
+        """The same on SQLite and the embedded Valkey."""
+        return self._against_smtp_source("sqlite")
+
+    def dkim_rsa(self) -> Figure:
+        """The same, each message signed with RSA-2048."""
+        with tempfile.TemporaryDirectory() as folder:
+            key = Path(folder) / "key.pem"
+            subprocess.run(["openssl", "genrsa", "-out", str(key), "2048"], check=True, capture_output=True)
+            return self._against_smtp_source("postgresql", dkim_key_file=key)
+
+    def far_relay(self) -> Figure:
+        """A relay 50 ms away, ten connections of one process."""
+        with running_sink() as (port, _), far_away(port, ROUND_TRIP) as far, database("postgresql") as url:
+            options = f"?connections={FAR_CONNECTIONS}"
+            found = measured("sending.py", url, 4000, 1, f"{far}{options}")
+        most = FAR_CONNECTIONS / ROUND_TRIP
+        return figure(found["per_second"], "messages/s", most, "connections ÷ round trip", **found)
+
+    def assembly(self) -> Figure:
+        """One run of a large list with 1,000 new items, two processes."""
+        found = self._assembled(self.subscriptions)
+        bar = 40 * self.subscriptions / 1_000_000
+        return figure(found["seconds"], "s", bar, "40 s for a million", **found)
+
+    def growth(self) -> Figure:
+        """Ten times the subscriptions."""
+        few, many = self._assembled(self.subscriptions // 10), self._assembled(self.subscriptions)
+        rival = round(10 * few["seconds"], 2)
+        return figure(many["seconds"], "s", rival, "ten times the seconds of a tenth", few=few, many=many)
+
+    def _assembled(self, size: int) -> dict[str, Any]:
+        with database("postgresql") as url:
+            measured("population.py", url, size, ITEMS)
+            return measured("assembly.py", url, 2)
+
+    def worker_memory(self) -> Figure:
+        """The peak of a worker process after few and many deliveries."""
+        with running_sink() as (port, _):
+            peaks = []
+            for count in (10_000, 1_000_000 if self.full else 100_000):
+                with database("postgresql") as url:
+                    peaks.append(measured("sending.py", url, count, 1, port))
+        few, many = (found["worker_peak_mb"] for found in peaks)
+        return figure(many, "MB", few, f"after 10,000 deliveries; value: after {count:,}")
+
+    def transactional(self) -> Figure:
+        """The longest that a confirmation mail waits while digests are sent, from commit to settled acceptance."""
+        with running_sink() as (port, _), database("postgresql") as url:
+            found = measured("sending.py", url, self.deliveries, 2, port, "confirmations=20")
+        return figure(found["confirmed_within"], "s", 2.0, "2 s", **found)
+
+    def compose(self) -> Figure:
+        """One digest of 20 cards, each reader's own; CPU."""
+        ways = {way: measured("rendering.py", way) for way in ("premailer-per-mail", "jinja-per-mail", "joined")}
+        ours, rival = ways["joined"]["us_per_mail"], ways["premailer-per-mail"]["us_per_mail"]
+        return figure(ours, "µs", rival, "premailer for each mail", ratio=rival / ours, ways=ways)
+
+
+KEYS = (
+    "end_to_end",
+    "end_to_end_embedded",
+    "dkim_rsa",
+    "far_relay",
+    "assembly",
+    "worker_memory",
+    "growth",
+    "transactional",
+    "compose",
+)
 
 
 def main() -> None:
-    """Measure it all; sizes may be given as arguments."""
-    sizes = [int(size) for size in sys.argv[1:]] or [10_000, 100_000]
+    """Measure what is asked for."""
+    words = sys.argv[1:]
+    only = words[words.index("--only") + 1].split(",") if "--only" in words else KEYS
+    bench = Bench("--full" in words)
+    console = Console(highlight=False, width=120, stderr="--json" in words)
+    results: dict[str, Figure] = {}
+    table = Table(box=None, title_justify="left", title="What it takes")
+    for column in ("figure", "value", "unit", "rival", "ratio", "compared with"):
+        table.add_column(column, justify="right" if column in ("value", "rival", "ratio") else "left")
+    for key in only:
+        console.print(f"  {key} …", style="dim")
+        method: Callable[[], Figure] = getattr(bench, key)
+        found = results[key] = method()
+        value, rival, ratio = (f"{found[name]:,}" for name in ("value", "rival", "ratio"))
+        table.add_row(key, value, found["unit"], rival, ratio, found["rival_is"])
+    machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
     OUTPUT.parent.mkdir(exist_ok=True)
-    results = {
-        "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
-        "assembly": show("Assembly of one run", ASSEMBLY, assembly(sizes)),
-        "rendering": show("One mail, of a digest that is shared", RENDERING, rendering()),
-    }
-    OUTPUT.write_text(json.dumps(results, indent=2))
-    print(f"Written to {OUTPUT.relative_to(Path.cwd())}" if OUTPUT.is_relative_to(Path.cwd()) else OUTPUT)
+    OUTPUT.write_text(json.dumps({"machine": machine, **results}, indent=2))
+    if "--json" in words:
+        print(json.dumps(results))
+        return
+    console.print(table)
+    console.print(f"Written to {os.path.relpath(OUTPUT)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The whole way from assembled deliveries to settled ones, through real Celery workers, to a sink.
 
-``sending.py DATABASE_URL DELIVERIES PROCESSES SINK_PORT [NAME=VALUE …]`` prints JSON. Every reader has a profile
+``sending.py DATABASE_URL DELIVERIES PROCESSES SINK_PORT[?OPTIONS] [NAME=VALUE …]`` prints JSON. Every reader has a profile
 and a selection of their own: 15 items, about 30 KB. Names are settings of the worker, without the prefix.
 """
 
@@ -11,6 +11,7 @@ import os
 import random
 import sys
 import tempfile
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, islice
@@ -23,8 +24,11 @@ from population import COUNTRIES, SLOT
 from sqlalchemy import Connection, Engine, func, insert, select
 from stack import Stack
 
+from newsletter.audience.addresses import parse_address
 from newsletter.audience.lists import create_list
 from newsletter.audience.picks import Picks, profile_ids
+from newsletter.audience.schedule import Schedule
+from newsletter.audience.subscribers import subscribe
 from newsletter.catalogue.items import Draft, save_items
 from newsletter.catalogue.themes import Theme, add_themes
 from newsletter.database import connect
@@ -145,8 +149,40 @@ def peak_mb(pid: int) -> float:
     return max([own, *(peak_mb(int(child)) for child in children)])
 
 
-def measure(url: str, count: int, processes: int, port: int, extra: dict[str, str]) -> dict[str, Any]:
+def ask(engine: Engine, count: int, waits: list[float]) -> None:
+    """Have ``count`` people ask for the list, one after the other, and note how long each confirmation mail took."""
+    for number in range(count):
+        now = datetime.now(UTC)
+        with engine.begin() as connection:
+            asked = subscribe(
+                connection,
+                connection.execute(select(lists.c.id)).scalar_one(),
+                parse_address(f"new{number}@example.org"),
+                Picks(),
+                Schedule("daily", 8, 0),
+                name="",
+                language="en",
+                timezone="UTC",
+                cursor=0,
+                due_at=None,
+                source="bench",
+                now=now,
+            )
+        began = time.perf_counter()
+        waiting = select(subscriptions.c.confirm_due_at).where(subscriptions.c.id == asked)
+        while True:
+            with engine.connect().execution_options(read_only=True) as connection:
+                if connection.scalar(waiting) is None:
+                    break
+            assert time.perf_counter() - began < PATIENCE
+            time.sleep(0.02)
+        waits.append(time.perf_counter() - began)
+        time.sleep(0.2)
+
+
+def measure(url: str, count: int, processes: int, port: str, extra: dict[str, str]) -> dict[str, Any]:
     """Messages a second from the first ring of the bell until every delivery is settled."""
+    confirmations = int(extra.pop("confirmations", 0))
     engine = prepare(url, count)
     values = {
         "NEWSLETTER_DATABASE_URL": url,
@@ -170,11 +206,15 @@ def measure(url: str, count: int, processes: int, port: int, extra: dict[str, st
         began = time.perf_counter()
         for _ in range(processes):
             app.send_task("newsletter.deliver")
+        waits: list[float] = []
+        asking = threading.Thread(target=ask, args=(engine, confirmations, waits))
+        asking.start()
         while open_left(engine):
             assert worker.running, worker.last_words()
             assert time.perf_counter() - began < PATIENCE, worker.last_words()
             time.sleep(0.05)
         seconds = time.perf_counter() - began
+        asking.join()
         used, peak = cpu_seconds(worker.process.pid) - cpu, peak_mb(worker.process.pid)
     with engine.connect() as connection:
         states = dict(connection.execute(select(deliveries.c.state, func.count()).group_by(deliveries.c.state)).all())
@@ -189,9 +229,10 @@ def measure(url: str, count: int, processes: int, port: int, extra: dict[str, st
         "per_second": round(count / seconds),
         "worker_cpu_us": round(used / count * 1e6),
         "worker_peak_mb": round(peak),
+        **({"confirmed_within": round(max(waits), 2)} if waits else {}),
     }
 
 
 if __name__ == "__main__":
     pairs = dict(argument.split("=", 1) for argument in sys.argv[5:])
-    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), pairs)))
+    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], pairs)))

@@ -5,6 +5,8 @@ What the fast way gives is compared with this, byte for byte.
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import quopri
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -12,6 +14,8 @@ from datetime import date
 from email.message import Message as EmailPart
 from email.mime.multipart import MIMEMultipart
 from email.policy import compat32
+from functools import cache
+from hashlib import sha256
 from typing import Any
 
 from itsdangerous import Signer
@@ -34,8 +38,8 @@ from newsletter.mail import frames, headers
 from newsletter.mail import values as values_module
 from newsletter.mail.cards import ShownGroup, named_card, shown_card
 from newsletter.mail.letter import Card, Envelope, Masthead, Message
-from newsletter.mail.splitting import split
-from newsletter.mail.templates import SUBJECT_VALUES, environment, load_templates
+from newsletter.mail.splitting import Value
+from newsletter.mail.templates import environment, folder, load_templates
 from newsletter.mail.words import words
 
 
@@ -161,8 +165,6 @@ def _card_maker(site: str, vocabulary: dict[str, Theme], language: str) -> Calla
 
 def envelope_of(settings: Any, list_row: Any, delivery: Claimed) -> Envelope:
     """The reader's values of a digest, its signatures by itsdangerous and hmac."""
-    import hashlib
-    import hmac
 
     def token(purpose: str) -> str:
         signer = Signer(settings.key, salt=f"newsletter.{purpose}", sep=".", digest_method=hashlib.sha256)
@@ -210,15 +212,21 @@ def _shown(letter: Letter) -> tuple[tuple[ShownGroup, ...], tuple[Any, ...]]:
     )
 
 
+@cache
+def _subject(source: str | None) -> Template:
+    usual = (folder() / "digest" / "subject.txt").read_text("utf-8")
+    return environment(False).from_string(source or usual)
+
+
 def _values(letter: Letter, envelope: Envelope, groups: Any, rest: Any, subject: str | None) -> dict[str, Any]:
     said = words(letter.language)
-    program = split(
-        environment(False), subject or "{{ first_title }}{% if others %} {{ others }}{% endif %}", SUBJECT_VALUES
-    )
+    template = _subject(subject)
+    program = (Value(frozenset(), lambda values: template.render(values)),)
     return {
         **values_module.fixed_values(letter.masthead, said),
         **values_module.day_values(letter.masthead, said, letter.day, letter.frequency),
         **values_module.letter_values(letter.list_name, said, letter.day, groups, rest, program),
+        **values_module.rest_values(said, rest),
         "unsubscribe_url": envelope.unsubscribe_url,
         "preferences_url": envelope.preferences_url,
     }
@@ -248,8 +256,6 @@ def plain_message(letter: Letter, envelope: Envelope, templates: PlainTemplates 
 
 def by_email(masthead: Masthead, envelope: Envelope, subject: str, text: bytes, html: bytes) -> Message:
     """The message as the standard library writes it; only the fields of its head are ours."""
-    from hashlib import sha256
-
     whole = MIMEMultipart("alternative", boundary=f"=_{sha256(envelope.message_id.encode()).hexdigest()[:32]}")
     for kind, content in (("plain", text), ("html", html)):
         part = EmailPart(policy=compat32)

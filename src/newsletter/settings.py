@@ -93,6 +93,13 @@ class Settings(BaseSettings):
     )
     smtp_timeout: int = Field(30, ge=1, le=600, description="Seconds to wait for each answer of the relay.")
     smtp_ca_file: Path | None = Field(None, description="CA certificates to trust for the relay besides the system's.")
+    dkim_key_file: Path | None = Field(
+        None,
+        description="PEM file of the private key (RSA, Ed25519) that mails are signed with. Empty: the relay signs.",
+    )
+    dkim_selector: str = Field(
+        "newsletter", description="DKIM selector: the public key stands at SELECTOR._domainkey of each sender's domain."
+    )
     inbox_host: str = Field("127.0.0.1", description="Address that the capture inbox listens on.")
     inbox_web_port: int = Field(
         8025, ge=0, le=65535, description="Port of the inbox in the browser; 0 picks a free one."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -165,8 +166,6 @@ def test_alone_or_in_a_batch_and_much_later(house: House) -> None:
         "letters = Letters(connect(url), settings);"
         "sys.stdout.buffer.write(b''.join(letters.compose(one).content for one in claimed))"
     )
-    import pickle
-
     url = house.engine.url.render_as_string(hide_password=False)
     given = pickle.dumps((url, KEY, claimed))
     for seed in ("1", "2"):

@@ -15,6 +15,7 @@ from newsletter.catalogue.geography import place_name
 from newsletter.catalogue.themes import all_themes, theme_name
 from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.letters import confirmation_envelope
+from newsletter.delivery.signatures import signed
 from newsletter.mail.compose import compose_confirmation
 from newsletter.mail.letter import Confirmation, Message
 from newsletter.settings import Settings
@@ -141,7 +142,7 @@ def _compose(connection: Connection, settings: Settings, row: Any, now: datetime
             consents.c.subscriber_id == row.subscriber_id, consents.c.list_id == row.list_id
         )
     )
-    return compose_confirmation(
+    message = compose_confirmation(
         Confirmation(
             language=language,
             list_name=list_row.name,
@@ -166,3 +167,4 @@ def _compose(connection: Connection, settings: Settings, row: Any, now: datetime
             dated_at=now,
         ),
     )
+    return signed(settings, message, list_row.sender_email.rpartition("@")[2], now)

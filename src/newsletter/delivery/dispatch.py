@@ -16,6 +16,7 @@ from newsletter.database import reading
 from newsletter.delivery import confirming, outbox, settling
 from newsletter.delivery.journal import Journal, abandoned
 from newsletter.delivery.relays import Relay, relays_of
+from newsletter.delivery.signatures import check_key
 from newsletter.delivery.spell import BATCH, Kept, Spell, Tally, journals
 from newsletter.digests import runs
 from newsletter.mail.templates import load_templates
@@ -33,6 +34,7 @@ def warm_up(settings: Settings) -> None:
     """Load and inline the templates, and refuse unusable settings before work begins."""
     relays_of(settings)
     assert settings.key
+    check_key(settings)
     load_templates()
 
 

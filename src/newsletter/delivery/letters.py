@@ -15,6 +15,7 @@ from newsletter.audience.picks import load_profiles
 from newsletter.database import among, reading
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.shelves import SHELF_COLUMNS, Shelf
+from newsletter.delivery.signatures import signed
 from newsletter.digests.matching import Item
 from newsletter.digests.runs import as_item
 from newsletter.mail.letter import Envelope, Message
@@ -43,6 +44,7 @@ class Letters:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
+        self._settings = settings
         self._key = settings.key
         self._site = settings.site
         self._shelves: dict[int, Shelf] = {}
@@ -90,7 +92,8 @@ class Letters:
         mark = seal(self._key, "delivery", delivery.id)
         letter = digest_envelope(self._key, self._site, shelf, delivery, mark)
         day = _day(delivery.slot, delivery.timezone)
-        return shelf.frame(job.language).compose(groups, rest, day, delivery.frequency, letter)
+        message = shelf.frame(job.language).compose(groups, rest, day, delivery.frequency, letter)
+        return signed(self._settings, message, shelf.domain, delivery.dated_at)
 
     def _prepare(
         self,

@@ -35,7 +35,6 @@ from newsletter.delivery.shares import Shares, usable_for
 from newsletter.delivery.throttling import is_throttle
 from newsletter.delivery.tokens import forget_token, safe_reason, secret_of
 from newsletter.errors import NewsletterError
-from newsletter.mail.letter import Message
 from newsletter.settings import Settings
 
 log = structlog.get_logger("newsletter.delivery")
@@ -204,8 +203,8 @@ class Spell:
         queue = self._queues[relay.name]
         while queue:
             delivery = queue.popleft()
-            message_or_none = self._compose(delivery)
-            if message_or_none is None:
+            outgoing = self._compose(delivery)
+            if outgoing is None:
                 continue
             # Asked after composing: the first digest of a process can take seconds on a busy machine.
             if self._clock() > delivery.expires - self._reserve:
@@ -215,7 +214,7 @@ class Spell:
                 break
             if len(queue) < self._batch // 2 and not self._dry:
                 self._wake.set()
-            return Outgoing(delivery, message_or_none.return_path, delivery.email, message_or_none.content)
+            return outgoing
         if not self._dry:
             self._wake.set()
         return None
@@ -269,7 +268,7 @@ class Spell:
                 return confirmation
         return None
 
-    def _compose(self, delivery: Claimed) -> Message | None:
+    def _compose(self, delivery: Claimed) -> Outgoing | None:
         try:
             message = self._letters.compose(delivery)
         except (NewsletterError, TemplateError, ValueError, LookupError) as error:
@@ -279,8 +278,9 @@ class Spell:
         if message is None:
             self._unsettled.withdrawn.append(delivery)
             return None
-        self._hashes[delivery.id] = hashlib.sha256(message.content).hexdigest()
-        return message
+        content = message.content
+        self._hashes[delivery.id] = hashlib.sha256(content).hexdigest()
+        return Outgoing(delivery, message.return_path, delivery.email, content)
 
     def _give_back(self, claimed: list[Claimed], pause: timedelta = timedelta(0), reason: str = "") -> None:
         if claimed:

@@ -14,7 +14,7 @@ from newsletter.mail.messages import message_of
 from newsletter.mail.setting import OF_LIST, Setter
 from newsletter.mail.splitting import Known, Loop, Program, Values, filled, nodes_of, ready
 from newsletter.mail.templates import Programs, load_programs
-from newsletter.mail.values import day_values, fixed_values, letter_values, shortened
+from newsletter.mail.values import day_values, fixed_values, letter_values, rest_values, shortened
 from newsletter.mail.words import words
 
 # Gmail clips above 102 KB; ours keep clear of it (promise 12). Bytes as encoded for the wire.
@@ -66,6 +66,8 @@ class Frame:
             values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._subject)
             values["unsubscribe_url"] = envelope.unsubscribe_url
             values["preferences_url"] = envelope.preferences_url
+            if rest:
+                values |= rest_values(self._said, rest)
             html = join(html_program, values)
             size = sum(map(len, html))
             if size <= HTML_LIMIT:
@@ -81,7 +83,7 @@ class Frame:
         return message_of(envelope, head, join(text_program, values), html)
 
     def _of_day(self, day: date, frequency: str) -> tuple[Program, Program, Values]:
-        values = self._fixed | day_values(self._masthead, self._said, day, frequency)
+        values = self._fixed | day_values(self._masthead, self._said, day, frequency) | rest_values(self._said, ())
         html, text = (ready(filled(program, OF_DAY, values)) for program in (self._html, self._text))
         while len(self._days) >= DAYS_KEPT:
             del self._days[next(iter(self._days))]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from newsletter.mail.cards import Shown, meta_line, shown_card, why_line
 from newsletter.mail.joining import Late, Setting
 from newsletter.mail.letter import Card
-from newsletter.mail.pieces import Piece, compact, joined
+from newsletter.mail.pieces import Piece, compact
 from newsletter.mail.splitting import (
     CARDS,
     GROUP_CARDS,
@@ -20,6 +20,7 @@ from newsletter.mail.splitting import (
     Values,
     encoded_program,
     filled,
+    rendered,
 )
 from newsletter.mail.words import Words
 
@@ -127,8 +128,9 @@ class Setter:
 
     def _of_reason(self, number: int, node: Value | Branch, card: Shown) -> Piece:
         """A reason, which many cards have in common."""
-        parts = self._filled(number, (node,), OF_REASON, card)
-        piece = compact(joined([part for part in parts if isinstance(part, Piece)]))
+        loop = self._loops[number]
+        assert loop
+        piece = compact(rendered((node,), self._fixed | {loop.target: card}))
         if len(self._reasons) >= REASONS_KEPT:
             del self._reasons[next(iter(self._reasons))]
         self._reasons[node, card.why] = piece

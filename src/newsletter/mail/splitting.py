@@ -310,19 +310,26 @@ def _filled(program: Program, known: Known, values: Values) -> Iterator[Node]:
             yield node
 
 
-def shown(program: Program, values: Values) -> str:
-    """The text of a program without loops."""
-    parts: list[str] = []
+def _parts(program: Program, values: Values) -> Iterator[str | Piece]:
     for node in program:
-        if isinstance(node, str):
-            parts.append(node)
+        if isinstance(node, (str, Piece)):
+            yield node
         elif isinstance(node, Value):
-            parts.append(node.text(values))
+            yield node.text(values)
         elif isinstance(node, Branch):
-            parts.append(shown(node.then if node.test(values) else node.otherwise, values))
+            yield from _parts(node.then if node.test(values) else node.otherwise, values)
         else:
             raise TypeError(f"{node!r} is no text")
-    return "".join(parts)
+
+
+def shown(program: Program, values: Values) -> str:
+    """The text of a program without loops, of which nothing is encoded yet."""
+    return "".join([part for part in _parts(program, values) if isinstance(part, str)])
+
+
+def rendered(program: Program, values: Values) -> Piece:
+    """A program without loops as one piece."""
+    return joined(_parts(program, values))
 
 
 def encoded_program(program: Program) -> Program:

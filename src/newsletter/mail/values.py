@@ -31,25 +31,32 @@ def day_values(masthead: Masthead, said: Words, day: date, frequency: str) -> Va
     return {"day": said.long_day(day), "why": said.say(f"why_{frequency}", list=masthead.list_name)}
 
 
+def rest_values(said: Words, rest: Sequence[Shown]) -> Values:
+    """What there is to say of the rest."""
+    hidden = len(rest) - REST_SHOWN
+    unlisted = len(rest) - REST_LISTED
+    return {
+        "rest": rest,
+        "more_title": said.count("more", len(rest)),
+        "shown_rest": rest[:REST_SHOWN],
+        "listed_rest": rest[:REST_LISTED],
+        "unlisted_note": said.count("unlisted", unlisted) if unlisted > 0 else "",
+        "more_note": said.say("more_note") if hidden > 0 else "",
+    }
+
+
 def letter_values(
     list_name: str, said: Words, day: date, groups: Sequence[ShownGroup], rest: Sequence[Shown], subject: Program
 ) -> Values:
-    """What is one reader's, but for the links."""
+    """What is one reader's, but for the links and the rest."""
     cards = [card for group in groups for card in group.cards]
     first, others = subject_parts(cards[0].title, len(cards) + len(rest), list_name, said, day)
     line = shown(subject, {"first_title": first, "others": others}).strip()
-    hidden = len(rest) - REST_SHOWN
     return {
         "subject": line,
         "preheader": preheader_of(cards, line, said, list_name),
         "contents": contents_line(groups, len(rest), said),
         "groups": groups,
-        "rest": rest,
-        "more_title": said.count("more", len(rest)),
-        "shown_rest": rest[:REST_SHOWN],
-        "listed_rest": rest[:REST_LISTED],
-        "unlisted_note": said.count("unlisted", len(rest) - REST_LISTED) if len(rest) > REST_LISTED else "",
-        "more_note": said.say("more_note") if hidden > 0 else "",
     }
 
 

@@ -98,7 +98,7 @@ def batches(connection: Connection, row: Any, index: Index, count: int) -> Itera
                     "slug": "bench",
                     "slot": SLOT,
                 },
-                **{"upper": 1, "subscription_id": n, "profile_id": profiles[picked], "edition_id": n},
+                **{"slot": SLOT, "upper": 1, "subscription_id": n, "profile_id": profiles[picked], "edition_id": n},
                 **{"frequency": ("daily", "daily", "weekly", "monthly")[n % 4], "attempts": 1, "deadline": SLOT},
                 **{"dated_at": SLOT + timedelta(milliseconds=start), "claimed_at": SLOT},
                 **{"email": f"reader{n}@example.org", "name": ("Ana Lopez", "Ana Peña")[n % 2], "timezone": "UTC"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,28 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+
+from postfix import find_tool, tool_environment
+
 from newsletter.cli.supervising import free_port, is_listening
-
-UNPACKED = Path(__file__).parent.parent / "build" / "postfix"
-PLACES = ("/usr/sbin", "/usr/lib/postfix/sbin", "/usr/libexec/postfix", str(UNPACKED / "usr/sbin"))
-
-
-def find_tool(name: str) -> str | None:
-    """``smtp-sink`` or ``smtp-source``: installed, or unpacked from Debian's package, which needs no root."""
-    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", ""), *PLACES]))
-    if found is None and shutil.which("apt-get") and not UNPACKED.exists():
-        UNPACKED.mkdir(parents=True)
-        quiet = {"cwd": UNPACKED, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run(["apt-get", "download", "postfix"], **quiet, check=False)
-        for package in UNPACKED.glob("postfix_*.deb"):
-            subprocess.run(["dpkg", "-x", package.name, "."], **quiet, check=False)
-        return find_tool(name)
-    return found
-
-
-def environment() -> dict[str, str]:
-    """Where the unpacked tools find their libraries."""
-    return {**os.environ, "LD_LIBRARY_PATH": str(UNPACKED / "usr/lib/postfix")}
 
 
 @contextmanager
@@ -45,8 +27,10 @@ def running_sink() -> Iterator[tuple[int, str]]:
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         command, what = [tool, *user, f"127.0.0.1:{port}", "1024"], "smtp-sink"
     else:
-        command, what = [sys.executable, __file__, str(port)], "a sink of our own (no smtp-sink here)"
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sink:
+        command, what = [sys.executable, __file__, str(port)], "a sink of our own, without smtp-sink"
+    with subprocess.Popen(
+        command, env=tool_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as sink:
         try:
             limit = time.monotonic() + 20
             while not is_listening("127.0.0.1", port):
@@ -64,7 +48,7 @@ def smtp_source(port: int, size: int, messages: int) -> float | None:
         return None
     began = time.perf_counter()
     command = [tool, "-s", "4", "-d", "-l", str(size), "-m", str(messages), f"127.0.0.1:{port}"]
-    subprocess.run(command, env=environment(), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, env=tool_environment(), check=True, stdout=subprocess.DEVNULL)
     return messages / (time.perf_counter() - began)
 
 

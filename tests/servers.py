@@ -42,6 +42,11 @@ class Postgres:
             cwd=self.folder,
         )
 
+    def restart(self) -> None:
+        """Crash, and come back."""
+        options = ["-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-m", "immediate", "-w"]
+        self.command("pg_ctl", *options, "restart")
+
     def url(self, name: str) -> str:
         return f"postgresql://postgres@/{name}?host={self.folder}"
 

@@ -24,7 +24,7 @@ from newsletter.tables import editions, items, lists, themes
 
 SHELVES_KEPT = 50
 EDITIONS_KEPT = 2000
-BYTES_KEPT = 56_000_000
+BYTES_KEPT = 44_000_000
 """Of items and cards, roughly, in a process."""
 MANY = 500
 

@@ -62,7 +62,7 @@ def fill(house: House) -> None:
 
 def claim(house: House) -> list[Claimed]:
     with house.engine.begin() as connection:
-        return outbox.claim(connection, house.now, timedelta(minutes=5), 500)
+        return outbox.claim(connection, "worker", house.now, timedelta(minutes=5), 500)
 
 
 def plainly(house: House, delivery: Claimed, gone: tuple[int, ...] = ()) -> bytes:

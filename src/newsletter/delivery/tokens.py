@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -77,7 +79,7 @@ def _run(relay: Relay) -> str:
                 output, _ = process.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 # The whole group: a child of the command may hold its output open.
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 problem = f"took more than {PATIENCE:.0f} seconds"
     token = output.strip()
     if not problem and process.returncode:

@@ -43,7 +43,6 @@ class Stack:
             "NEWSLETTER_HOME": str(self.home),
             "NEWSLETTER_REDIS_URL": self.supervisor.start_valkey(),
             "NEWSLETTER_TICK_SECONDS": "1",
-            "NEWSLETTER_LEASE_SECONDS": "5",
             **self.environment,
         }
         return self

@@ -34,7 +34,7 @@ from newsletter.tables import deliveries, subscriptions
 
 pytestmark = pytest.mark.chaos
 
-READERS = 3000
+READERS = 2000
 PROCESSES = 4  # two workers of two
 
 

@@ -207,8 +207,6 @@ def test_two_beats_two_workers(engine: Engine, settings, relay, tmp_path: Path) 
         "NEWSLETTER_SMTP_URL": settings.smtp_url,
         "NEWSLETTER_BASE_URL": settings.base_url,
         "NEWSLETTER_SECRET_KEY": settings.key,
-        # Nobody is killed here: on a busy machine a worker that is merely slow must not lose its claims.
-        "NEWSLETTER_LEASE_SECONDS": "300",
     }
     with Stack(tmp_path / "stack", values) as stack:
         stack.start("beat", "beat", "worker", "worker")

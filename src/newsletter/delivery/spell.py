@@ -119,7 +119,7 @@ class Spell:
         self._stopping = stopping
         self._lease = timedelta(seconds=settings.lease_seconds)
         # A message is begun only if the claim outlasts every answer that it may have to wait for.
-        self._reserve = min(self._lease / 2, timedelta(seconds=settings.smtp_timeout) * ANSWERS_TO_A_MESSAGE)
+        self._reserve = timedelta(seconds=settings.smtp_timeout) * ANSWERS_TO_A_MESSAGE
         self._relays = relays_of(settings)
         self._shares = kept.shares
         self._pace = kept.pace

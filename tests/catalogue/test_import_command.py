@@ -50,7 +50,12 @@ def listed(cli: CommandLine) -> dict[tuple[str, str], int]:
 
 @pytest.mark.parametrize(
     ("field", "value", "name"),
-    [("id", "\ud800", "id"), ("id", "a\x00b", "id"), ("url", "https://a.b/\ud800", "URL"), ("url", "https://a.b/\0", "URL")],
+    [
+        ("id", "\ud800", "id"),
+        ("id", "a\x00b", "id"),
+        ("url", "https://a.b/\ud800", "URL"),
+        ("url", "https://a.b/\0", "URL"),
+    ],
 )
 def test_what_no_database_takes(on_both: CommandLine, field: str, value: str, name: str) -> None:
     """An id or URL with half a character or a control character is named; the items around it are kept."""

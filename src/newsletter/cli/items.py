@@ -28,6 +28,7 @@ from newsletter.cli.output import confirmed, errors, facts, print_json, say, tab
 from newsletter.cli.shared import (
     Countries,
     Json,
+    Limit,
     ListSlug,
     Regions,
     ThemeNames,
@@ -196,7 +197,7 @@ def show_all(
     regions: Regions = None,
     themes: ThemeNames = None,
     withdrawn: Annotated[bool, typer.Option("--withdrawn", help="Withdrawn ones too.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
+    limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """The latest items, newest position first.

@@ -9,6 +9,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from commanding import CommandLine
 from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
@@ -134,7 +135,31 @@ def test_refuses_what_is_not_current(database_url: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mysql://h/d", "oracle://h/d", "sqlite//x", "://", "postgresqll://x/y"])
+def test_a_database_of_a_newer_version(newsletter: CommandLine) -> None:
+    """A newer database is refused by `init` too, and nobody is sent round in a circle."""
+    engine = connect(f"sqlite:///{newsletter.home / 'newsletter.db'}")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999_from_the_future'"))
+    engine.dispose()
+    for words in (("init",), ("lists", "list")):
+        shown = newsletter(*words, code=1).err
+        assert "9999_from_the_future" in shown
+        assert "newer version" in shown
+        assert "newsletter init" not in shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("nonsense", "mysql://h/d", "oracle://h/d", "sqlite//x", "://", "postgresqll://x/y"),
+        *(
+            "postgresql://a:b@host:port/x",
+            "postgresql+asyncpg://x/y",
+            "sqlite+aiosqlite://",
+            "postgresql+psycopg2://h/d",
+        ),
+    ],
+)
 def test_other_databases(url: str) -> None:
     """What is neither SQLite nor PostgreSQL is refused with an example."""
     with pytest.raises(SettingsError, match="It looks like sqlite"):

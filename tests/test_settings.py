@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from commanding import CHECKOUT
+from commanding import CHECKOUT, CommandLine
 
 from newsletter.errors import SettingsError
 from newsletter.settings import Settings, load_settings
@@ -83,3 +83,56 @@ def test_the_docs_name_every_value() -> None:
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, int):
             assert f"`{field.default}`" in rows[name.upper()], name
+
+
+@pytest.mark.parametrize("name", [".env", "newsletter.toml"])
+def test_files_that_are_not_utf8(name: str, newsletter: CommandLine) -> None:
+    """A file of settings in another encoding is named in a sentence."""
+    Path(name).write_bytes("# año\n".encode("cp1252"))
+    shown = newsletter("lists", "list", code=1).err
+    assert shown.startswith(f"Error: {name} is not UTF-8")
+    Path(name).unlink()
+
+
+def test_unknown_names_in_the_file(newsletter: CommandLine) -> None:
+    """A name in newsletter.toml that means nothing is refused, with the one that was meant."""
+    for written, meant in (("tick_second", "tick_seconds"), ("NEWSLETTER_WORKERS", "workers")):
+        Path("newsletter.toml").write_text(f"{written} = 5\n")
+        shown = newsletter("lists", "list", code=1).err
+        assert f"'{written}'" in shown
+        assert f"Did you mean {meant}?" in shown
+    Path("newsletter.toml").write_text("colour = 5\n")
+    assert "See docs/configuration.md" in newsletter("lists", "list", code=1).err
+    Path("newsletter.toml").unlink()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff" * 40])
+def test_a_broken_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    """An empty key file is as good as none and is filled by `init`; one that is no text gets a sentence and is kept."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("NEWSLETTER_HOME", str(home))
+    home.mkdir()
+    (home / "secret.key").write_bytes(content)
+    if content.strip():
+        assert "secret.key" in CommandLine(home)("init", code=1).err
+        assert (home / "secret.key").read_bytes() == content
+        return
+    with pytest.raises(SettingsError, match="There is no secret key"):
+        assert load_settings().key
+    assert CommandLine(home)("init", "--json").json["key_made"] is True
+    assert len(load_settings().key) == 64
+    assert load_settings().key_file.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in home.glob("secret*")] == ["secret.key"]
+
+
+def test_a_key_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is killed while writing the key leaves no key file."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    home = tmp_path / "home"
+    monkeypatch.setattr("os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        load_settings(home=home).make_key()
+    assert not (home / "secret.key").exists()

@@ -12,11 +12,18 @@ from typing import Any
 
 from sqlalchemy import ARRAY, Connection, Engine, cast, create_engine, event, func, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError
 
 from newsletter.errors import SettingsError
 
 SQLITE_WAIT_SECONDS = 60
+DRIVERS = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgresql": "postgresql",
+    "postgresql+psycopg": "postgresql",
+}
+"""What a URL may begin with, and the kind of database that it means."""
 
 
 def connect(url: str, *, pool_size: int = 5) -> Engine:
@@ -30,10 +37,10 @@ def connect(url: str, *, pool_size: int = 5) -> Engine:
     """
     try:
         parsed = make_url(url)
-        name = parsed.get_backend_name()
-    except (ArgumentError, NoSuchModuleError):
-        name = ""
-    if name not in ("sqlite", "postgresql"):
+        name = DRIVERS.get(parsed.drivername)
+    except (ArgumentError, ValueError):
+        name = None
+    if name is None:
         raise SettingsError(
             "NEWSLETTER_DATABASE_URL is not usable.",
             "It looks like sqlite:////var/lib/newsletter/newsletter.db or postgresql://user:password@host/name.",

@@ -6,8 +6,11 @@ Every name carries the prefix ``NEWSLETTER_`` in the environment and none in the
 
 from __future__ import annotations
 
+import os
 import secrets
+import tempfile
 import tomllib
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -48,6 +51,14 @@ def _tables(value: object) -> object:
             "several URLs, and NEWSLETTER_RELAYS only `none`"
         )
     return value
+
+
+def _unknown(name: str, known: list[str]) -> SettingsError:
+    meant = get_close_matches(name.lower().removeprefix("newsletter_"), known, 1)
+    return SettingsError(
+        f"newsletter.toml: {name!r} is no setting.",
+        f"Did you mean {meant[0]}?" if meant else "See docs/configuration.md.",
+    )
 
 
 class Settings(BaseSettings):
@@ -119,7 +130,10 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Add ``newsletter.toml`` below the environment."""
-        return (init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls))
+        table = TomlConfigSettingsSource(settings_cls)
+        for name in table.toml_data.keys() - settings_cls.model_fields.keys():
+            raise _unknown(name, list(settings_cls.model_fields))
+        return (init_settings, env_settings, dotenv_settings, table)
 
     @cached_property
     def database(self) -> str:
@@ -158,9 +172,7 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: neither configured nor made by ``init``, or too short.
         """
-        key = self.secret_key.get_secret_value()
-        if not key and self.key_file.exists():
-            key = self.key_file.read_text().strip()
+        key = self.secret_key.get_secret_value() or self._kept_key()
         if not key:
             raise SettingsError(
                 f"There is no secret key in {self.key_file}.",
@@ -173,13 +185,37 @@ class Settings(BaseSettings):
             )
         return key
 
+    def _kept_key(self) -> str:
+        """What the key file holds; an empty one is as good as none."""
+        if not self.key_file.exists():
+            return ""
+        try:
+            return self.key_file.read_text("utf-8").strip()
+        except UnicodeDecodeError:
+            raise SettingsError(
+                f"{self.key_file} is not text, and so no secret key.",
+                "Put the copy of the key in its place, or move the file away for `newsletter init` to make another.",
+            ) from None
+
     def make_key(self) -> bool:
-        """Write a fresh key, readable by the owner only, unless there is one. True if it was made."""
-        if self.secret_key.get_secret_value() or self.key_file.exists():
+        """Write a fresh key, readable by the owner only, unless there is one. True if it was made.
+
+        Raises:
+            SettingsError: the key file holds something else.
+        """
+        if self.secret_key.get_secret_value() or self._kept_key():
             return False
         self.home.mkdir(parents=True, exist_ok=True)
-        self.key_file.touch(mode=0o600)
-        self.key_file.write_text(secrets.token_hex(32))
+        # Renamed when it is whole: whoever is killed here leaves no empty key.
+        number, temporary = tempfile.mkstemp(prefix=".key-", dir=self.home)
+        try:
+            with os.fdopen(number, "w") as file:
+                file.write(secrets.token_hex(32))
+                file.flush()
+                os.fsync(number)
+            os.replace(temporary, self.key_file)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
         return True
 
 
@@ -191,6 +227,9 @@ def load_settings(**values: object) -> Settings:
     """
     try:
         return Settings(**values)  # type: ignore[arg-type]
+    except UnicodeDecodeError:
+        name = next((name for name in (".env", "newsletter.toml") if not _is_utf8(Path(name))), "The configuration")
+        raise SettingsError(f"{name} is not UTF-8 text.", "Save it as UTF-8.") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"newsletter.toml is no TOML: {error}.", "See docs/configuration.md.") from None
     except ValidationError as error:
@@ -198,3 +237,13 @@ def load_settings(**values: object) -> Settings:
         name = "NEWSLETTER_" + "_".join(str(part) for part in first["loc"]).upper()
         reason = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{name} is not usable: {reason}.", "See docs/configuration.md.") from None
+
+
+def _is_utf8(file: Path) -> bool:
+    try:
+        file.read_text("utf-8")
+    except UnicodeDecodeError:
+        return False
+    except OSError:
+        pass
+    return True

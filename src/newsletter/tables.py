@@ -156,6 +156,7 @@ items = Table(
     Column("created_at", Moment, nullable=False),
     Column("revised_at", Moment, nullable=False),
     Column("withdrawn_at", Moment),
+    Column("source_tags", Json),  # what its source said last, by kind, once an editor has set other tags
     UniqueConstraint("list_id", "position"),
     UniqueConstraint("list_id", "key"),
 )

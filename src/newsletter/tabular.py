@@ -160,8 +160,13 @@ def _encoding(path: Path, sample: bytes) -> str:
         sample[: sample.rfind(b"\n") + 1 if len(sample) == SAMPLE else None].decode("utf-8-sig")
         return "utf-8-sig"
     except UnicodeDecodeError:
-        best = from_bytes(sample, cp_isolation=["cp1252", "mac_roman", "cp850"]).best()
-        return best.encoding if best else "cp1252"
+        return old_encoding(sample)
+
+
+def old_encoding(sample: bytes) -> str:
+    """What a text that is not Unicode was most likely written in, by programs of Windows, Mac OS and DOS."""
+    best = from_bytes(sample, cp_isolation=["cp1252", "mac_roman", "cp850"]).best()
+    return best.encoding if best else "cp1252"
 
 
 def _delimiters(text: str) -> tuple[str, ...]:

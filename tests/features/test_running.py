@@ -162,9 +162,11 @@ def test_supervisor_killed(tmp_path: Path) -> None:
 
 
 def test_up(tmp_path: Path) -> None:
-    """`up` starts all on the embedded default; a reader added while it runs has the digest in the inbox soon after."""
+    """`up` starts all on the embedded default, on free ports if asked to; a reader added while it runs has the digest
+    in the inbox soon after."""
     home = tmp_path / "home"
-    with running(home, "up", NEWSLETTER_TICK_SECONDS="1") as (process, out):
+    free = {f"NEWSLETTER_INBOX_{name}_PORT": "0" for name in ("WEB", "SMTP")}
+    with running(home, "up", NEWSLETTER_TICK_SECONDS="1", **free) as (process, out):
         wait_until(lambda: "Ctrl-C stops everything" in out.read_text(), 60)
         address = re.search(r"http://127\.0\.0\.1:\d+/", out.read_text()).group()  # type: ignore[union-attr]
         for words in (

@@ -17,6 +17,11 @@ _BLOCK = re.compile(r"<\s*/?\s*(?:p|div|h[1-6]|ul|ol|li|blockquote|table|tr|sect
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
+def has_controls(text: str) -> bool:
+    """Whether a text holds what no database, page or mail can carry: control characters, halves of characters."""
+    return _CONTROL.search(text) is not None
+
+
 def clean_html(source: str) -> str:
     """HTML that cannot run, load or track anything; links keep http, https and mailto targets."""
     return nh3.clean(

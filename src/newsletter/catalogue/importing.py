@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from email.utils import parsedate_to_datetime
@@ -12,15 +14,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from charset_normalizer import from_bytes
-
-from newsletter.catalogue.cleaning import clean_html, one_line, plain_text
+from newsletter.catalogue.cleaning import clean_html, has_controls, one_line, plain_text
 from newsletter.catalogue.geography import parse_places
 from newsletter.catalogue.items import Draft
 from newsletter.catalogue.themes import Vocabulary, find_theme
 from newsletter.errors import InputError
 from newsletter.resembling import fold
-from newsletter.tabular import BadRecord, open_sheet
+from newsletter.tabular import BadRecord, old_encoding, open_sheet
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "guid", "external id", "identifier", "identificador", "identifiant"),
@@ -36,34 +36,39 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "themes": ("themes", "theme", "topics", "topic", "tags", "tema", "temas", "theme s"),
 }
 LONGEST = {"title": 500, "summary": 20_000, "body": 500_000, "id": 400, "source": 200, "url": 2000}
+# What must not be mended in silence: with a letter less it would be another item's.
+IDENTITY = {"id": "id", "url": "URL"}
 LINE_LIMIT = 5_000_000
 FILE_LIMIT = 200_000_000
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
 class BadItem:
-    """What could not be read: the line where it starts (the item's number in a JSON array), and why."""
+    """What could not be read: the line where it starts (the item's number in a JSON array) if known, and why."""
 
-    line: int
+    line: int | None
     reason: str
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What holds for every item of a file: its language if it does not say, and tags added to its own."""
+    """What holds for every item of a file: language and date if it does not say, and tags added to its own."""
 
     language: str
     vocabulary: Vocabulary
     places: tuple[str, ...] = ()
     themes: tuple[str, ...] = ()
+    published_at: datetime | None = None
 
 
 def read_items(path: Path, defaults: Defaults) -> Iterator[Draft | BadItem]:
     """The items of a file, in order; each that cannot be read as a BadItem, the others all the same.
 
     Raises:
-        InputError: the file as a whole cannot be read.
+        InputError: the file as a whole cannot be read, or nothing is in it.
     """
+    line = 0
     for line, record in _records(path):
         if isinstance(record, str):
             yield BadItem(line, record)
@@ -72,6 +77,8 @@ def read_items(path: Path, defaults: Defaults) -> Iterator[Draft | BadItem]:
             yield draft_of(record, defaults)
         except InputError as error:
             yield BadItem(line, str(error))
+    if not line:
+        raise InputError(f"{path.name} holds no items.")
 
 
 def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
@@ -93,15 +100,11 @@ def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
 
 def _decoded(path: Path) -> str:
     raw = path.read_bytes()
-    for encoding in ("utf-8-sig", "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"):
-        try:
-            text = raw.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
-        best = from_bytes(raw[:200_000]).best()
-        text = raw.decode(best.encoding if best else "cp1252", "replace")
+    try:
+        text = raw.decode("utf-16" if raw[:2] in UTF16 else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        # Told from around the first letter that is not UTF-8: it may come late.
+        text = raw.decode(old_encoding(raw[max(0, error.start - 100_000) : error.start + 100_000]), "replace")
     if "\x00" in text[:10_000]:
         raise InputError(f"{path.name} is not a text file.", "Use JSON Lines, JSON, CSV or plain text.")
     if not text.strip():
@@ -120,22 +123,33 @@ def _csv_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
 def _jsonl_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
     if path.stat().st_size == 0:
         raise InputError(f"{path.name} is empty.")
-    with path.open("rb") as file:
+    with _open_lines(path) as file:
         number = 0
         while line := file.readline(LINE_LIMIT):
             number += 1
             if len(line) == LINE_LIMIT:
-                while line and not line.endswith(b"\n"):
+                while line and not line.endswith("\n"):
                     line = file.readline(LINE_LIMIT)
                 yield number, "The line is longer than 5 MB."
-            elif line.strip(b"\xef\xbb\xbf \t\r\n"):
+            elif line.strip("\ufeff \t\r\n"):
                 yield number, _json_object(line)
 
 
-def _json_object(line: bytes) -> Mapping[str, Any] | str:
+@contextmanager
+def _open_lines(path: Path) -> Iterator[io.TextIOWrapper]:
+    """A UTF-8 file, or a UTF-16 one that says so; bytes that do not fit become surrogates."""
+    with path.open("rb") as raw:
+        wide = raw.read(2) in UTF16
+        raw.seek(0)
+        encoding, errors = ("utf-16", "replace") if wide else ("utf-8-sig", "surrogateescape")
+        yield io.TextIOWrapper(raw, encoding, errors, newline="\n")
+
+
+def _json_object(line: str) -> Mapping[str, Any] | str:
     try:
-        value = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError:
+        line.encode()
+        value = json.loads(line)
+    except UnicodeEncodeError:
         return "It is not UTF-8."
     except (ValueError, RecursionError) as error:
         return f"It is not JSON: {error}."
@@ -195,7 +209,7 @@ def draft_of(record: Mapping[str, Any], defaults: Defaults) -> Draft:
         url=parse_url(texts["url"]) if texts["url"] else None,
         external_id=texts["id"] or None,
         source=one_line(texts["source"]),
-        published_at=parse_moment(fields["published_at"]) if fields.get("published_at") else None,
+        published_at=parse_moment(fields["published_at"]) if "published_at" in fields else defaults.published_at,
         countries=tuple(countries),
         regions=tuple(regions),
         themes=tuple(dict.fromkeys(find_theme(defaults.vocabulary, theme) for theme in wanted)),
@@ -221,6 +235,8 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     text = str(value).strip()
     if len(text) > LONGEST[name]:
         raise InputError(f"Its {name} is longer than {LONGEST[name]} characters.")
+    if name in IDENTITY and has_controls(text):
+        raise InputError(f"Its {IDENTITY[name]} {text[:80]!r} has a control character or half a character in it.")
     return text
 
 

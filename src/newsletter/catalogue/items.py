@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -14,6 +14,8 @@ from newsletter.errors import UnknownName
 from newsletter.tables import items, lists
 
 TAGS = ("countries", "regions", "themes")
+Text = tuple[str, str, str]
+"""Title, summary and body of an item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +35,41 @@ class Draft:
     themes: tuple[str, ...] = ()
 
     @property
-    def key(self) -> str:
-        """What makes it the same item when it comes again: its id, else its URL, else title and date."""
+    def is_undated(self) -> bool:
+        """Whether only title and text tell what it is, as in a printed newsletter."""
+        return not (self.external_id or self.url or self.published_at)
+
+    @property
+    def text(self) -> Text:
+        """Title, summary and body."""
+        return self.title, self.summary, self.body
+
+    def key(self, now: datetime) -> str:
+        """What makes it the same item when it comes again: its id, else its URL, else title and date.
+
+        The date of one that has none is the day on which it is published.
+        """
         if self.external_id:
             identity = f"id {self.external_id}"
         elif self.url:
             identity = f"url {self.url}"
         else:
-            day = self.published_at.date().isoformat() if self.published_at else ""
+            day = (self.published_at or now).astimezone(UTC).date().isoformat()
             identity = f"title {day} {self.title.casefold()}"
         return hashlib.sha256(identity.encode()).hexdigest()
 
 
 @dataclass(slots=True)
 class Saved:
-    """How many items were new, revised, or there already just so."""
+    """How many items were new, revised, or there already just so; which were none of these, and are not saved."""
 
     added: int = 0
     revised: int = 0
     unchanged: int = 0
+    ambiguous: list[Draft] = field(default_factory=list)
+    """Without a date, but with a title that came with another text on the same day: a correction, or another item."""
+    keys: set[str] = field(default_factory=set)
+    """Of all that are saved now."""
 
 
 def save_items(connection: Connection, list_id: int, drafts: Sequence[Draft], now: datetime) -> Saved:
@@ -63,26 +81,59 @@ def save_items(connection: Connection, list_id: int, drafts: Sequence[Draft], no
     saved = Saved()
     last = connection.scalar(select(lists.c.last_position).where(lists.c.id == list_id).with_for_update())
     position = last = last or 0
-    latest = {draft.key: draft for draft in drafts}
-    saved.unchanged += len(drafts) - len(latest)
+    latest = _by_key(connection, list_id, drafts, now, saved)
     present = {
         row.key: row
         for row in connection.execute(select(items).where(items.c.list_id == list_id, items.c.key.in_(latest)))
     }
     fresh = []
     for key, draft in latest.items():
-        if key not in present:
+        row = present.get(key)
+        if row is None:
             position += 1
             fresh.append(_columns(draft, now) | {"list_id": list_id, "key": key, "position": position})
-        elif _revise(connection, present[key], draft, now):
+        elif draft.is_undated and draft.text != (row.title, row.summary, row.body):
+            saved.ambiguous.append(draft)
+            continue
+        elif _revise(connection, row, draft, now):
             saved.revised += 1
         else:
             saved.unchanged += 1
+        saved.keys.add(key)
     if fresh:
         connection.execute(insert(items), [row | {"created_at": now, "revised_at": now} for row in fresh])
         connection.execute(update(lists).where(lists.c.id == list_id).values(last_position=position))
     saved.added = len(fresh)
     return saved
+
+
+def _by_key(
+    connection: Connection, list_id: int, drafts: Sequence[Draft], now: datetime, saved: Saved
+) -> dict[str, Draft]:
+    """Drafts by key, the later in place of the earlier; what came before, undated, has the key that it got then."""
+    known = _known_texts(connection, list_id, [draft.title for draft in drafts if draft.is_undated])
+    latest: dict[str, Draft] = {}
+    for draft in drafts:
+        key = (known.get(draft.text) if draft.is_undated else None) or draft.key(now)
+        if key in latest and draft.is_undated and latest[key].text != draft.text:
+            saved.ambiguous.append(draft)
+            continue
+        saved.unchanged += key in latest
+        latest[key] = draft
+    return latest
+
+
+def _known_texts(connection: Connection, list_id: int, titles: Sequence[str]) -> dict[Text, str]:
+    """The keys of items with these titles and neither id nor URL, by their whole text; the latest of each."""
+    if not titles:
+        return {}
+    statement = (
+        select(items.c.title, items.c.summary, items.c.body, items.c.key)
+        .where(items.c.list_id == list_id, items.c.external_id.is_(None), items.c.url.is_(None))
+        .where(items.c.title.in_(set(titles)))
+        .order_by(items.c.position)
+    )
+    return {(row.title, row.summary, row.body): row.key for row in connection.execute(statement)}
 
 
 def _columns(draft: Draft, now: datetime) -> dict[str, Any]:
@@ -93,24 +144,37 @@ def _columns(draft: Draft, now: datetime) -> dict[str, Any]:
 
 
 def _revise(connection: Connection, row: Any, draft: Draft, now: datetime) -> bool:
-    values = _columns(draft, row.published_at)
-    if row.withdrawn_at is not None or all(getattr(row, name) == value for name, value in values.items()):
+    """Bring a row up to date; whether that changed anything. An editor's tags stay until the source says others."""
+    if row.withdrawn_at is not None:
         return False
-    values |= {"revision": row.revision + 1, "revised_at": now}
-    connection.execute(update(items).where(items.c.id == row.id).values(**values))
-    return True
+    values = _columns(draft, row.published_at)
+    said = {kind: values[kind] for kind in TAGS}
+    before = row.source_tags or {kind: getattr(row, kind) for kind in TAGS}
+    values |= {kind: getattr(row, kind) for kind in TAGS if said[kind] == before[kind]}
+    changed = any(getattr(row, name) != value for name, value in values.items())
+    if changed:
+        values |= {"revision": row.revision + 1, "revised_at": now}
+    if row.source_tags is not None:
+        values["source_tags"] = said
+    if changed or said != before:
+        connection.execute(update(items).where(items.c.id == row.id).values(**values))
+    return changed
 
 
 def retag(connection: Connection, item_id: int, tags: dict[str, list[str]], now: datetime) -> bool:
     """Set some of countries, regions and themes anew; whether that changed anything.
 
-    The position stays: readers whose cursor has not passed it are matched by the new tags.
+    The position stays: readers whose cursor has not passed it are matched by the new tags. What the source said is
+    kept beside them, so that it can be told whether it says something else when the item comes again.
     """
     row = find_item(connection, item_id)
     if all(getattr(row, kind) == value for kind, value in tags.items()):
         return False
+    said = row.source_tags or {kind: getattr(row, kind) for kind in TAGS}
     connection.execute(
-        update(items).where(items.c.id == item_id).values(**tags, revision=items.c.revision + 1, revised_at=now)
+        update(items)
+        .where(items.c.id == item_id)
+        .values(**tags, source_tags=said, revision=items.c.revision + 1, revised_at=now)
     )
     return True
 

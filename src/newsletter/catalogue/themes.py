@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, select, update
 
+from newsletter.catalogue.cleaning import has_controls
 from newsletter.errors import InputError, StateError, UnknownName
 from newsletter.resembling import fold, nearest
 from newsletter.slugs import check_slug
@@ -87,6 +88,8 @@ def add_themes(connection: Connection, list_id: int, wanted: Iterable[Theme]) ->
         check_slug(theme.slug)
         if not any(name.strip() for name in theme.names.values()):
             raise InputError(f"Theme {theme.slug!r} has no name.", 'Give one: --name en="Protection".')
+        if any(has_controls(text) for text in (*theme.names, *theme.names.values())):
+            raise InputError(f"Theme {theme.slug!r} has a name with a control character or half a character in it.")
         after[theme.slug] = theme
     for theme in after.values():
         _check_parent(after, theme)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 
 import typer
@@ -44,6 +46,9 @@ def start(
 
 def main() -> None:
     """Run the command line; whatever a user can mend ends as a sentence and exit code 1."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that has no ✓ shows a question mark.
+        sys.stdout.reconfigure(errors="replace")
     try:
         app()
     except NewsletterError as error:
@@ -52,6 +57,11 @@ def main() -> None:
     except DBAPIError as error:
         reason = " ".join(str(error.orig).split())
         complain(f"The database cannot be used: {reason}.", "Check NEWSLETTER_DATABASE_URL.")
+        sys.exit(1)
+    except UnicodeError:
+        if (odd := _odd_argument()) is None:
+            raise
+        complain(f"The argument {odd} is not text in UTF-8.", "Type it anew; a terminal that is set to UTF-8 helps.")
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -62,3 +72,12 @@ def main() -> None:
     except OSError as error:
         complain(f"{error.filename or 'A file'}: {error.strerror or error}.", "Check path, permissions and free space.")
         sys.exit(1)
+
+
+def _odd_argument() -> str | None:
+    """The first argument that is no text, as it can be shown; Python passes its bytes on as halves of characters."""
+    for argument in sys.argv[1:]:
+        shown = os.fsencode(argument).decode("utf-8", "backslashreplace")
+        if shown != argument:
+            return shown
+    return None

@@ -6,18 +6,20 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from sqlalchemy import Connection
 
 from newsletter.audience.addresses import parse_address
 from newsletter.cli.output import complain, facts, print_json, say, table
-from newsletter.cli.shared import Json, ListSlug, chosen_list, now, opened
+from newsletter.cli.shared import BIGGEST, Json, Limit, ListSlug, OfRun, chosen_list, now, opened
 from newsletter.database import reading
 from newsletter.delivery import ledger
 from newsletter.delivery.letters import Letters
+from newsletter.digests.oversight import find_run
 from newsletter.errors import InputError, StateError, UnknownName
 
 app = typer.Typer(name="deliveries", help="Who got what, and what the relay said.", no_args_is_help=True)
 
-Number = Annotated[int, typer.Argument(metavar="ID")]
+Number = Annotated[int, typer.Argument(metavar="ID", min=1, max=BIGGEST)]
 STATES = (
     "held",
     "queued",
@@ -62,10 +64,10 @@ def _facts(row: Any) -> dict[str, Any]:
 @app.command("list")
 def show_all(
     slug: ListSlug = None,
-    run: Annotated[int | None, typer.Option("--run", help="Of one run.")] = None,
+    run: OfRun = None,
     state: Annotated[str | None, typer.Option("--state", help=", ".join(STATES))] = None,
     email: Annotated[str | None, typer.Option("--email", help="Of one reader.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
+    limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """The latest deliveries.
@@ -106,6 +108,13 @@ def show_all(
     )
 
 
+def _found(connection: Connection, delivery: int) -> Any:
+    row = ledger.find_delivery(connection, delivery)
+    if row is None:
+        raise UnknownName(f"There is no delivery {delivery}. `newsletter deliveries list` shows those there are.")
+    return row
+
+
 def _state(row: Any) -> str:
     return f"{row.state} (may come twice)" if row.doubtful else str(row.state)
 
@@ -125,9 +134,7 @@ def show(
     """
     house = opened()
     with reading(house.engine) as connection:
-        row = ledger.find_delivery(connection, delivery)
-    if row is None:
-        raise UnknownName(f"There is no delivery {delivery}. `newsletter deliveries list` shows those there are.")
+        row = _found(connection, delivery)
     if not eml:
         if as_json:
             print_json(_facts(row))
@@ -149,8 +156,8 @@ def show(
 
 @app.command()
 def retry(
-    delivery: Annotated[int | None, typer.Argument(metavar="[ID]")] = None,
-    run: Annotated[int | None, typer.Option("--run", help="All of one run.")] = None,
+    delivery: Annotated[int | None, typer.Argument(metavar="[ID]", min=1, max=BIGGEST)] = None,
+    run: OfRun = None,
 ) -> None:
     """Try deferred deliveries now, and failed or expired ones again.
 
@@ -162,6 +169,10 @@ def retry(
         raise InputError("Name one delivery, or a run with --run.")
     house = opened()
     with house.engine.begin() as connection:
+        if delivery is not None:
+            _found(connection, delivery)
+        elif run is not None:
+            find_run(connection, run)
         tried = ledger.retry(connection, now(), delivery_id=delivery, run_id=run)
     if tried == 0:
         raise StateError("Nothing to try again: see `newsletter deliveries list`.")

@@ -13,14 +13,21 @@ from rich.markup import escape
 
 from newsletter.audience.subscribers import find_subscription
 from newsletter.catalogue.items import identify_item
-from newsletter.cli.output import console, print_json, say
+from newsletter.cli.output import console, errors, print_json, say
 from newsletter.cli.shared import Json, ListSlug, chosen_list, now, opened
 from newsletter.database import reading
 from newsletter.delivery.previewing import preview as preview_digest
 from newsletter.digests import explain as explaining
+from newsletter.errors import InputError, StateError
 
 app = typer.Typer(name="digest", help="A reader's digest, before it is sent.", no_args_is_help=True)
 
+KINDS = {".html": "html", ".htm": "html", ".txt": "txt", ".eml": "eml"}
+WHY_NOT = {
+    "pending": "the subscription is not confirmed yet",
+    "paused": "the subscription is paused",
+    "unsubscribed": "the reader has unsubscribed",
+}
 MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]·[/]"}
 
 
@@ -38,15 +45,23 @@ def preview(
 ) -> None:
     """Exactly what would go out to this reader now; nothing is sent and nothing changes.
 
+    For a reader who gets nothing at present, that is said first, and then what it would be.
+
     Example: `newsletter digest preview ana@example.org --open`
     """
+    if output and output.suffix.lower() not in KINDS:
+        raise InputError(f"A preview cannot be written as {output.name!r}.", "Let it end in .html, .txt or .eml.")
     house = opened()
     with reading(house.engine) as connection:
-        reader = find_subscription(connection, email, chosen_list(connection, slug).id)
+        list_row = chosen_list(connection, slug)
+        reader = find_subscription(connection, email, list_row.id)
+    why_not = "the list is archived" if list_row.archived_at else WHY_NOT.get(reader.state)
+    if why_not and not as_json:
+        errors.print(f"Nothing would go out now: {why_not}. This is what it would be:")
     message = preview_digest(house.engine, house.settings, reader, now())
     if message is None:
         if as_json:
-            print_json({"email": reader.email, "digest": None})
+            print_json({"email": reader.email, "state": reader.state, "digest": None})
             return
         say(f"Nothing new fits what {escape(email)} follows; no digest would go out.")
         return
@@ -54,19 +69,23 @@ def preview(
     parts = {kind: parsed.get_body((kind,)) for kind in ("html", "plain")}
     html, plain = (part.get_content() if part else "" for part in parts.values())
     if as_json:
-        print_json({"email": reader.email, "digest": {"subject": parsed["subject"], "text": plain, "html": html}})
+        digest = {"subject": parsed["subject"], "text": plain, "html": html}
+        print_json({"email": reader.email, "state": reader.state, "digest": digest})
         return
     if show:
         with tempfile.NamedTemporaryFile("w", suffix=".html", delete=False, encoding="utf-8") as file:
             file.write(html)
-        webbrowser.open(Path(file.name).as_uri())
-        say(f"Opened {escape(file.name)}")
+        opens = webbrowser.open(Path(file.name).as_uri())
+        if opens:
+            say(f"Opened {escape(file.name)}")
     if output:
-        kind = output.suffix.lower()
-        output.write_bytes(message.content if kind == ".eml" else (plain if kind == ".txt" else html).encode("utf-8"))
+        kind = KINDS[output.suffix.lower()]
+        output.write_bytes(message.content if kind == "eml" else (plain if kind == "txt" else html).encode("utf-8"))
         say(f"Written to {escape(str(output))}")
     if text or not (show or output):
         typer.echo(f"Subject: {parsed['subject']}\n\n{plain}")
+    if show and not opens:
+        raise StateError("No browser could be opened.", f"The digest is in {file.name}.")
 
 
 def explain(

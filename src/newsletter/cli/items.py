@@ -11,7 +11,7 @@ from rich.markup import escape
 from sqlalchemy import Engine
 
 from newsletter.catalogue.geography import countries_in, parse_places
-from newsletter.catalogue.importing import BadItem, Defaults, draft_of, read_items
+from newsletter.catalogue.importing import BadItem, Defaults, draft_of, parse_moment, read_items
 from newsletter.catalogue.items import (
     Draft,
     Saved,
@@ -28,6 +28,7 @@ from newsletter.cli.output import confirmed, errors, facts, print_json, say, tab
 from newsletter.cli.shared import (
     Countries,
     Json,
+    Limit,
     ListSlug,
     Regions,
     ThemeNames,
@@ -37,7 +38,7 @@ from newsletter.cli.shared import (
     opened,
 )
 from newsletter.database import reading
-from newsletter.errors import InputError
+from newsletter.errors import InputError, StateError
 
 app = typer.Typer(name="items", help="What there is to read.", no_args_is_help=True)
 
@@ -59,6 +60,7 @@ def publish(engine: Engine, list_id: int, drafts: Iterable[Draft | BadItem]) -> 
         total.added += saved.added
         total.revised += saved.revised
         total.unchanged += saved.unchanged
+        problems.extend(BadItem(None, _which(draft)) for draft in saved.ambiguous)
         batch.clear()
 
     for draft in drafts:
@@ -73,6 +75,14 @@ def publish(engine: Engine, list_id: int, drafts: Iterable[Draft | BadItem]) -> 
     return total, problems
 
 
+def _which(draft: Draft) -> str:
+    """What to do about a draft of ``Saved.ambiguous``."""
+    return (
+        f"{draft.title[:60]!r} was published today with another text. "
+        f"Correct it with --date {now():%Y-%m-%d}, or give the date of its own issue."
+    )
+
+
 @app.command("import")
 def import_(
     file: File,
@@ -81,15 +91,20 @@ def import_(
     regions: Regions = None,
     themes: ThemeNames = None,
     language: Annotated[str | None, typer.Option("--language", help="Of items that do not say theirs.")] = None,
+    published: Annotated[
+        str | None, typer.Option("--date", help="Of items that do not say theirs: 2026-11-24. Default: now.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Publish items from JSON Lines, JSON, CSV, or the text of a printed newsletter.
 
     Text: lines take turns, title and summary. `--country`, `--region` and `--theme` are added to each item.
     Import a file again as often as you like: an item is known by its id, else its URL, else title and date;
-    a changed one is a revision. Items that cannot be read are named, the others are kept (exit code 1).
+    a changed one is a revision. The date of one that has none is the day of its import, so that the same title in the
+    next issue is a new item; the very same text is known on any day. Tags that you set with `items retag` stay until
+    the source says others. Items that cannot be read are named, the others are kept (exit code 1).
 
-    Example: `newsletter items import june.txt --region 'Central America' --theme protection`
+    Example: `newsletter items import june.txt --date 2026-06-30 --region 'Central America' --theme protection`
     """
     house = opened()
     with reading(house.engine) as connection:
@@ -101,6 +116,7 @@ def import_(
         vocabulary,
         (*places[0], *places[1]),
         tuple(find_theme(vocabulary, theme) for theme in themes or ()),
+        parse_moment(published) if published else None,
     )
     saved, problems = publish(house.engine, list_row.id, read_items(file, defaults))
     if as_json:
@@ -114,7 +130,7 @@ def import_(
         )
     else:
         for bad in problems[:SHOWN_PROBLEMS]:
-            errors.print(f"[yellow]line {bad.line}:[/] {escape(bad.reason)}")
+            errors.print((f"[yellow]line {bad.line}:[/] " if bad.line else "") + escape(bad.reason))
         if len(problems) > SHOWN_PROBLEMS:
             errors.print(f"and {len(problems) - SHOWN_PROBLEMS} more; `--json` lists them all.")
         say(f"{saved.added} added, {saved.revised} revised, {saved.unchanged} unchanged, {len(problems)} not read.")
@@ -160,7 +176,9 @@ def add(
         }
         draft = draft_of(record, Defaults(list_row.languages[0], all_themes(connection, list_row.id)))
         saved = save_items(connection, list_row.id, [draft], now())
-        row = find_by_key(connection, list_row.id, draft.key)
+        if saved.ambiguous:
+            raise StateError(_which(draft))
+        row = find_by_key(connection, list_row.id, saved.keys.pop())
     if as_json:
         print_json(_facts(row))
     else:
@@ -169,7 +187,7 @@ def add(
 
 
 def _facts(row: Any) -> dict[str, Any]:
-    return {name: value for name, value in row._mapping.items() if name not in ("key", "list_id")}
+    return {name: value for name, value in row._mapping.items() if name not in ("key", "list_id", "source_tags")}
 
 
 @app.command("list")
@@ -179,7 +197,7 @@ def show_all(
     regions: Regions = None,
     themes: ThemeNames = None,
     withdrawn: Annotated[bool, typer.Option("--withdrawn", help="Withdrawn ones too.")] = False,
-    limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
+    limit: Limit = 50,
     as_json: Json = False,
 ) -> None:
     """The latest items, newest position first.

@@ -43,7 +43,8 @@ def plain(value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """JSON on standard output, one document."""
-    typer.echo(json.dumps(plain(value), ensure_ascii=False, indent=2))
+    escaped = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    typer.echo(json.dumps(plain(value), ensure_ascii=escaped, indent=2))
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], empty: str, right: Sequence[int] = ()) -> None:

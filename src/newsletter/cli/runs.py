@@ -8,14 +8,14 @@ import typer
 from rich.markup import escape
 
 from newsletter.cli.output import confirmed, facts, print_json, say, table
-from newsletter.cli.shared import Json, ListSlug, Yes, chosen_list, now, opened
+from newsletter.cli.shared import BIGGEST, Json, Limit, ListSlug, Yes, chosen_list, now, opened
 from newsletter.database import reading
 from newsletter.digests import oversight
 from newsletter.digests.runs import start_run
 
 app = typer.Typer(name="runs", help="Assemblies of a list for one slot of time.", no_args_is_help=True)
 
-Number = Annotated[int, typer.Argument(metavar="RUN")]
+Number = Annotated[int, typer.Argument(metavar="RUN", min=1, max=BIGGEST)]
 
 
 @app.command()
@@ -47,9 +47,7 @@ def _facts(row: Any) -> dict[str, Any]:
 
 
 @app.command("list")
-def show_all(
-    slug: ListSlug = None, limit: Annotated[int, typer.Option("--limit", min=1)] = 20, as_json: Json = False
-) -> None:
+def show_all(slug: ListSlug = None, limit: Limit = 20, as_json: Json = False) -> None:
     """The latest runs.
 
     Example: `newsletter runs list --list rutas`

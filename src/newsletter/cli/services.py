@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from typing import Annotated
@@ -12,14 +13,18 @@ import uvicorn
 
 from newsletter.cli.output import say
 from newsletter.cli.shared import opened
-from newsletter.cli.supervising import Supervisor, is_listening
+from newsletter.cli.supervising import Supervisor, free_port, is_listening
 from newsletter.database import engine_for
 from newsletter.delivery import dispatch
-from newsletter.delivery.relays import relays_of
+from newsletter.delivery.relays import LOCAL, relays_of
+from newsletter.errors import StateError
 from newsletter.inbox.server import run_inbox
+from newsletter.inbox.smtp import listen, port_of
 from newsletter.migrations import upgrade
 from newsletter.settings import Settings, load_settings
 from subscribers.app import site_app
+
+SITE_PORT = 8026
 
 LEVELS = logging.getLevelNamesMapping()
 
@@ -86,24 +91,65 @@ def inbox() -> None:
 
 def site(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 8026,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = (
+        SITE_PORT
+    ),
 ) -> None:
     """Run the readers' site, which links in mails lead to: put an https proxy in front of it.
 
     Example: `newsletter site --host 0.0.0.0 --port 8026`
     """
     house = opened()
-    # An access log would hold the tokens of every reader.
-    uvicorn.run(site_app(house.engine, house.settings), host=host, port=port, access_log=False, server_header=False)
+    app = site_app(house.engine, house.settings)
+    with listen(host, port, "The site's", ("--host", "--port")) as listener:
+        # An access log would hold the tokens of every reader.
+        server = uvicorn.Server(uvicorn.Config(app, access_log=False, server_header=False))
+        say(f"Readers' site: http://{host}:{port_of(listener)}/")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+
+
+def with_ports(settings: Settings) -> Settings:
+    """These settings with free ports in place of 0: worker and inbox have to speak of the same one."""
+    chosen: dict[str, int] = {}
+    for name in ("inbox_smtp_port", "inbox_web_port"):
+        port = getattr(settings, name)
+        while port == 0 or port in chosen.values():
+            port = free_port(settings.inbox_host)
+        chosen[name] = port
+    return settings.model_copy(update=chosen)
+
+
+def captures(settings: Settings) -> bool:
+    """Whether mail goes to the inbox of this machine, so that it has to be there."""
+    here = {settings.inbox_host, *LOCAL} if settings.inbox_host in LOCAL else {settings.inbox_host}
+    return any(
+        relay.security == "none" and relay.host in here and relay.port == settings.inbox_smtp_port
+        for relay in relays_of(settings)
+    )
 
 
 def start_house(supervisor: Supervisor, settings: Settings, environment: dict[str, str]) -> None:
-    """Start what ``settings`` does not say is elsewhere: Valkey, inbox or site, worker and beat."""
-    environment = {"NEWSLETTER_HOME": str(settings.home.absolute()), **environment}
+    """Start what ``settings``, in which no port is 0, does not say is elsewhere: Valkey, inbox or site, worker, beat.
+
+    Raises:
+        StateError: one of them does not start, or its port is taken.
+    """
+    environment = {
+        "NEWSLETTER_HOME": str(settings.home.absolute()),
+        "NEWSLETTER_INBOX_SMTP_PORT": str(settings.inbox_smtp_port),
+        "NEWSLETTER_INBOX_WEB_PORT": str(settings.inbox_web_port),
+        **environment,
+    }
     if not settings.redis_url:
         environment["NEWSLETTER_REDIS_URL"] = supervisor.start_valkey()
-    if not any(relay.security == "none" and relay.host == settings.inbox_host for relay in relays_of(settings)):
-        supervisor.start_own("site", "site", environment=environment)
+    if not captures(settings):
+        if is_listening("127.0.0.1", SITE_PORT):
+            raise StateError(
+                f"The port {SITE_PORT} of the readers' site is in use on this machine.", "Stop what uses it."
+            )
+        site_child = supervisor.start_own("site", "site", environment=environment)
+        supervisor.wait_for(site_child, lambda: is_listening("127.0.0.1", SITE_PORT))
     else:
         inbox_child = supervisor.start_own("inbox", "inbox", environment=environment)
         supervisor.wait_for(
@@ -125,17 +171,20 @@ def up() -> None:
 
     Example: `newsletter init && newsletter up`
     """
-    settings = load_settings()
+    settings = with_ports(load_settings())
     upgrade(engine_for(settings.database))
     settings.make_key()
     dispatch.warm_up(settings)
     with Supervisor(settings.home) as supervisor:
         start_house(supervisor, settings, {})
-        if settings.smtp_url or settings.relays:
-            through = " and ".join(map(str, relays_of(settings)))
-            say(f"Sending through {through}. Readers' site: http://127.0.0.1:8026/")
+        through = " and ".join(map(str, relays_of(settings)))
+        inbox_page = f"http://{settings.inbox_host}:{settings.inbox_web_port}/"
+        if not captures(settings):
+            say(f"Sending through {through}. Readers' site: http://127.0.0.1:{SITE_PORT}/")
+        elif len(relays_of(settings)) > 1:
+            say(f"Sending through {through}. Inbox and readers' site: {inbox_page}")
         else:
-            say(f"Inbox: http://{settings.inbox_host}:{settings.inbox_web_port}/  (nothing leaves this machine)")
+            say(f"Inbox: {inbox_page}  (nothing leaves this machine)")
         say(f"Logs: {supervisor.home / 'logs'}. Ctrl-C stops everything.")
         supervisor.watch()
         say("Stopping …")

@@ -18,7 +18,12 @@ from newsletter.errors import InputError
 from newsletter.migrations import require_current
 from newsletter.settings import Settings, load_settings
 
+BIGGEST = 2**63 - 1
+"""What the number of a row can be at most, in either database."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=BIGGEST)]
+OfRun = Annotated[int | None, typer.Option("--run", min=1, max=BIGGEST, help="Of one run.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ListSlug = Annotated[
     str | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -19,6 +20,7 @@ from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.signatures import check_key
 from newsletter.delivery.spell import BATCH, Kept, Spell, Tally, journals
 from newsletter.digests import runs
+from newsletter.errors import SettingsError
 from newsletter.mail.templates import load_templates
 from newsletter.settings import Settings
 
@@ -31,8 +33,21 @@ def relay_of(settings: Settings) -> Relay:
 
 
 def warm_up(settings: Settings) -> None:
-    """Load and inline the templates, and refuse unusable settings before work begins."""
-    relays_of(settings)
+    """Load and inline the templates, and refuse unusable settings before work begins.
+
+    Raises:
+        SettingsError: a relay, the site's address, the secret key or a file of certificates cannot be used.
+    """
+    for relay in relays_of(settings):
+        if relay.ca_file and relay.security != "none":
+            try:
+                ssl.create_default_context(cafile=relay.ca_file)
+            except OSError as error:
+                raise SettingsError(
+                    f"The CA certificates in {relay.ca_file} cannot be used: {error.strerror or error}.",
+                    "Set NEWSLETTER_SMTP_CA_FILE, or the relay's ca_file, to a file in PEM format.",
+                ) from None
+    assert settings.site
     assert settings.key
     check_key(settings)
     load_templates()

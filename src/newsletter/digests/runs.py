@@ -7,7 +7,7 @@ moments together. A shard that was killed leaves no delivery; whoever comes next
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, exists, func, select, update
@@ -16,15 +16,17 @@ from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.themes import all_themes, descendants
 from newsletter.database import insert, reading
 from newsletter.digests.matching import Index, Item
-from newsletter.digests.shards import Assembly, assemble_shard, is_due
-from newsletter.errors import StateError
+from newsletter.digests.shards import Assembly, assemble_shard, calls_for_run, is_due
 from newsletter.tables import OPEN, deliveries, items, lists, runs, subscriptions
 
 SHARD = 5000
 
 
 def open_due_runs(engine: Engine, slot: datetime) -> None:
-    """Open a run for every list that has a due subscription. Doing it twice changes nothing."""
+    """Open a run for every list that has a due subscription. Doing it twice changes nothing.
+
+    None is opened for a list of which one is being assembled: the two would take each other's readers.
+    """
     with reading(engine) as connection:
         active = connection.execute(
             select(lists.c.id, lists.c.last_position).where(lists.c.archived_at.is_(None))
@@ -32,11 +34,19 @@ def open_due_runs(engine: Engine, slot: datetime) -> None:
         due = [
             row.id
             for row in active
-            if connection.scalar(select(exists().where(is_due(row.id, slot, row.last_position))))
+            if connection.scalar(select(exists().where(calls_for_run(row.id, slot, row.last_position))))
         ]
     for list_id in due:
         with engine.begin() as connection:
-            open_run(connection, list_id, slot, "beat", slot)
+            _lock(connection, list_id)
+            assembling = exists().where(runs.c.list_id == list_id, runs.c.state == "assembling")
+            if not connection.scalar(select(assembling)):
+                open_run(connection, list_id, slot, "beat", slot)
+
+
+def _lock(connection: Connection, list_id: int) -> None:
+    """Have others who open a run of this list wait for this transaction; readers and their imports need not."""
+    connection.execute(select(lists.c.id).where(lists.c.id == list_id).with_for_update(key_share=True))
 
 
 def open_run(connection: Connection, list_id: int, slot: datetime, started_by: str, now: datetime) -> int | None:
@@ -61,15 +71,14 @@ def open_run(connection: Connection, list_id: int, slot: datetime, started_by: s
 
 
 def start_run(connection: Connection, list_id: int, now: datetime) -> int:
-    """Open a run now for every active subscription, whatever its hour.
-
-    Raises:
-        StateError: a run of this very second exists.
-    """
+    """Open a run now for every active subscription, whatever its hour; its slot is the next free second."""
+    _lock(connection, list_id)
     slot = now.replace(microsecond=0)
+    latest = connection.scalar(select(func.max(runs.c.slot)).where(runs.c.list_id == list_id, runs.c.slot >= slot))
+    if latest is not None:
+        slot = latest + timedelta(seconds=1)
     run_id = open_run(connection, list_id, slot, "admin", now)
-    if run_id is None:
-        raise StateError("A run of this list was started this very second.", "See `newsletter runs list`.")
+    assert run_id is not None
     connection.execute(
         update(subscriptions)
         .where(

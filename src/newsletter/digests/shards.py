@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, and_, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, exists, or_, select, tuple_, update
 
 from newsletter.audience.picks import load_profiles
 from newsletter.digests import calendar
@@ -25,7 +25,7 @@ from newsletter.digests.writing import (
     write_editions,
 )
 from newsletter.packing import Packer
-from newsletter.tables import runs, subscribers, subscriptions
+from newsletter.tables import OPEN, deliveries, runs, subscribers, subscriptions
 
 REMEMBERED_BYTES = 48 * 2**20
 """What a worker may keep of masks, and again of editions: about 200,000 of them at 1,000 items."""
@@ -57,6 +57,15 @@ def is_due(list_id: int, slot: datetime, upper: int) -> Any:
         subscriptions.c.due_at <= slot,
         or_(subscriptions.c.frequency != calendar.IMMEDIATE, subscriptions.c.cursor < upper),
     )
+
+
+def calls_for_run(list_id: int, slot: datetime, upper: int) -> Any:
+    """Being due, and not only to find once more that the last digest is still on its way.
+
+    That would be so at each tick for who reads immediately. A run that is open anyway looks at them all the same.
+    """
+    waiting = exists().where(deliveries.c.subscription_id == subscriptions.c.id, deliveries.c.state.in_(OPEN))
+    return and_(is_due(list_id, slot, upper), or_(subscriptions.c.frequency != calendar.IMMEDIATE, ~waiting))
 
 
 class Recent(Generic[Key, Value]):

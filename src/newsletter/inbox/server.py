@@ -15,6 +15,9 @@ from newsletter.inbox.smtp import listen, port_of, start_smtp
 from newsletter.inbox.store import Store
 from newsletter.inbox.web import inbox_app
 
+SMTP = "The inbox's SMTP", ("NEWSLETTER_INBOX_HOST", "NEWSLETTER_INBOX_SMTP_PORT")
+WEB = "The inbox's web", ("NEWSLETTER_INBOX_HOST", "NEWSLETTER_INBOX_WEB_PORT")
+
 Ready = Callable[[int, int], None]
 
 
@@ -72,7 +75,7 @@ def run_inbox(
         StateError: a port is in use; the message names it and its setting.
     """
     logging.getLogger("mail.log").setLevel(logging.ERROR)
-    with listen(host, smtp_port, "SMTP") as smtp, listen(host, web_port, "web") as web:
+    with listen(host, smtp_port, *SMTP) as smtp, listen(host, web_port, *WEB) as web:
         try:
             asyncio.run(_serve(Store(folder), smtp, web, mount, site, on_ready))
         except KeyboardInterrupt:

@@ -13,31 +13,31 @@ from newsletter.errors import StateError
 from newsletter.inbox.store import Store
 
 SIZE_LIMIT = 10_000_000
-SETTINGS = {"SMTP": "NEWSLETTER_INBOX_SMTP_PORT", "web": "NEWSLETTER_INBOX_WEB_PORT"}
 
 log = structlog.get_logger()
 
 
-def listen(host: str, port: int, kind: str) -> socket.socket:
-    """A listening socket for the inbox's ``kind`` ("SMTP" or "web"); port 0 takes a free one.
+def listen(host: str, port: int, what: str, settings: tuple[str, str]) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    ``what`` it is for begins the sentence if that fails; ``settings`` of host and port end it.
 
     Raises:
         StateError: the port is taken, or the address is not this machine's.
     """
-    setting = SETTINGS[kind]
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=512)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise StateError(
-                f"The inbox's {kind} port {port} on {host} is in use.",
-                f"Stop what uses it, or set {setting} to another port (0 picks a free one).",
+                f"{what} port {port} on {host} is in use.",
+                f"Stop what uses it, or set {settings[1]} to another port (0 picks a free one).",
             ) from None
         reason = error.strerror or str(error)
         raise StateError(
-            f"The inbox cannot listen for {kind} on {host}, port {port}: {reason}.",
-            f"Set NEWSLETTER_INBOX_HOST to an address of this machine, {setting} to a port it may use.",
+            f"{what} port {port} on {host} cannot be used: {reason}.",
+            f"Set {settings[0]} to an address of this machine, {settings[1]} to a port that is free for you.",
         ) from None
 
 

@@ -143,6 +143,9 @@ def _pages(app: FastAPI, store: Store) -> None:
     def messages(q: str = "", page: int = Query(1, ge=1, le=10**9)) -> Response:
         total, entries = store.entries(q, (page - 1) * PER_PAGE, PER_PAGE)
         last = max(1, -(-total // PER_PAGE))
+        if page > last:
+            page = last
+            total, entries = store.entries(q, (page - 1) * PER_PAGE, PER_PAGE)
 
         def link(number: int) -> str:
             return "/?" + urlencode({"q": q, "page": number} if q else {"page": number})
@@ -155,7 +158,7 @@ def _pages(app: FastAPI, store: Store) -> None:
             q=q,
             page=page,
             last=last,
-            newer=link(min(page - 1, last)) if page > 1 else "",
+            newer=link(page - 1) if page > 1 else "",
             older=link(page + 1) if page < last else "",
         )
 

@@ -39,14 +39,16 @@ def upgrade(engine: Engine) -> bool:
     """Bring the database up to date; whether anything had to be done.
 
     Raises:
-        StateError: the database cannot be reached.
+        StateError: the database cannot be reached, or is of a newer version.
     """
     try:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
-            if _current(connection) == latest():
+            current = _current(connection)
+            if current == latest():
                 return False
+            _refuse_newer(current)
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -68,10 +70,20 @@ def require_current(engine: Engine) -> None:
         raise _unreachable(error) from None
     if not current:
         raise StateError("There is no database yet.", "Run `newsletter init`.")
+    _refuse_newer(current)
     if current != latest():
         raise StateError(
             f"The database is at revision {current}, this version needs {latest()}.",
-            "Run `newsletter init` with the newest version; it migrates and keeps everything.",
+            "Run `newsletter init`; it migrates and keeps everything.",
+        )
+
+
+def _refuse_newer(current: str) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if current and current not in known:
+        raise StateError(
+            f"The database is at revision {current}, this version needs {latest()}.",
+            "The database was brought up to date by a newer version of Newsletter: install that one.",
         )
 
 

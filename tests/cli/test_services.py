@@ -1,0 +1,102 @@
+"""What `up`, `worker` and `site` start, and what they refuse to start with."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from commanding import CommandLine
+
+from newsletter.cli import services
+from newsletter.cli.supervising import Child, Supervisor
+from newsletter.errors import StateError
+from newsletter.settings import Settings, load_settings
+
+
+class Recorder(Supervisor):
+    """Notes what it is asked to start."""
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Child:
+        child = Child(name, command, environment, self.home / "log")
+        self.children.append(child)
+        return child
+
+    def wait_for(self, child: Child, ready: Callable[[], bool], patience: float = 0) -> None:
+        """All is there at once."""
+
+
+def started(settings: Settings) -> dict[str, Child]:
+    recorder = Recorder(settings.home)
+    services.start_house(recorder, services.with_ports(settings), {})
+    return {child.name: child for child in recorder.children}
+
+
+@pytest.fixture
+def site_port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """A free port for the readers' site."""
+    port = services.free_port("127.0.0.1")
+    monkeypatch.setattr(services, "SITE_PORT", port)
+    return port
+
+
+@pytest.mark.usefixtures("site_port")
+@pytest.mark.parametrize(
+    ("smtp_url", "front"),
+    [
+        ("", "inbox"),
+        ("smtp://127.0.0.1:2599", "site"),
+        ("smtp://127.0.0.1:1025", "inbox"),
+        ("smtp://localhost:1025", "inbox"),
+        ("smtp://mail.example.org:1025", "site"),
+        ("smtps://mail.example.org smtp://127.0.0.1:1025", "inbox"),
+    ],
+)
+def test_inbox_or_site(tmp_path: Path, smtp_url: str, front: str) -> None:
+    """The capture inbox is started where mail goes to it; beside any other relay, on this machine too, the site."""
+    settings = load_settings(home=tmp_path, smtp_url=smtp_url, base_url="https://news.example.org")
+    assert list(started(settings)) == ["valkey", front, "worker", "beat"]
+
+
+def test_ports_of_zero(tmp_path: Path) -> None:
+    """Port 0 is a free port, the same for the inbox and for the workers that send to it."""
+    children = started(load_settings(home=tmp_path, inbox_web_port=0, inbox_smtp_port=0))
+    names = ("NEWSLETTER_INBOX_WEB_PORT", "NEWSLETTER_INBOX_SMTP_PORT")
+    web, smtp = (int(children["inbox"].environment[name]) for name in names)
+    assert web != smtp
+    assert min(web, smtp) > 0
+    assert [int(children["worker"].environment[name]) for name in names] == [web, smtp]
+
+
+def test_the_sites_port_is_taken(tmp_path: Path, site_port: int) -> None:
+    """`up` does not take another program's page for the readers' site."""
+    with socket.create_server(("127.0.0.1", site_port)), pytest.raises(StateError, match=str(site_port)):
+        started(load_settings(home=tmp_path, smtp_url="smtp://127.0.0.1:2599", base_url="https://news.example.org"))
+
+
+def test_site_on_a_busy_port(newsletter: CommandLine) -> None:
+    """`site` on a port that something else has ends with a sentence that says what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        shown = newsletter("site", "--port", port, code=1)
+    assert shown.err.startswith("Error:")
+    assert port in shown.err
+    assert "--port" in shown.err
+    assert "NEWSLETTER_INBOX" not in newsletter("site", "--host", "192.0.2.1", code=1).err
+
+
+@pytest.mark.parametrize("command", ["worker", "up"])
+def test_refused_at_the_start(newsletter: CommandLine, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Links that lead nowhere, and certificates that are not there, are known before the first mail fails."""
+    monkeypatch.setattr(services, "start_house", lambda *_: pytest.fail("it was started"))
+    monkeypatch.setenv("NEWSLETTER_SMTP_URL", "smtps://mail.example.org")
+    assert "NEWSLETTER_BASE_URL is not set" in newsletter(command, code=1).err
+    monkeypatch.setenv("NEWSLETTER_BASE_URL", "https://news.example.org")
+    for content in (None, "no certificate", "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"):
+        if content is not None:
+            Path("ca.pem").write_text(content)
+        monkeypatch.setenv("NEWSLETTER_SMTP_CA_FILE", "ca.pem")
+        shown = newsletter(command, code=1).err
+        assert shown.startswith("Error:")
+        assert "ca.pem" in shown

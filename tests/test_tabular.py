@@ -94,13 +94,39 @@ def test_unclosed_quote_costs_one_row(file: Path) -> None:
 
 
 def test_bad_byte_far_in(file: Path) -> None:
-    """A byte that is not UTF-8, far behind what was sampled, costs its own row only."""
+    """A byte that is not UTF-8 in a file that else is, far behind what was sampled, costs its own row only."""
     rows = [f"r{n}@example.org,Name {n}".encode() for n in range(12_000)]
+    rows[10_998:11_000] = ["r10998@example.org,Peña".encode(), "r10999@example.org,Aïda".encode()]
     rows[11_000] = b"r11000@example.org,Mar\xeda"
     found = read(file, b"email,name\n" + b"\n".join(rows))
     bad = [r for r in found if isinstance(r, BadRecord)]
     assert [(r.line, r.column) for r in bad] == [(11_002, "name")]
     assert len(found) == 12_000
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "utf-16-le", "utf-16-be"])
+def test_first_accent_far_in(file: Path, encoding: str) -> None:
+    """A file is read in its encoding, also if its first accent comes far behind the sample, or no mark says it."""
+    rows = ["email,name", *(f"r{n}@example.org,Name {n}" for n in range(12_000)), "z@example.org,María Peña"]
+    assert cells(file, "\n".join(rows).encode(encoding))[-1]["name"] == "María Peña"
+
+
+@pytest.mark.parametrize("tail", [b"A", b",\x00\xd8A\x00\n\x00", b",\x00\xdc\n\x00"])
+def test_broken_utf_16(file: Path, tail: bytes) -> None:
+    """UTF-16 that breaks off or is not well-formed costs its own row."""
+    found = read(file, "\ufeffemail,name\na@example.org,Ana\nb@example.org".encode("utf-16-le") + tail)
+    assert [isinstance(record, Record) for record in found] == [True, False]
+    assert found[1].reason == "The cell is not utf-16 text."
+
+
+def test_cells_that_cannot_be(file: Path) -> None:
+    """A cell beyond a million characters is called too large, and one with a NUL is named as such."""
+    lines = (b"email,name", b'a@example.org,"' + b"x" * 1_000_001 + b'"', b"b@example.org,B\0n", b"c@example.org,Cleo")
+    padding = b"p@example.org,P\n" * 15_000
+    *_, large, nil, good = read(file, lines[0] + b"\n" + padding + b"\n".join(lines[1:]))
+    assert large == BadRecord(15_002, "", "A cell is too large: it has more than 1,000,000 characters.")
+    assert nil == BadRecord(15_003, "name", "The cell holds a NUL character.")
+    assert isinstance(good, Record)
 
 
 def test_too_many_cells(file: Path) -> None:

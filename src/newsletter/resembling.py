@@ -22,6 +22,7 @@ def nearest(text: str, names: Mapping[str, str], most: int = 3) -> tuple[str, ..
     word = fold(text)
     if not word:
         return ()
-    begun = [name for name in sorted(folded, key=len) if len(word) >= 3 and name.startswith(word)]
+    begun = [name for name in sorted(folded, key=len) if len(word) >= 3 and f" {word}" in f" {name}"]
+    begun.sort(key=lambda name: not name.startswith(word))
     close = difflib.get_close_matches(word, folded, n=2 * most, cutoff=0.72)
     return tuple(dict.fromkeys(folded[name] for name in (*begun, *close)))[:most]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ from newsletter.resembling import fold
 DELIMITERS = (",", ";", "\t", "|", ":")
 FORMULA = ("=", "+", "-", "@", "\t")
 SAMPLE = 200_000
+CHUNK = 1_000_000
+ASCII = bytes(range(128))
+UTF8_SEQUENCE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 # In characters. A quote that is never closed would otherwise swallow the rest of the file.
 LONGEST_CELL = 1_000_000
 LONGEST_LINE = 4_000_000
@@ -54,6 +59,7 @@ class Sheet:
         self.fields: dict[str, str] = {}
         """Field → the header it was found under, as written."""
         self._columns: dict[int, str] = {}
+        self._mark = "\ufffd" if _errors(encoding) == "replace" else ""
         self.size = path.stat().st_size
         self.read = 0
         """Bytes read so far."""
@@ -82,15 +88,15 @@ class Sheet:
             self.fields[field] = name
             self._columns[number] = field
 
-    def records(self, skip: int = 0) -> Iterator[Record | BadRecord]:
-        """The rows after the header, without the empty ones and the first ``skip``."""
+    def records(self) -> Iterator[Record | BadRecord]:
+        """The rows after the header, without the empty ones."""
         with self.path.open("rb") as raw:
             lines = _Lines(raw, self.encoding)
             rows = _rows(lines, self.delimiter, self.quote)
             next(row for row in rows if not _is_note(row[1]))
-            for number, (line, row) in enumerate(row for row in rows if row[1] != []):
-                self.read = raw.tell()
-                if number >= skip:
+            for line, row in rows:
+                if row != []:
+                    self.read = raw.tell()
                     yield self._record(line, row)
         self.read = self.size
 
@@ -103,7 +109,9 @@ class Sheet:
         for number, field in self._columns.items():
             if number < len(row):
                 cells[field] = _unguarded(row[number].strip())
-                if "\x00" in cells[field] or any("\udc80" <= c <= "\udcff" for c in cells[field]):
+                if "\x00" in cells[field]:
+                    return BadRecord(line, self.fields[field], "The cell holds a NUL character.")
+                if any("\ud800" <= c <= "\udfff" or c == self._mark for c in cells[field]):
                     return BadRecord(line, self.fields[field], f"The cell is not {self.encoding} text.")
         return Record(line, cells)
 
@@ -152,21 +160,62 @@ def open_sheet(path: Path, fields: Mapping[str, Sequence[str]], required: Sequen
 
 
 def _encoding(path: Path, sample: bytes) -> str:
+    """The encoding of a file, from all of it: its first accent may stand on its last line.
+
+    Raises:
+        InputError: it is no text.
+    """
     if sample.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     if b"\x00" in sample:
-        raise InputError(f"{path.name} is not a text file.", "Save the spreadsheet as CSV (UTF-8).")
+        return _wide(path, sample)
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        sample[: sample.rfind(b"\n") + 1 if len(sample) == SAMPLE else None].decode("utf-8-sig")
-        return "utf-8-sig"
+        for chunk in _chunks(path):
+            decoder.decode(chunk)
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        return old_encoding(sample)
+        return _narrow(path)
+    return "utf-8-sig"
+
+
+def _wide(path: Path, sample: bytes) -> str:
+    """UTF-16 without a byte order mark: in what people write, every other byte is nil."""
+    nils = sample[0::2].count(0), sample[1::2].count(0)
+    if max(nils) > max(len(sample) // 4, 10 * min(nils)):
+        return "utf-16-le" if nils[1] > nils[0] else "utf-16-be"
+    raise InputError(
+        f"{path.name} is not a text file: it holds NUL characters.", "Save the spreadsheet as CSV (UTF-8)."
+    )
+
+
+def _narrow(path: Path) -> str:
+    """Of a file that is not UTF-8 throughout: UTF-8 with some bad bytes, or an encoding of one byte a character."""
+    accented, stray, telling = 0, 0, bytearray()
+    for chunk in _chunks(path):
+        for line in chunk.split(b"\n"):
+            if line.isascii():
+                continue
+            sequences = UTF8_SEQUENCE.findall(line)
+            accented += len(sequences)
+            stray += len(line.translate(None, ASCII)) - sum(map(len, sequences))
+            if len(telling) < SAMPLE:
+                telling += line[:SAMPLE] + b"\n"
+    if accented > stray:
+        return "utf-8-sig"
+    return old_encoding(bytes(telling))
 
 
 def old_encoding(sample: bytes) -> str:
     """What a text that is not Unicode was most likely written in, by programs of Windows, Mac OS and DOS."""
     best = from_bytes(sample, cp_isolation=["cp1252", "mac_roman", "cp850"]).best()
     return best.encoding if best else "cp1252"
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            yield chunk
 
 
 def _delimiters(text: str) -> tuple[str, ...]:
@@ -192,12 +241,17 @@ def _quote(text: str, delimiter: str) -> str:
     return "'" if edges["'"] and not edges['"'] else '"'
 
 
+def _errors(encoding: str) -> str:
+    # UTF-16 has no bytes to keep as surrogates: they are half of its own characters.
+    return "replace" if encoding.startswith("utf-16") else "surrogateescape"
+
+
 class _Lines:
     """Lines of a file, numbered, that can be pushed back."""
 
     def __init__(self, raw: BinaryIO, encoding: str) -> None:
-        # Any byte that does not fit survives as a surrogate, so that its row can be told from the others.
-        self._text = io.TextIOWrapper(raw, encoding, errors="surrogateescape", newline="")
+        # Any byte that does not fit survives as a mark, so that its row can be told from the others.
+        self._text = io.TextIOWrapper(raw, encoding, errors=_errors(encoding), newline="")
         self._back: deque[str] = deque()
         self.number = 0
         self.taken: list[str] = []
@@ -230,8 +284,17 @@ def _rows(lines: _Lines, delimiter: str, quote: str) -> Iterator[tuple[int, list
         except StopIteration:
             return
         except csv.Error as error:
-            unclosed = "unexpected end" in str(error) or "field larger" in str(error)
-            yield start, "A quote is opened and never closed." if unclosed else f"It is not CSV: {error}."
+            yield start, _sentence(str(error), len(lines.taken))
             lines.push_back(lines.taken[1:])
             continue
         yield start, row if any(cell.strip() for cell in row) else []
+
+
+def _sentence(error: str, lines: int) -> str:
+    """What the csv module means by an error that came after so many lines of one row."""
+    if "unexpected end" in error:
+        return "A quote is opened and never closed."
+    if "field larger" in error:
+        large = f"A cell is too large: it has more than {LONGEST_CELL:,} characters"
+        return f"{large}, or a quote is opened and never closed." if lines > 1 else f"{large}."
+    return f"It is not CSV: {error}."

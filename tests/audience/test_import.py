@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from commanding import CommandLine
 
-NUMBERS = ("read", "added", "changed", "unchanged", "merged", "suppressed", "left", "bad")
+NUMBERS = ("read", "added", "changed", "unchanged", "confirmed", "unsubscribed", "merged", "suppressed", "left", "bad")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -137,27 +140,239 @@ def test_ask(cli: CommandLine, file: Path) -> None:
     assert readers(cli)["a@example.org"]["state"] == "pending"
 
 
-def test_goes_on_where_it_stopped(cli: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An import that broke off goes on after its last whole batch; the report keeps its rows."""
-    rows = [f"r{n}@example.org" if n != 5 else "bad" for n in range(3500)]
-    file.write_text("email\n" + "\n".join(rows) + "\n")
+KILLED = """
+import os, sys
+from newsletter.audience import importing
+merge, calls = importing.merge, []
+def dying(*arguments):
+    calls.append(1)
+    if len(calls) == 3:
+        os.kill(os.getpid(), 9)
+    merge(*arguments)
+importing.merge = dying
+from newsletter.cli import main
+sys.argv = ["newsletter", *sys.argv[1:]]
+main()
+"""
+
+
+def test_killed_and_started_again(cli: CommandLine, file: Path) -> None:
+    """An import that was killed goes on after its last whole batch; report and numbers are those of all of it."""
+    rows = [f"r{n}@example.org" if n % 1000 != 5 else f"bad {n}" for n in range(3500)]
+    file.write_text("email\n" + "\n".join([*rows, "r7@example.org"]) + "\n")
+    dry = run(cli, file, code=1)
+    died = subprocess.run(
+        [sys.executable, "-c", KILLED, "subscribers", "import", str(file), "--apply"], capture_output=True, check=False
+    )
+    assert died.returncode == -9, died
+    assert len(cli("subscribers", "export").out.splitlines()) == 2001
+    report = file.with_name("readers.csv.bad.csv")
+    lines = report.read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["line", "7", "1007", "2007", "3007"]
+    done = cli("subscribers", "import", str(file), "--apply", code=1)
+    assert "Went on after row" in done.out
+    assert report.read_text().splitlines() == lines
+    expected = {"read": 3501, "added": 3496, "merged": 1, "bad": 4}
+    assert numbers(dry) == expected
+    assert "3501 rows: 3496 new, 0 changed, 0 unchanged" in done.out
+    assert "1 merged into another row" in done.out
+    assert "4 bad" in done.out
+    assert numbers(run(cli, file, "--apply", code=1)) == {"read": 3501, "unchanged": 3496, "merged": 1, "bad": 4}
+
+
+def test_another_vocabulary_begins_anew(cli: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that were bad when an import broke off and are good now are not passed over when it goes on."""
+    file.write_text("email,theme\nlate@example.org,trade\n" + "".join(f"r{n}@example.org,\n" for n in range(1500)))
     from newsletter.audience import importing
 
     merge, calls = importing.merge, []
 
     def dying(*arguments):
         calls.append(1)
-        if len(calls) == 5:  # twice a batch: rows, then repeats
+        if len(calls) == 2:
             raise KeyboardInterrupt
         return merge(*arguments)
 
     monkeypatch.setattr(importing, "merge", dying)
-    cli("subscribers", "import", str(file), "--apply", "--json", code=130)
+    run_ = ("subscribers", "import", str(file), "--apply", "--json")
+    cli(*run_, code=130)
     monkeypatch.setattr(importing, "merge", merge)
-    assert numbers(run(cli, file, "--apply")) == {"read": 3500, "added": 1500}
-    assert len(cli("subscribers", "export").out.splitlines()) == 3500
-    assert file.with_name("readers.csv.bad.csv").read_text().splitlines()[1].startswith("7,email,")
-    assert numbers(run(cli, file, "--apply", code=1)) == {"read": 3500, "unchanged": 3499, "bad": 1}
+    cli("themes", "add", "trade", "--name", "en=Trade")
+    assert numbers(cli(*run_).json) == {"read": 1501, "added": 501, "unchanged": 1000}
+
+
+def test_the_last_row_decides(cli: CommandLine, file: Path) -> None:
+    """Whom the last row of their address says to have left is not subscribed, however far apart the rows are."""
+    filler = [f"r{n}@example.org,subscribed" for n in range(1200)]
+    rows = [
+        "left@example.org,subscribed",
+        "far@example.org,subscribed",
+        "back@example.org,unsubscribed",
+        "wait@example.org,subscribed",
+        "left@example.org,unsubscribed",
+        *filler,
+        "Far@example.org,unsubscribed",
+        "far@example.org,",
+        "back@example.org,subscribed",
+        "wait@example.org,pending",
+    ]
+    file.write_text("email,status\n" + "\n".join(rows) + "\n")
+    dry, done = run(cli, file), run(cli, file, "--apply")
+    assert numbers(dry) == numbers(done) == {"read": 1209, "added": 1201, "merged": 5, "left": 3}
+    found = {line.partition(",")[0] for line in cli("subscribers", "export").out.splitlines()}
+    assert found & {f"{who}@example.org" for who in ("left", "far", "back", "wait")} == {"back@example.org"}
+
+
+def test_whom_a_file_says_to_have_left_is_unsubscribed(cli: CommandLine, file: Path) -> None:
+    """A row that says unsubscribed ends an active, paused or pending subscription, with its line in the history."""
+    for who in ("active", "paused", "pending", "kept"):
+        cli("subscribers", "add", f"{who}@example.org", *(() if who == "pending" else ("--confirmed",)))
+    cli("subscribers", "pause", "paused@example.org")
+    rows = [f"{who}@example.org,unsubscribed" for who in ("active", "paused", "pending", "stranger")]
+    file.write_text("email,status\n" + "\n".join([*rows, "kept@example.org,cleaned"]) + "\n")
+    dry = run(cli, file)
+    assert {r["state"] for r in readers(cli).values()} == {"active", "paused", "pending"}
+    assert "3 unsubscribed" in cli("subscribers", "import", str(file)).out
+    done = run(cli, file, "--apply")
+    assert numbers(dry) == numbers(done) == {"read": 5, "unsubscribed": 3, "left": 2}
+    found = readers(cli)
+    assert {e.partition("@")[0]: (r["state"], bool(r["due_at"])) for e, r in found.items()} == {
+        "active": ("unsubscribed", False),
+        "paused": ("unsubscribed", False),
+        "pending": ("unsubscribed", False),
+        "kept": ("active", True),
+    }
+    *_, last = cli("subscribers", "show", "active@example.org", "--json").json["consents"]
+    assert (last["event"], last["source"]) == ("unsubscribed", "import of readers.csv")
+    assert numbers(run(cli, file, "--apply")) == {"read": 5, "left": 5}
+
+
+@pytest.mark.parametrize(
+    ("cells", "options", "state"),
+    [
+        (",", (), "pending"),
+        ("2024-02-03,", (), "active"),
+        (",web form", (), "active"),
+        (",", ("--source", "May fair"), "active"),
+        (",", ("--consent-date", "2024-02-03"), "active"),
+        ("2024-02-03,web form", ("--ask",), "pending"),
+    ],
+)
+def test_consent_confirms_who_is_pending(
+    cli: CommandLine, file: Path, cells: str, options: tuple[str, ...], state: str
+) -> None:
+    """A consent that is proven, and not to be asked for, activates a reader who has not confirmed yet."""
+    for who in ("a", "gone", "erased"):
+        cli("subscribers", "add", f"{who}@example.org")
+    cli("subscribers", "unsubscribe", "gone@example.org")
+    cli("subscribers", "erase", "erased@example.org", "--yes")
+    rows = [f"{who}@example.org,{cells}" for who in ("a", "gone", "erased")]
+    file.write_text("email,consent date,consent source\n" + "\n".join(rows) + "\n")
+    dry, done = run(cli, file, *options), run(cli, file, *options, "--apply")
+    outcome = "confirmed" if state == "active" else "unchanged"
+    assert numbers(dry) == numbers(done) == {"read": 3, outcome: 1, "left": 1, "suppressed": 1}
+    found = readers(cli)
+    assert {email: r["state"] for email, r in found.items()} == {
+        "a@example.org": state,
+        "gone@example.org": "unsubscribed",
+    }
+    assert bool(found["a@example.org"]["due_at"]) == (state == "active")
+    history = cli("subscribers", "show", "a@example.org", "--json").json["consents"]
+    assert [h["event"] for h in history] == (["asked", "imported"] if state == "active" else ["asked"])
+    if cells == "2024-02-03," and state == "active":
+        assert history[1]["at"].startswith("2024-02-03")
+
+
+def test_empty_cells_of_a_later_row(cli: CommandLine, file: Path) -> None:
+    """Rows of one address are one: an empty cell of the later leaves what the earlier said; evidence is not mixed."""
+    file.write_text(
+        "email,name,country,hour,consent date,consent source\n"
+        "a@example.org,Ana,GT,7,2024-02-03,web form\na@example.org,,HN,,,fair\n"
+    )
+    run(cli, file, "--apply")
+    found = readers(cli)["a@example.org"]
+    assert (found["name"], found["countries"], found["hour"]) == ("Ana", ["HN"], 7)
+    (consent,) = cli("subscribers", "show", "a@example.org", "--json").json["consents"]
+    assert consent["source"] == "fair"
+    assert not consent["at"].startswith("2024-02-03")
+
+
+@pytest.mark.parametrize(
+    ("day", "sentence"),
+    [
+        ("0001-01-01T00:00:00+14:00", "There is no day"),
+        ("9999-12-31T23:59:59-14:00", "There is no day"),
+        ("0001-01-01", "lies before 1970"),
+        ("2999-01-01", "is in the future"),
+        ("31/02/2026", "There is no day"),
+    ],
+)
+def test_days_that_cannot_be(cli: CommandLine, file: Path, day: str, sentence: str) -> None:
+    """A day on which nobody can have consented is a bad row, or a refused option, with a sentence."""
+    file.write_text(f"email,consent date\na@example.org,{day}\nb@example.org,2024-02-03\n")
+    done = run(cli, file, "--apply", code=1)
+    assert numbers(done) == {"read": 2, "added": 1, "bad": 1}
+    assert sentence in done["first_bad"][0]["reason"]
+    refused = cli("subscribers", "import", str(file), "--consent-date", day, code=1)
+    assert sentence in refused.err
+
+
+def test_tomorrow_elsewhere(cli: CommandLine, file: Path) -> None:
+    """A consent of today in a zone that is ahead of UTC is fine."""
+    moment = datetime.now(UTC) + timedelta(hours=13)
+    file.write_text(f"email,consent date\na@example.org,{moment:%Y-%m-%d %H:%M}\n")
+    assert numbers(run(cli, file, "--apply")) == {"read": 1, "added": 1}
+
+
+def test_report_over_the_file_itself(cli: CommandLine, file: Path, tmp_path: Path) -> None:
+    """A report that would overwrite the file is refused, under whatever name, and nothing is touched."""
+    file.write_text("email\na@example.org\nbad\n")
+    (tmp_path / "soft.csv").symlink_to(file)
+    (tmp_path / "hard.csv").hardlink_to(file)
+    for name in ("readers.csv", "./readers.csv", "soft.csv", "hard.csv"):
+        for options in ((), ("--apply",)):
+            refused = cli("subscribers", "import", str(file), "--report", name, *options, code=1)
+            assert "is the file that is to be imported" in refused.err
+    assert file.read_text() == "email\na@example.org\nbad\n"
+    assert readers(cli) == {}
+
+
+@pytest.mark.parametrize("target", ["none/report.csv", "folder"])
+def test_report_that_cannot_be_written(cli: CommandLine, file: Path, target: str, tmp_path: Path) -> None:
+    """A report that cannot be written is found before anything is imported."""
+    (tmp_path / "folder").mkdir()
+    file.write_text("email\na@example.org\nbad\n")
+    assert cli("subscribers", "import", str(file), "--report", target, "--apply", code=1).err.startswith("Error:")
+    assert readers(cli) == {}
+
+
+def test_no_report_without_bad_rows(cli: CommandLine, file: Path) -> None:
+    """An import without bad rows leaves no report behind, and not a word in one that is there."""
+    file.write_text("email\na@example.org\n")
+    run(cli, file, "--apply")
+    assert not file.with_name("readers.csv.bad.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("cell", "codes"),
+    [
+        ("Congo, Kinshasa", ["CD"]),
+        ("Guatemala, Congo, Kinshasa; HN", ["CD", "GT", "HN"]),
+        ("GT,,HN", ["GT", "HN"]),
+        ("Honduras | Guatemala,", ["GT", "HN"]),
+    ],
+)
+def test_commas_in_names(cli: CommandLine, file: Path, cell: str, codes: list[str]) -> None:
+    """A comma parts places, unless it is part of a name."""
+    file.write_text(f'email,country\na@example.org,"{cell}"\n')
+    run(cli, file, "--apply")
+    assert readers(cli)["a@example.org"]["countries"] == codes
+
+
+def test_bad_item_language(cli: CommandLine, file: Path) -> None:
+    """A language of items that is none costs its own row."""
+    file.write_text("email,item_languages\na@example.org,español\nb@example.org,es;en\n", "utf-8")
+    assert numbers(run(cli, file, "--apply", code=1)) == {"read": 2, "added": 1, "bad": 1}
 
 
 def test_export_reads_back(cli: CommandLine, file: Path) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import tracemalloc
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
 import pytest
 from commanding import CommandLine
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
 from newsletter.database import engine_for, reading
 from newsletter.settings import load_settings
+from newsletter.tables import profiles, subscribers, subscriptions
 
 
 @pytest.fixture
@@ -64,7 +71,11 @@ def test_unconfirmed_is_pending(cli: CommandLine) -> None:
         (["--item-language", "español"], "not a language code"),
         (["--name", "Ana\nBcc: x@e.org"], "control character"),
         (["--backfill", "2", "--from-start"], "exclude each other"),
+        (["-t", "protect"], "Did you mean protection?"),
+        (["--timezone", "Guatemala"], "Did you mean America/Guatemala?"),
         (["--list", "ruta"], "Did you mean rutas?"),
+        (["--list", "Rutas"], "Did you mean rutas?"),
+        (["--list", "migration"], "There is no list 'migration'; there is rutas."),
     ],
 )
 def test_bad_values(cli: CommandLine, options: list[str], sentence: str) -> None:
@@ -90,6 +101,121 @@ def test_edit_keeps_what_is_not_named(cli: CommandLine) -> None:
     cli("subscribers", "edit", "ana@example.org", "--all-places", "--all-themes")
     assert (only(cli)["countries"], only(cli)["themes"]) == ([], [])
     assert "is not on this list" in cli("subscribers", "edit", "ben@example.org", "-c", "GT", code=1).err
+
+
+def test_edit_of_nothing(cli: CommandLine) -> None:
+    """Editing without saying what is refused as usage; what was so before leaves no line in the history."""
+    cli("subscribers", "add", "ana@example.org", "-c", "GT", "--confirmed")
+    for options in ((), ("--source", "telephone")):
+        assert "Nothing to change" in cli("subscribers", "edit", "ana@example.org", *options, code=2).err
+    assert "so before" in cli("subscribers", "edit", "ana@example.org", "-c", "GT", "--hour", "8").out
+    assert consents(cli) == [("confirmed", "command line")]
+    cli("subscribers", "edit", "ana@example.org", "-c", "HN")
+    assert consents(cli)[1:] == [("changed", "command line")]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--all-places", "-c", "GT"),
+        ("--all-places", "-r", "013"),
+        ("--all-themes", "-t", "protection"),
+        ("--any-language", "--item-language", "es"),
+    ],
+    ids=" ".join,
+)
+def test_all_and_some(cli: CommandLine, options: tuple[str, ...]) -> None:
+    """Everything and something of the same kind exclude each other."""
+    cli("subscribers", "add", "ana@example.org", "--confirmed")
+    assert "exclude each other" in cli("subscribers", "edit", "ana@example.org", *options, code=1).err
+
+
+@pytest.fixture
+def two(cli: CommandLine) -> CommandLine:
+    """With a second list, whose language and zone are others, and a reader of the first."""
+    cli(
+        *("lists", "create", "zwei", "--name", "Zwei", "--sender-email", "z@zwei.example"),
+        *("--postal-address", "1 St", "--language", "en", "--timezone", "Asia/Tokyo"),
+    )
+    cli(
+        *("subscribers", "add", "ana@example.org", "--list", "rutas", "--hour", "8", "--confirmed"),
+        *("--timezone", "America/Lima", "--language", "es", "--name", "Ana"),
+    )
+    return cli
+
+
+def local_hours(cli: CommandLine) -> dict[str, int]:
+    """The hour of each list's next digest in the reader's zone."""
+    found = cli("subscribers", "show", "ana@example.org", "--json").json["subscriptions"]
+    return {s["list"]: datetime.fromisoformat(s["due_at"]).astimezone(ZoneInfo(s["timezone"])).hour for s in found}
+
+
+def person(cli: CommandLine) -> set[tuple[str, str, str]]:
+    found = cli("subscribers", "show", "ana@example.org", "--json").json["subscriptions"]
+    return {(s["name"], s["language"], s["timezone"]) for s in found}
+
+
+def test_a_second_list_leaves_the_person_alone(two: CommandLine) -> None:
+    """Who is put on a second list keeps language, zone and name, and the second list uses them."""
+    two("subscribers", "add", "Ana@example.org", "--list", "zwei", "--hour", "17", "--confirmed")
+    assert person(two) == {("Ana", "es", "America/Lima")}
+    assert local_hours(two) == {"rutas": 8, "zwei": 17}
+
+
+@pytest.mark.parametrize("how", ["add", "edit", "import", "import changes"])
+def test_a_new_zone_holds_on_every_list(two: CommandLine, how: str, tmp_path: Path) -> None:
+    """A zone that is named moves the next digest of every list, since all come at the reader's local hour."""
+    two("subscribers", "add", "ben@example.org", "--list", "zwei", "--hour", "17", "--confirmed")
+    if how in ("edit", "import changes"):
+        two("subscribers", "add", "ana@example.org", "--list", "zwei", "--hour", "17", "--confirmed")
+    zone = ("--timezone", "Europe/Madrid")
+    if how == "add":
+        two("subscribers", "add", "ana@example.org", "--list", "zwei", "--hour", "17", "--confirmed", *zone)
+    elif how == "edit":
+        two("subscribers", "edit", "ana@example.org", "--list", "zwei", *zone, "--language", "en")
+    else:
+        (tmp_path / "c.csv").write_text("email,hour,zona horaria,language\nana@example.org,17,Europe/Madrid,en\n")
+        two("subscribers", "import", "c.csv", "--list", "zwei", "--apply")
+    assert person(two) == {("Ana", "es" if how == "add" else "en", "Europe/Madrid")}
+    assert local_hours(two) == {"rutas": 8, "zwei": 17}
+    (other,) = two("subscribers", "show", "ben@example.org", "--json").json["subscriptions"]
+    assert other["timezone"] == "Asia/Tokyo"
+
+
+def test_a_paused_list_stays_so(two: CommandLine) -> None:
+    """A new zone gives no due moment to a list that is paused."""
+    two("subscribers", "add", "ana@example.org", "--list", "zwei", "--confirmed")
+    two("subscribers", "pause", "ana@example.org", "--list", "rutas")
+    two("subscribers", "edit", "ana@example.org", "--list", "zwei", "--timezone", "Europe/Madrid")
+    found = two("subscribers", "show", "ana@example.org", "--json").json["subscriptions"]
+    assert {s["list"]: bool(s["due_at"]) for s in found} == {"rutas": False, "zwei": True}
+
+
+def test_export_in_constant_memory(cli: CommandLine) -> None:
+    """The JSON export is one array whatever its length, and is never held as a whole."""
+    assert cli("subscribers", "export", "--json").json == []
+    with engine_for(load_settings().database).begin() as connection:
+        profile = connection.execute(
+            insert(profiles).values(key="k", countries=[], regions=[], themes=[], languages=[]).returning(profiles.c.id)
+        ).scalar_one()
+        stamp = datetime(2026, 11, 24, tzinfo=UTC)
+        common = {"name": 'A\u2028\n"b', "language": "es", "timezone": "UTC", "created_at": stamp}
+        people = [{"email": f"r{n:05}@e.org", "email_key": f"r{n:05}@e.org", **common} for n in range(8000)]
+        connection.execute(insert(subscribers), people)
+        schedule = {"frequency": "daily", "hour": 8, "weekday": 0, "start": 0, "cursor": 0}
+        held = {"list_id": 1, "profile_id": profile, "state": "active", "created_at": stamp, **schedule}
+        connection.execute(insert(subscriptions), [{"subscriber_id": n + 1, **held} for n in range(8000)])
+    cli("subscribers", "export", "--json")
+    tracemalloc.start()
+    shown = cli("subscribers", "export", "--json")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    found = shown.json
+    assert len(found) == 8000
+    assert found[0]["name"] == common["name"]
+    assert json.dumps(found, ensure_ascii=False, indent=2) + "\n" == shown.out
+    # The test itself keeps what was printed three times over, as bytes and as text.
+    assert peak < 4 * len(shown.raw) + 4_000_000
 
 
 def test_pause_and_resume(cli: CommandLine) -> None:

@@ -193,6 +193,47 @@ def test_which_list(cli: CommandLine) -> None:
     cli("items", "add", "T", "--summary", "S", "--list", "zwei")
 
 
+def test_all_lists_are_archived(cli: CommandLine) -> None:
+    """If every list is archived, that is said, and how to open one again."""
+    cli("lists", "archive", "rutas", "--yes")
+    refused = cli("items", "add", "T", "--summary", "S", code=1).err
+    assert "Every list is archived." in refused
+    assert "rutas" in refused
+    assert "--undo" in refused
+
+
+@pytest.mark.parametrize("option", ["--name", "--sender-name", "--postal-address", "--description"])
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("One\nBcc: x@example.org", "holds a line end or control character"),
+        ("One\x1b[31m", "holds a line end or control character"),
+        ("One\u2028two", "holds a line end or control character"),
+        ("One\u202etwo", "holds a line end or control character"),
+        ("One \udcff", "holds a line end or control character"),
+        ("x" * 2001, "has 2001 characters"),
+    ],
+)
+def test_texts_of_a_list(cli: CommandLine, option: str, text: str, sentence: str) -> None:
+    """What stands in headers and in every mail is one line of plain text, of a length that fits there."""
+    before = cli("lists", "show", "rutas", "--json").json
+    assert sentence in cli("lists", "edit", "rutas", option, text, code=1).err
+    assert cli("lists", "show", "rutas", "--json").json == before
+    given = {"--name": "N", "--postal-address": "1 St", "--sender-email": "n@e.example"} | {option: text}
+    assert sentence in cli("lists", "create", "neu", *(part for pair in given.items() for part in pair), code=1).err
+    assert len(cli("lists", "list", "--json").json) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "most"), [("--name", 200), ("--sender-name", 200), ("--postal-address", 500), ("--description", 2000)]
+)
+def test_lengths_of_a_list(cli: CommandLine, option: str, most: int) -> None:
+    """Each text may have its length and not one character more; what joins and accents characters is welcome."""
+    cli("lists", "edit", "rutas", option, "\u00e9" * most)
+    assert f"It may have {most}." in cli("lists", "edit", "rutas", option, "x" * (most + 1), code=1).err
+    cli("lists", "edit", "rutas", option, "L\u2019Info\u00a0: \U0001f469\u200d\U0001f33e")
+
+
 def test_themes_from_files(cli: CommandLine, tmp_path: Path) -> None:
     """JSON and CSV bring the same vocabulary; a bad entry keeps nothing; the slug outlives a new name."""
     (tmp_path / "a.json").write_text('[{"slug": "aid", "names": {"en": "Aid", "fr": "Aide"}}]')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -13,6 +14,10 @@ from newsletter.errors import InputError, StateError, UnknownName
 from newsletter.resembling import nearest
 from newsletter.slugs import check_slug
 from newsletter.tables import items, lists, subscriptions
+
+BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+LONGEST: Mapping[str, int] = {"name": 200, "sender_name": 200, "postal_address": 500, "description": 2000}
+"""Texts of a list, and how many characters each may have: they stand in headers and in every mail."""
 
 
 def create_list(connection: Connection, values: Mapping[str, Any], now: datetime) -> None:
@@ -42,14 +47,31 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
         if not address.email.isascii():
             raise InputError("The sender's address must be ASCII.", "Some relays and readers take no other (RFC 6532).")
         checked["sender_email"] = address.email
-    for name in ("name", "sender_name", "postal_address"):
-        if name in values and not values[name].strip():
-            raise InputError(f"The list's {name.replace('_', ' ')} is empty.", "Every mail shows it.")
+    for name in LONGEST:
+        if name in values:
+            checked[name] = _text(name, values[name])
     if "languages" in values and not values["languages"]:
         raise InputError("The list has no language.", "Give at least one of en, es, fr.")
     if "max_items" in values and not 1 <= values["max_items"] <= 200:
         raise InputError("A digest shows 1 to 200 items.")
     return checked
+
+
+def _text(name: str, value: str) -> str:
+    called, text = f"The list's {name.replace('_', ' ')}", value.strip()
+    if not text and name != "description":
+        raise InputError(f"{called} is empty.", "Every mail shows it.")
+    if len(text) > LONGEST[name]:
+        raise InputError(f"{called} has {len(text)} characters.", f"It may have {LONGEST[name]}.")
+    if any(map(_is_control, text)):
+        raise InputError(f"{called} holds a line end or control character.", "Write it on one line of plain text.")
+    return text
+
+
+def _is_control(character: str) -> bool:
+    # Line ends and other controls, half characters (bytes of another encoding), and what turns the order of what
+    # follows around; what joins characters (emoji, Arabic) is fine.
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in BIDI_CONTROLS
 
 
 def find_list(connection: Connection, slug: str) -> Any:
@@ -60,10 +82,12 @@ def find_list(connection: Connection, slug: str) -> Any:
     """
     row = connection.execute(select(lists).where(lists.c.slug == slug)).one_or_none()
     if row is None:
-        known = {name: name for name in connection.scalars(select(lists.c.slug).order_by(lists.c.slug))}
-        raise UnknownName(
-            f"There is no list {slug!r}.", nearest(slug, known) or (tuple(known) if len(known) <= 3 else ())
-        )
+        known = connection.execute(select(lists.c.slug, lists.c.name).order_by(lists.c.slug)).all()
+        near = nearest(slug, {row.name: row.slug for row in known} | {row.slug: row.slug for row in known})
+        if near or not known:
+            raise UnknownName(f"There is no list {slug!r}.", near)
+        slugs = ", ".join(row.slug for row in known[:8])
+        raise UnknownName(f"There is no list {slug!r}; there {'is' if len(known) == 1 else 'are'} {slugs}.")
     return row
 
 

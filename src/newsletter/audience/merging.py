@@ -11,42 +11,61 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from newsletter.audience.addresses import Address, address_hash
 from newsletter.audience.picks import Picks, load_profiles, parse_picks, profile_ids
+from newsletter.audience.schedule import NextDue
+from newsletter.audience.subscribers import PERSON, reschedule
 from newsletter.database import insert
 from newsletter.tables import consents, subscribers, subscriptions, suppressions
+
+SCHEDULE = ("frequency", "hour", "weekday")
 
 
 @dataclass(frozen=True)
 class ImportContext:
-    """What holds for a whole import. ``confirmed``: consent was given elsewhere, no mail asks for it."""
+    """What holds for a whole import.
+
+    ``confirmed``: consent was given elsewhere, no mail asks for it. ``proven``: ``source`` or ``consent_at`` was
+    given for this import, so that it proves the consent of each row that has no evidence of its own.
+    """
 
     list_row: Any
     find_place: Callable[[str], str]
     find_theme: Callable[[str], str]
-    next_due: Callable[[str, int, int, str, datetime], datetime]
+    next_due: NextDue
     source: str
     consent_at: datetime
     cursor: int
     now: datetime
     confirmed: bool
+    proven: bool = False
 
 
 @dataclass
 class Progress:
-    """Rows read, and what became of them; a row merged into a later one of its address counts as merged."""
+    """Rows read, and what became of them; a row folded into a later one of its address counts as merged.
+
+    ``confirmed``: pending until now, activated by the consent that the row brings. ``unsubscribed``: by the file's
+    word. ``left``: had left before, or is marked in the file as somebody who gets no mail.
+    """
 
     read: int = 0
     added: int = 0
     changed: int = 0
     unchanged: int = 0
+    confirmed: int = 0
+    unsubscribed: int = 0
     merged: int = 0
     suppressed: int = 0
     left: int = 0
     bad: int = 0
 
 
+OUTCOMES = ("added", "changed", "unchanged", "confirmed", "unsubscribed", "suppressed", "left")
+"""The numbers that writing makes; the others come from reading."""
+
+
 @dataclass(frozen=True)
 class Row:
-    """A row understood; None is what the file does not say."""
+    """A row understood; None is what the file does not say. ``state``: active, unsubscribed or waiting."""
 
     address: Address
     name: str | None
@@ -58,9 +77,9 @@ class Row:
     frequency: str | None
     hour: int | None
     weekday: int | None
-    active: bool
-    consent_at: datetime
-    source: str
+    state: str | None
+    consent_at: datetime | None
+    source: str | None
 
 
 def merge(connection: Connection, context: ImportContext, rows: Mapping[str, Row], progress: Progress) -> None:
@@ -69,22 +88,27 @@ def merge(connection: Connection, context: ImportContext, rows: Mapping[str, Row
         return
     blocked = _suppressed(connection, rows)
     present = _present(connection, context.list_row.id, rows)
-    profiles = load_profiles(connection, sorted({row.profile_id for row in present.values() if row.profile_id}))
+    profiles = load_profiles(connection, sorted({old.profile_id for old in present.values() if old.profile_id}))
     fresh: list[Row] = []
     changes = _Changes()
     for key, row in rows.items():
         old = present.get(key)
-        if key in blocked:
-            progress.suppressed += 1
-        elif old is not None and old.state == "unsubscribed":
-            progress.left += 1
-        elif old is None or old.state is None:
+        state = old.state if old is not None else None
+        if row.state == "unsubscribed" and state in ("pending", "active", "paused"):
+            changes.end(old, context)
+            outcome = "unsubscribed"
+        elif key in blocked:
+            outcome = "suppressed"
+        elif row.state in ("unsubscribed", "waiting") or state == "unsubscribed":
+            outcome = "left"
+        elif old is None or state is None:
             fresh.append(row)
-            progress.added += 1
-        elif changes.add(row, old, profiles[old.profile_id], context):
-            progress.changed += 1
+            changes.add_person(row, old)
+            outcome = "added"
         else:
-            progress.unchanged += 1
+            outcome = changes.add(row, old, profiles[old.profile_id], context)
+        setattr(progress, outcome, getattr(progress, outcome) + 1)
+    changes.write_people(connection)
     _insert(connection, context, fresh, present)
     changes.write(connection, context)
 
@@ -134,52 +158,96 @@ def _picks(row: Row, context: ImportContext, old: Picks | None) -> Picks:
 
 @dataclass
 class _Changes:
-    """What a batch changes of subscriptions that are there."""
+    """What a batch changes of people and subscriptions that are there."""
 
     people: list[dict[str, Any]] = field(default_factory=list)
+    moved: list[int] = field(default_factory=list)  # people whose zone is another now
     schedules: list[tuple[dict[str, Any], Picks]] = field(default_factory=list)
+    due: list[dict[str, Any]] = field(default_factory=list)
+    activated: list[dict[str, Any]] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)
     notes: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, row: Row, old: Any, picks: Picks, context: ImportContext) -> bool:
-        """Note what ``row`` changes; whether it changes anything."""
-        person = {name: getattr(row, name) or getattr(old, name) for name in ("name", "language", "timezone")}
-        names = ("frequency", "hour", "weekday")
-        schedule = {n: getattr(old, n) if getattr(row, n) is None else getattr(row, n) for n in names}
-        wanted = _picks(row, context, picks)
-        other_person = any(getattr(old, name) != value for name, value in person.items())
-        other_schedule = any(getattr(old, name) != value for name, value in schedule.items())
-        if not other_person and not other_schedule and wanted == picks:
+    def add_person(self, row: Row, old: Any) -> bool:
+        """Note what ``row`` says of the person; whether it is new."""
+        if old is None:
             return False
-        if other_person:
-            self.people.append({"row_id": old.subscriber_id, **{f"new_{k}": v for k, v in person.items()}})
-        due_at = _due(context, schedule, person["timezone"]) if old.state == "active" else None
-        self.schedules.append(({"row_id": old.id, "due_at": due_at, **schedule}, wanted))
-        self.notes.append(_note(old.subscriber_id, context, row, "changed"))
+        person = {name: getattr(row, name) or getattr(old, name) for name in PERSON}
+        if all(getattr(old, name) == value for name, value in person.items()):
+            return False
+        self.people.append({"row_id": old.subscriber_id, **{f"new_{k}": v for k, v in person.items()}})
+        if person["timezone"] != old.timezone:
+            self.moved.append(old.subscriber_id)
         return True
 
-    def write(self, connection: Connection, context: ImportContext) -> None:
-        """Write it."""
+    def add(self, row: Row, old: Any, picks: Picks, context: ImportContext) -> str:
+        """Note what ``row`` changes of a subscription; the outcome."""
+        other_person = self.add_person(row, old)
+        schedule = {n: getattr(old, n) if getattr(row, n) is None else getattr(row, n) for n in SCHEDULE}
+        wanted = _picks(row, context, picks)
+        other_schedule = any(getattr(old, name) != value for name, value in schedule.items())
+        if other_schedule or wanted != picks:
+            self.schedules.append(({"row_id": old.id, **schedule}, wanted))
+        due_at = _due(context, schedule, row.timezone or old.timezone)
+        proof = context.proven or row.consent_at or row.source
+        if old.state == "pending" and context.confirmed and proof:
+            self.activated.append({"row_id": old.id, "new_due_at": due_at})
+            self.notes.append(_note(old.subscriber_id, context, row, "imported"))
+            return "confirmed"
+        if not (other_person or other_schedule or wanted != picks):
+            return "unchanged"
+        if other_schedule:
+            self.due.append({"row_id": old.id, "new_due_at": due_at})
+        self.notes.append(_note(old.subscriber_id, context, row, "changed"))
+        return "changed"
+
+    def end(self, old: Any, context: ImportContext) -> None:
+        """Note that the file says of somebody to have left."""
+        self.ended.append(old.id)
+        self.notes.append(_consent(old.subscriber_id, context, "unsubscribed", context.now, context.source))
+
+    def write_people(self, connection: Connection) -> None:
+        """Write what changes of people."""
         if self.people:
             connection.execute(
                 update(subscribers)
                 .where(subscribers.c.id == bindparam("row_id"))
-                .values({name: bindparam(f"new_{name}") for name in ("name", "language", "timezone")}),
+                .values({name: bindparam(f"new_{name}") for name in PERSON}),
                 self.people,
+            )
+
+    def write(self, connection: Connection, context: ImportContext) -> None:
+        """Write what changes of subscriptions. States are asked for again: a reader may have left meanwhile."""
+        one = update(subscriptions).where(subscriptions.c.id == bindparam("row_id"))
+        if self.ended:
+            connection.execute(
+                update(subscriptions)
+                .where(subscriptions.c.id.in_(self.ended))
+                .values(state="unsubscribed", due_at=None, confirm_due_at=None)
             )
         if self.schedules:
             ids = profile_ids(connection, {picks for _, picks in self.schedules})
-            names = ("frequency", "hour", "weekday", "due_at", "profile_id")
             connection.execute(
-                update(subscriptions)
-                .where(subscriptions.c.id == bindparam("row_id"))
-                .values({name: bindparam(f"new_{name}") for name in names}),
+                one.values({name: bindparam(f"new_{name}") for name in (*SCHEDULE, "profile_id")}),
                 [
-                    {"row_id": values["row_id"]}
-                    | {f"new_{name}": value for name, value in values.items() if name != "row_id"}
+                    {"row_id": values["row_id"], **{f"new_{name}": values[name] for name in SCHEDULE}}
                     | {"new_profile_id": ids[picks]}
                     for values, picks in self.schedules
                 ],
             )
+        if self.due:
+            statement = one.where(subscriptions.c.state == "active").values(due_at=bindparam("new_due_at"))
+            connection.execute(statement, self.due)
+        if self.activated:
+            connection.execute(
+                one.where(subscriptions.c.state == "pending").values(
+                    state="active", due_at=bindparam("new_due_at"), confirm_due_at=None
+                ),
+                self.activated,
+            )
+        if self.moved:
+            reschedule(connection, self.moved, context.next_due, context.now)
+        if self.notes:
             connection.execute(insert(connection, consents), self.notes)
 
 
@@ -188,12 +256,17 @@ def _due(context: ImportContext, schedule: Mapping[str, Any], timezone: str) -> 
 
 
 def _note(subscriber_id: int, context: ImportContext, row: Row, event: str) -> dict[str, Any]:
+    at = context.now if event == "changed" else row.consent_at or context.consent_at
+    return _consent(subscriber_id, context, event, at, row.source or context.source)
+
+
+def _consent(subscriber_id: int, context: ImportContext, event: str, at: datetime, source: str) -> dict[str, Any]:
     return {
         "subscriber_id": subscriber_id,
         "list_id": context.list_row.id,
-        "at": context.now if event == "changed" else row.consent_at,
+        "at": at,
         "event": event,
-        "source": row.source,
+        "source": source,
     }
 
 

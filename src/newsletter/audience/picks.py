@@ -61,11 +61,16 @@ def parse_picks(
         countries=frozenset(place for place in places if not place.isdigit()),
         regions=frozenset(place for place in places if place.isdigit()),
         themes=frozenset(find_theme(text) for text in themes),
-        languages=frozenset(_language(text) for text in languages),
+        languages=frozenset(language_code(text) for text in languages),
     )
 
 
-def _language(text: str) -> str:
+def language_code(text: str) -> str:
+    """A language of items: any ISO 639 code.
+
+    Raises:
+        InputError: it is no code.
+    """
     code = text.strip().lower()
     if not (code.isascii() and code.isalpha() and 2 <= len(code) <= 3):
         raise InputError(f"{text!r} is not a language code.", "Use ISO 639 codes: en, es, fr.")

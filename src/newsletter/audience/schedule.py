@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from zoneinfo import available_timezones
 
 from newsletter.errors import InputError, UnknownName
 from newsletter.resembling import fold, nearest
+
+NextDue = Callable[[str, int, int, str, datetime], datetime]
+"""``digests.calendar.next_due``: frequency, hour, weekday, zone and a moment → the first slot after it."""
 
 FREQUENCIES = ("immediate", "daily", "weekly", "monthly")
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -72,13 +76,20 @@ def parse_timezone(text: str) -> str:
         return zone
     raise UnknownName(
         f"{text!r} is not a time zone such as America/Guatemala.",
-        nearest(word, {zone: zone for zone in _zones().values()}),
+        nearest(word, _places()),
     )
 
 
 @cache
 def _zones() -> dict[str, str]:
     return {zone.casefold(): zone for zone in available_timezones()}
+
+
+@cache
+def _places() -> dict[str, str]:
+    """Zones by their name and by its last part, the city: ``Guatemala`` is in America/Guatemala."""
+    zones = sorted(_zones().values())
+    return {zone.rpartition("/")[2]: zone for zone in reversed(zones)} | {zone: zone for zone in zones}
 
 
 def parse_language(text: str, allowed: Sequence[str]) -> str:

@@ -10,15 +10,71 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from newsletter.audience.addresses import Address, address_hash, parse_address
 from newsletter.audience.picks import Picks, profile_ids
-from newsletter.audience.schedule import Schedule
+from newsletter.audience.schedule import NextDue, Schedule
 from newsletter.database import insert as dialect_insert
 from newsletter.errors import InputError, StateError, UnknownName
 from newsletter.resembling import nearest
 from newsletter.tables import consents, deliveries, lists, profiles, subscribers, subscriptions, suppressions
+
+PERSON = ("name", "language", "timezone")
+"""What belongs to a subscriber, on whatever lists."""
+
+
+def find_person(connection: Connection, address: Address) -> Any | None:
+    """The subscriber of an address, if there is one."""
+    return connection.execute(
+        select(
+            subscribers.c.id.label("subscriber_id"),
+            subscribers.c.name,
+            subscribers.c.language,
+            subscribers.c.timezone,
+        ).where(subscribers.c.email_key == address.key)
+    ).one_or_none()
+
+
+def change_person(
+    connection: Connection, person: Any, values: Mapping[str, Any], next_due: NextDue, now: datetime
+) -> bool:
+    """Change what ``values`` names of ``PERSON``; whether anything is another now.
+
+    ``person`` is a row with ``subscriber_id`` and the columns of ``PERSON``. Every list's digests come in the new
+    language, and at the same hour of the new zone.
+    """
+    changed = {name: value for name, value in values.items() if getattr(person, name) != value}
+    if changed:
+        connection.execute(update(subscribers).where(subscribers.c.id == person.subscriber_id).values(**changed))
+    if "timezone" in changed:
+        reschedule(connection, [person.subscriber_id], next_due, now)
+    return bool(changed)
+
+
+def reschedule(connection: Connection, subscriber_ids: Sequence[int], next_due: NextDue, now: datetime) -> None:
+    """Set the next slot of all active subscriptions of these people anew: their zone is another now."""
+    found = connection.execute(
+        select(
+            subscriptions.c.id,
+            subscriptions.c.frequency,
+            subscriptions.c.hour,
+            subscriptions.c.weekday,
+            subscribers.c.timezone,
+        )
+        .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
+        .where(subscribers.c.id.in_(subscriber_ids), subscriptions.c.state == "active")
+    ).all()
+    if found:
+        connection.execute(
+            update(subscriptions)
+            .where(subscriptions.c.id == bindparam("row_id"), subscriptions.c.state == "active")
+            .values(due_at=bindparam("new_due_at")),
+            [
+                {"row_id": row.id, "new_due_at": next_due(row.frequency, row.hour, row.weekday, row.timezone, now)}
+                for row in found
+            ],
+        )
 
 
 def find_subscription(connection: Connection, email: str, list_id: int) -> Any:
@@ -120,6 +176,7 @@ def subscribe(
 
     With ``due_at`` the subscription is confirmed and active; without, pending, and the confirmation mail
     is asked for. Somebody who left before comes back this way, with their cursor where it was asked to be.
+    Name, language and zone are for a new subscriber; one who is there keeps theirs (``change_person``).
 
     Raises:
         StateError: the address is suppressed, or on the list already.
@@ -167,14 +224,19 @@ def subscribe(
 def _keep_subscriber(
     connection: Connection, address: Address, name: str, language: str, timezone: str, now: datetime
 ) -> int:
-    values = {"email": address.email, "name": name, "language": language, "timezone": timezone}
     present = connection.scalar(select(subscribers.c.id).where(subscribers.c.email_key == address.key))
     if present is not None:
-        if not name:
-            del values["name"]
-        connection.execute(update(subscribers).where(subscribers.c.id == present).values(**values))
+        # The spelling that they gave last is the one to write to.
+        connection.execute(update(subscribers).where(subscribers.c.id == present).values(email=address.email))
         return int(present)
-    statement = insert(subscribers).values(**values, email_key=address.key, created_at=now)
+    statement = insert(subscribers).values(
+        email=address.email,
+        email_key=address.key,
+        name=name,
+        language=language,
+        timezone=timezone,
+        created_at=now,
+    )
     return _id(connection, statement.returning(subscribers.c.id))
 
 
@@ -186,33 +248,31 @@ def edit(
     connection: Connection,
     row: Any,
     *,
-    subscriber: Mapping[str, Any],
-    picks: Picks | None,
-    schedule: Schedule | None,
-    due_at: datetime | None,
+    person: Mapping[str, Any],
+    picks: Picks,
+    schedule: Schedule,
+    next_due: NextDue,
     source: str,
     now: datetime,
-) -> None:
-    """Change a subscription (``row`` of ``find_subscription``); ``due_at`` is its next slot if active.
+) -> bool:
+    """Change a subscription (``row`` of ``find_subscription``) and its subscriber; whether anything is another now.
 
     Changed picks hold from the next run on; the cursor stays, so that nothing comes twice.
     """
-    if subscriber:
-        connection.execute(update(subscribers).where(subscribers.c.id == row.subscriber_id).values(**subscriber))
     values: dict[str, Any] = {}
-    if picks is not None:
+    if any(getattr(row, kind) != chosen for kind, chosen in picks.columns().items()):
         values["profile_id"] = profile_ids(connection, [picks])[picks]
-    if schedule is not None:
-        values |= {
-            "frequency": schedule.frequency,
-            "hour": schedule.hour,
-            "weekday": schedule.weekday,
-        }
-    if row.state == "active" and due_at is not None:
-        values["due_at"] = due_at
+    if schedule != Schedule(row.frequency, row.hour, row.weekday):
+        values |= {"frequency": schedule.frequency, "hour": schedule.hour, "weekday": schedule.weekday}
+        if row.state == "active":
+            zone = person.get("timezone", row.timezone)
+            values["due_at"] = next_due(schedule.frequency, schedule.hour, schedule.weekday, zone, now)
     if values:
         connection.execute(update(subscriptions).where(subscriptions.c.id == row.id).values(**values))
-    _note(connection, row.subscriber_id, row.list_id, "changed", source, now)
+    changed = change_person(connection, row, person, next_due, now) or bool(values)
+    if changed:
+        _note(connection, row.subscriber_id, row.list_id, "changed", source, now)
+    return changed
 
 
 def confirm(connection: Connection, subscription_id: int, source: str, due_at: datetime, now: datetime) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -14,15 +15,16 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from newsletter.audience.importing import FIELDS, Bookmark, import_subscribers
-from newsletter.audience.importing import parse_day as parse_consent_day
-from newsletter.audience.merging import ImportContext
+from newsletter.audience.merging import OUTCOMES, ImportContext
 from newsletter.audience.merging import Progress as Numbers
+from newsletter.audience.rows import parse_day
 from newsletter.catalogue.geography import find_place
 from newsletter.catalogue.themes import all_themes, find_theme
 from newsletter.cli.output import errors, print_json, say
 from newsletter.cli.shared import Json, ListSlug, chosen_list, now, opened
 from newsletter.database import reading
 from newsletter.digests.calendar import next_due
+from newsletter.errors import InputError
 from newsletter.tabular import BadRecord, Sheet, open_sheet
 
 
@@ -45,12 +47,18 @@ def import_(
 
     Columns, in English, Spanish or French: email, name, language, timezone, countries, regions, themes,
     item_languages, frequency, hour, weekday, state, consent_date, consent_source. Several values in a cell are parted
-    by ; or , or |. Rows of one address are merged, the later wins; an empty cell changes nothing. Who has left or is
-    suppressed stays out. Bad rows are reported with line, column and reason, the good ones are kept (exit code 1).
+    by ; or , or |. Rows of one address are merged, the later wins; an empty cell changes nothing. Whose last state is
+    "unsubscribed" is unsubscribed; who is marked pending, paused, cleaned or bounced is left alone. Who left before or
+    is suppressed stays out. Who is pending here is confirmed by a row with a consent date or source. Bad rows are
+    reported with line, column and reason, the good ones are kept (exit code 1).
 
     Example: `newsletter subscribers import readers.csv --list rutas --source 'sign-up sheet, May fair' --apply`
     """
     house, moment = opened(), now()
+    target = report or (file.with_name(file.name + ".bad.csv") if apply else None)
+    if target:
+        _check_target(target, file)
+    consent_at = parse_day(consent_date, moment) if consent_date else moment
     sheet = open_sheet(file, FIELDS, ("email",))
     with reading(house.engine) as connection:
         list_row = chosen_list(connection, slug, archived=False)
@@ -61,35 +69,48 @@ def import_(
         find_theme=_remembered(lambda text: find_theme(vocabulary, text)),
         next_due=next_due,
         source=source or f"import of {file.name}",
-        consent_at=parse_consent_day(consent_date) if consent_date else moment,
+        consent_at=consent_at,
         cursor=list_row.last_position,
         now=moment,
         confirmed=not unconfirmed,
+        proven=bool(source or consent_date),
     )
-    bookmark = Bookmark(house.settings.home, file, list_row.slug)
-    if restart:
-        bookmark.clear()
-    skip = bookmark.done if apply else 0
-    if skip and not as_json:
-        say(f"Going on after {skip} rows that were imported before; --restart begins anew.")
+    bookmark = Bookmark(house.settings.home, list_row.slug, restart=restart) if apply else None
     with ExitStack() as stack:
-        target = report or (file.with_name(file.name + ".bad.csv") if apply else None)
-        collector = stack.enter_context(_Report(target, appending=bool(skip)))
-        on_batch = stack.enter_context(_Bar(sheet, quiet=as_json)).advance
+        collector = stack.enter_context(_Report(target))
+        bar = stack.enter_context(_Bar(sheet, quiet=as_json))
 
-        def committed(numbers: Numbers) -> None:
-            if apply:
-                bookmark.save(numbers.read)
-            on_batch(numbers)
+        def on_batch(numbers: Numbers) -> None:
+            collector.keep()
+            bar.advance(numbers)
 
         numbers = import_subscribers(
-            house.engine, sheet, context, apply=apply, on_batch=committed, report=collector.add, skip=skip
+            house.engine, sheet, context, apply=apply, on_batch=on_batch, report=collector.add, bookmark=bookmark
         )
-    if apply:
-        bookmark.clear()
+    if bookmark and bookmark.resumed and not as_json:
+        say(f"Went on after row {bookmark.resumed}, where an earlier start stopped; --restart would begin anew.")
     _tell(sheet, numbers, collector, apply=apply, as_json=as_json)
     if numbers.bad:
         raise typer.Exit(1)
+
+
+def _check_target(target: Path, source: Path) -> None:
+    """Refuse a report that would overwrite the file, or cannot be written.
+
+    Raises:
+        InputError: it is the file itself, under whatever name.
+        OSError: it cannot be written.
+    """
+    there = os.path.lexists(target)
+    if target.exists() and source.exists() and target.samefile(source):
+        raise InputError(
+            f"The report {target} is the file that is to be imported: it would be overwritten.",
+            "Name another file with --report.",
+        )
+    with target.open("a"):
+        pass
+    if not there:
+        target.unlink()
 
 
 def _remembered(find: Callable[[str], str]) -> Callable[[str], str]:
@@ -111,10 +132,9 @@ class _Report:
 
     SHOWN = 10
 
-    def __init__(self, target: Path | None, *, appending: bool) -> None:
+    def __init__(self, target: Path | None) -> None:
         self.target = target
         self.first: list[BadRecord] = []
-        self._mode = "a" if appending else "w"
         self._file: Any = None
 
     def __enter__(self) -> _Report:
@@ -125,20 +145,28 @@ class _Report:
             self._file.close()
 
     def add(self, bad: BadRecord) -> None:
-        """Keep one."""
+        """Take one in."""
         if len(self.first) < self.SHOWN:
             self.first.append(bad)
         if self.target is None:
             return
         if self._file is None:
-            self._file = self.target.open(self._mode, newline="", encoding="utf-8")
-            if self._file.tell() == 0:
-                csv.writer(self._file).writerow(("line", "column", "reason"))
+            self._file = self.target.open("w", newline="", encoding="utf-8")
+            csv.writer(self._file).writerow(("line", "column", "reason"))
         csv.writer(self._file).writerow((bad.line, bad.column, bad.reason))
+        self._kept = False
+
+    def keep(self) -> None:
+        """Have on disk what came so far: no good row is imported before the bad ones are safe."""
+        if self._file and not self._kept:
+            self._file.flush()
+            if self.target and self.target.is_file():
+                os.fsync(self._file.fileno())
+            self._kept = True
 
 
 class _Bar:
-    """A progress bar by bytes, on a terminal only."""
+    """A progress bar, on a terminal only: half of it for reading, by bytes, half for writing, by rows."""
 
     def __init__(self, sheet: Sheet, *, quiet: bool) -> None:
         self._sheet = sheet
@@ -151,7 +179,7 @@ class _Bar:
             disable=quiet or not errors.is_terminal,
             transient=True,
         )
-        self._task = self._progress.add_task(sheet.path.name, total=max(1, sheet.size), rows=0)
+        self._task = self._progress.add_task(sheet.path.name, total=2.0, rows=0)
 
     def __enter__(self) -> _Bar:
         self._progress.start()
@@ -162,7 +190,10 @@ class _Bar:
 
     def advance(self, numbers: Numbers) -> None:
         """Draw how far it is."""
-        self._progress.update(self._task, completed=self._sheet.read, rows=numbers.read)
+        settled = sum(getattr(numbers, name) for name in OUTCOMES)
+        good = numbers.read - numbers.bad - numbers.merged
+        completed = self._sheet.read / max(1, self._sheet.size) + settled / max(1, good)
+        self._progress.update(self._task, completed=completed, rows=numbers.read)
 
 
 def _tell(sheet: Sheet, numbers: Numbers, report: _Report, *, apply: bool, as_json: bool) -> None:
@@ -184,8 +215,9 @@ def _tell(sheet: Sheet, numbers: Numbers, report: _Report, *, apply: bool, as_js
         say(f"Columns that mean nothing here: {escape(', '.join(sheet.ignored))}")
     say(
         f"{numbers.read} rows: {numbers.added} new, {numbers.changed} changed, {numbers.unchanged} unchanged, "
-        f"{numbers.merged} merged into another row, {numbers.left} had left, {numbers.suppressed} suppressed, "
-        f"{numbers.bad} bad."
+        f"{numbers.confirmed} confirmed, {numbers.unsubscribed} unsubscribed, "
+        f"{numbers.merged} merged into another row, {numbers.left} had left or get no mail, "
+        f"{numbers.suppressed} suppressed, {numbers.bad} bad."
     )
     for bad in report.first:
         errors.print(f"[yellow]line {bad.line}[/] {escape(bad.column)}: {escape(bad.reason)}")

@@ -47,6 +47,17 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(plain(value), ensure_ascii=escaped, indent=2))
 
 
+def print_json_rows(values: Iterable[Any]) -> None:
+    """The same of a list of any length, which is never held as a whole."""
+    written = False
+    for value in values:
+        # A line end in a text is written \\n: those that are here part lines.
+        text = json.dumps(plain(value), ensure_ascii=False, indent=2).replace("\n", "\n  ")
+        typer.echo(f"{',' if written else '['}\n  {text}", nl=False)
+        written = True
+    typer.echo("\n]" if written else "[]")
+
+
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], empty: str, right: Sequence[int] = ()) -> None:
     """A table, or ``empty`` if there is nothing in it; ``right`` are the columns of numbers."""
     drawn = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)

@@ -84,12 +84,18 @@ def chosen_list(connection: Connection, slug: str | None, *, archived: bool = Tr
         InputError: none was named and there are none or several.
     """
     if slug is None:
-        known = [row.slug for row in all_lists(connection) if row.archived_at is None]
-        if len(known) != 1:
+        rows = all_lists(connection)
+        known = [row.slug for row in rows if row.archived_at is None]
+        if not rows:
+            raise InputError("There is no list yet.", "See `newsletter lists create --help`.")
+        if not known:
             raise InputError(
-                "Which list?" if known else "There is no list yet.",
-                f"Name it with --list: {', '.join(known[:8])}." if known else "See `newsletter lists create --help`.",
+                "Every list is archived.",
+                f"Name one with --list: {', '.join(row.slug for row in rows[:8])}; "
+                "`newsletter lists archive LIST --undo` opens it again.",
             )
+        if len(known) > 1:
+            raise InputError("Which list?", f"Name it with --list: {', '.join(known[:8])}.")
         slug = known[0]
     return find_list(connection, slug) if archived else open_list(connection, slug)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -22,7 +23,7 @@ from newsletter.audience.schedule import (
     parse_weekday,
 )
 from newsletter.cli.importing import import_
-from newsletter.cli.output import confirmed, facts, print_json, say, table
+from newsletter.cli.output import complain, confirmed, facts, print_json, print_json_rows, say, table
 from newsletter.cli.shared import (
     Countries,
     Frequency,
@@ -66,6 +67,18 @@ def schedule_from(base: Any, frequency: str | None, hour: str | None, weekday: s
     )
 
 
+def _named_of_person(
+    name: str | None, language: str | None, timezone: str | None, languages: Sequence[str]
+) -> dict[str, str]:
+    """What options say of the person; what they do not name is absent."""
+    named = {
+        "name": None if name is None else audience.check_name(name),
+        "language": parse_language(language, languages) if language else None,
+        "timezone": parse_timezone(timezone) if timezone else None,
+    }
+    return {key: value for key, value in named.items() if value is not None}
+
+
 @app.command()
 def add(
     email: Email,
@@ -92,6 +105,7 @@ def add(
     """Subscribe one address. No places picked means all; likewise themes.
 
     Without `--confirmed` the reader gets a mail and has to confirm. A welcome digest goes out at the next tick.
+    Language and time zone are the reader's on every list: who reads another list already keeps theirs if none is named.
 
     Example: `newsletter subscribers add ana@example.org --country Guatemala --theme protection --confirmed`
     """
@@ -102,7 +116,12 @@ def add(
         list_row = chosen_list(connection, slug, archived=False)
         picks = read_picks(connection, list_row.id, countries, regions, themes, item_languages)
         schedule = schedule_from(list_row, frequency, hour, weekday)
-        zone = parse_timezone(timezone) if timezone else list_row.timezone
+        address = parse_address(email)
+        named = _named_of_person(name, language, timezone, list_row.languages)
+        person = audience.find_person(connection, address)
+        if person is not None:
+            audience.change_person(connection, person, named, next_due, moment)
+        zone = named.get("timezone") or (person or list_row).timezone
         due_at = None
         if is_confirmed:
             due_at = next_due(schedule.frequency, schedule.hour, schedule.weekday, zone, moment)
@@ -110,11 +129,11 @@ def add(
         audience.subscribe(
             connection,
             list_row.id,
-            parse_address(email),
+            address,
             picks,
             schedule,
-            name=audience.check_name(name or ""),
-            language=parse_language(language, list_row.languages) if language else list_row.languages[0],
+            name=named.get("name", ""),
+            language=named.get("language") or list_row.languages[0],
             timezone=zone,
             cursor=0 if from_start else backfill_cursor(connection, list_row.id, picks, backfill),
             due_at=due_at,
@@ -254,45 +273,47 @@ def edit(
 ) -> None:
     """Change a reader's picks (places, themes and languages each as a whole) or schedule; the rest stays.
 
+    Name, language and time zone are the reader's on every list.
+
     Example: `newsletter subscribers edit ana@example.org --country GT --country HN --frequency weekly`
     """
+    for everything, some, option in (
+        (all_places, countries or regions, "--all-places and --country or --region"),
+        (all_themes, themes, "--all-themes and --theme"),
+        (any_language, item_languages, "--any-language and --item-language"),
+    ):
+        if everything and some:
+            raise InputError(f"{option} exclude each other.")
+    by_place, by_theme = all_places or countries or regions, all_themes or themes
+    by_language = any_language or item_languages
+    said = (frequency, hour, weekday, timezone, name, language)
+    if not (by_place or by_theme or by_language) and all(value is None for value in said):
+        complain("Nothing to change was named.", "See `newsletter subscribers edit --help`.")
+        raise typer.Exit(2)
     house, moment = opened(), now()
     with house.engine.begin() as connection:
         list_row = chosen_list(connection, slug)
         row = audience.find_subscription(connection, email, list_row.id)
         named = read_picks(connection, list_row.id, countries, regions, themes, item_languages)
         kept = Picks(*(frozenset(getattr(row, kind)) for kind in KINDS))
-        by_place = all_places or countries or regions
-        picks = Picks(
-            named.countries if by_place else kept.countries,
-            named.regions if by_place else kept.regions,
-            named.themes if all_themes or themes else kept.themes,
-            named.languages if any_language or item_languages else kept.languages,
-        )
-        schedule = schedule_from(row, frequency, hour, weekday)
-        zone = parse_timezone(timezone) if timezone else row.timezone
-        person = {
-            key: value
-            for key, value in {
-                "timezone": zone if timezone else None,
-                "name": audience.check_name(name) if name is not None else None,
-                "language": parse_language(language, list_row.languages) if language else None,
-            }.items()
-            if value is not None
-        }
-        moved = bool(frequency or hour or weekday or timezone)
-        audience.edit(
+        changed = audience.edit(
             connection,
             row,
-            subscriber=person,
-            picks=picks if picks != kept else None,
-            schedule=schedule if moved else None,
-            due_at=next_due(schedule.frequency, schedule.hour, schedule.weekday, zone, moment) if moved else None,
+            person=_named_of_person(name, language, timezone, list_row.languages),
+            picks=Picks(
+                named.countries if by_place else kept.countries,
+                named.regions if by_place else kept.regions,
+                named.themes if by_theme else kept.themes,
+                named.languages if by_language else kept.languages,
+            ),
+            schedule=schedule_from(row, frequency, hour, weekday),
+            next_due=next_due,
             source=source,
             now=moment,
         )
         row = audience.find_subscription(connection, email, list_row.id)
-    say(f"{escape(row.email)}: {escape(picks_line(row))}; {_when(row)}.")
+    unchanged = "" if changed else " It was so before."
+    say(f"{escape(row.email)}: {escape(picks_line(row))}; {_when(row)}.{unchanged}")
 
 
 @app.command()
@@ -367,7 +388,7 @@ def export(
     with reading(house.engine) as connection:
         rows = audience.select_subscriptions(connection, chosen_list(connection, slug).id, state, None, None)
         if as_json:
-            print_json([{name: _facts(row)[name] for name in COLUMNS} for row in rows])
+            print_json_rows({name: values[name] for name in COLUMNS} for values in map(_facts, rows))
             return
         writer = csv.writer(sys.stdout)
         writer.writerow(COLUMNS)

@@ -15,11 +15,11 @@ from newsletter.settings import Settings, load_settings
 def test_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment goes before .env, .env before newsletter.toml, and that before the default."""
     assert load_settings().tick_seconds == 60
-    (tmp_path / "newsletter.toml").write_text("tick_seconds = 50\nworkers = 5\nlease_seconds = 500\n")
+    (tmp_path / "newsletter.toml").write_text("tick_seconds = 50\nworkers = 5\nlease_seconds = 900\n")
     (tmp_path / ".env").write_text("NEWSLETTER_TICK_SECONDS=40\nNEWSLETTER_WORKERS=4\n")
     monkeypatch.setenv("NEWSLETTER_TICK_SECONDS", "30")
     found = load_settings()
-    assert (found.tick_seconds, found.workers, found.lease_seconds) == (30, 4, 500)
+    assert (found.tick_seconds, found.workers, found.lease_seconds) == (30, 4, 900)
     monkeypatch.setenv("NEWSLETTER_TICK_SECONDS", "")
     assert load_settings().tick_seconds == 40
 
@@ -136,3 +136,10 @@ def test_a_key_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(KeyboardInterrupt):
         load_settings(home=home).make_key()
     assert not (home / "secret.key").exists()
+
+
+def test_lease_outlasts_answers() -> None:
+    """A lease that a slow relay's answer may outlast is refused: another worker would send the mail again."""
+    with pytest.raises(SettingsError, match="less than 20 times NEWSLETTER_SMTP_TIMEOUT"):
+        load_settings(lease_seconds=300, smtp_timeout=30)
+    assert load_settings(lease_seconds=300, smtp_timeout=15).lease_seconds == 300

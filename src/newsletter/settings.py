@@ -27,6 +27,9 @@ from pydantic_settings import (
 
 from newsletter.errors import SettingsError
 
+LEASE_TIMEOUTS = 20
+"""A lease outlasts this many answers: those to one message (nine, the long one to its dot included), with room."""
+
 # RFC 2606: nobody can own it. What the capture inbox holds is what a relay would get, https links included.
 PLACEHOLDER_SITE = "https://newsletter.example"
 
@@ -100,7 +103,7 @@ class Settings(BaseSettings):
     tick_seconds: int = Field(60, ge=1, le=3600, description="How often beat asks the database what is due.")
     workers: int = Field(2, ge=1, le=256, description="Celery worker processes that `up` and `worker` start.")
     lease_seconds: int = Field(
-        300, ge=5, le=86400, description="After this long a claimed delivery is taken from a silent worker."
+        600, ge=20, le=86400, description="After this long a claimed delivery is taken from a silent worker."
     )
     smtp_timeout: int = Field(30, ge=1, le=600, description="Seconds to wait for each answer of the relay.")
     smtp_ca_file: Path | None = Field(None, description="CA certificates to trust for the relay besides the system's.")
@@ -226,7 +229,7 @@ def load_settings(**values: object) -> Settings:
         SettingsError: names the value and what is wrong with it, or says that the file cannot be read.
     """
     try:
-        return Settings(**values)  # type: ignore[arg-type]
+        settings = Settings(**values)  # type: ignore[arg-type]
     except UnicodeDecodeError:
         name = next((name for name in (".env", "newsletter.toml") if not _is_utf8(Path(name))), "The configuration")
         raise SettingsError(f"{name} is not UTF-8 text.", "Save it as UTF-8.") from None
@@ -237,6 +240,13 @@ def load_settings(**values: object) -> Settings:
         name = "NEWSLETTER_" + "_".join(str(part) for part in first["loc"]).upper()
         reason = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{name} is not usable: {reason}.", "See docs/configuration.md.") from None
+    if settings.lease_seconds < LEASE_TIMEOUTS * settings.smtp_timeout:
+        raise SettingsError(
+            f"NEWSLETTER_LEASE_SECONDS is not usable: {settings.lease_seconds} is less than {LEASE_TIMEOUTS} times "
+            f"NEWSLETTER_SMTP_TIMEOUT, so that a relay that thinks long would get mails twice.",
+            f"Set it to {LEASE_TIMEOUTS * settings.smtp_timeout} or more.",
+        )
+    return settings
 
 
 def _is_utf8(file: Path) -> bool:

@@ -241,7 +241,7 @@ def test_clock_jumps(url: str, tmp_path: Path, survived: list[tuple[str, int, in
     with scene(url, tmp_path, mood=slow) as (made, stack):
         made.house.now = datetime.now(UTC)
         made.house.tick()
-        environment = {**os.environ, **stack.environment, "NEWSLETTER_LEASE_SECONDS": "30"}
+        environment = {**os.environ, **stack.environment, "NEWSLETTER_LEASE_SECONDS": "20"}
         offsets = [tmp_path / f"offset{number}" for number in range(2)]
         for offset in offsets:
             offset.write_text("0")

@@ -70,8 +70,8 @@ def require_current(engine: Engine) -> None:
         raise _unreachable(error) from None
     if not current:
         raise StateError("There is no database yet.", "Run `newsletter init`.")
-    _refuse_newer(current)
     if current != latest():
+        _refuse_newer(current)
         raise StateError(
             f"The database is at revision {current}, this version needs {latest()}.",
             "Run `newsletter init`; it migrates and keeps everything.",

@@ -114,20 +114,16 @@ def test_edit_of_nothing(cli: CommandLine) -> None:
     assert consents(cli)[1:] == [("changed", "command line")]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
+def test_all_and_some(cli: CommandLine) -> None:
+    """Everything and something of the same kind exclude each other."""
+    cli("subscribers", "add", "ana@example.org", "--confirmed")
+    for options in (
         ("--all-places", "-c", "GT"),
         ("--all-places", "-r", "013"),
         ("--all-themes", "-t", "protection"),
         ("--any-language", "--item-language", "es"),
-    ],
-    ids=" ".join,
-)
-def test_all_and_some(cli: CommandLine, options: tuple[str, ...]) -> None:
-    """Everything and something of the same kind exclude each other."""
-    cli("subscribers", "add", "ana@example.org", "--confirmed")
-    assert "exclude each other" in cli("subscribers", "edit", "ana@example.org", *options, code=1).err
+    ):
+        assert "exclude each other" in cli("subscribers", "edit", "ana@example.org", *options, code=1).err
 
 
 @pytest.fixture
@@ -200,22 +196,22 @@ def test_export_in_constant_memory(cli: CommandLine) -> None:
         ).scalar_one()
         stamp = datetime(2026, 11, 24, tzinfo=UTC)
         common = {"name": 'A\u2028\n"b', "language": "es", "timezone": "UTC", "created_at": stamp}
-        people = [{"email": f"r{n:05}@e.org", "email_key": f"r{n:05}@e.org", **common} for n in range(8000)]
+        people = [{"email": f"r{n:05}@e.org", "email_key": f"r{n:05}@e.org", **common} for n in range(3000)]
         connection.execute(insert(subscribers), people)
         schedule = {"frequency": "daily", "hour": 8, "weekday": 0, "start": 0, "cursor": 0}
         held = {"list_id": 1, "profile_id": profile, "state": "active", "created_at": stamp, **schedule}
-        connection.execute(insert(subscriptions), [{"subscriber_id": n + 1, **held} for n in range(8000)])
+        connection.execute(insert(subscriptions), [{"subscriber_id": n + 1, **held} for n in range(3000)])
     cli("subscribers", "export", "--json")
     tracemalloc.start()
     shown = cli("subscribers", "export", "--json")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     found = shown.json
-    assert len(found) == 8000
+    assert len(found) == 3000
     assert found[0]["name"] == common["name"]
     assert json.dumps(found, ensure_ascii=False, indent=2) + "\n" == shown.out
     # The test itself keeps what was printed three times over, as bytes and as text.
-    assert peak < 4 * len(shown.raw) + 4_000_000
+    assert peak < 4 * len(shown.raw) + 3_000_000
 
 
 def test_pause_and_resume(cli: CommandLine) -> None:

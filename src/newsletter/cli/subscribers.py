@@ -71,12 +71,10 @@ def _named_of_person(
     name: str | None, language: str | None, timezone: str | None, languages: Sequence[str]
 ) -> dict[str, str]:
     """What options say of the person; what they do not name is absent."""
-    named = {
-        "name": None if name is None else audience.check_name(name),
-        "language": parse_language(language, languages) if language else None,
-        "timezone": parse_timezone(timezone) if timezone else None,
-    }
-    return {key: value for key, value in named.items() if value is not None}
+    named = {} if name is None else {"name": audience.check_name(name)}
+    if language:
+        named["language"] = parse_language(language, languages)
+    return named | ({"timezone": parse_timezone(timezone)} if timezone else {})
 
 
 @app.command()
@@ -286,8 +284,7 @@ def edit(
             raise InputError(f"{option} exclude each other.")
     by_place, by_theme = all_places or countries or regions, all_themes or themes
     by_language = any_language or item_languages
-    said = (frequency, hour, weekday, timezone, name, language)
-    if not (by_place or by_theme or by_language) and all(value is None for value in said):
+    if name is None and not any((by_place, by_theme, by_language, frequency, hour, weekday, timezone, language)):
         complain("Nothing to change was named.", "See `newsletter subscribers edit --help`.")
         raise typer.Exit(2)
     house, moment = opened(), now()
@@ -312,8 +309,7 @@ def edit(
             now=moment,
         )
         row = audience.find_subscription(connection, email, list_row.id)
-    unchanged = "" if changed else " It was so before."
-    say(f"{escape(row.email)}: {escape(picks_line(row))}; {_when(row)}.{unchanged}")
+    say(f"{escape(row.email)}: {escape(picks_line(row))}; {_when(row)}.{'' if changed else ' It was so before.'}")
 
 
 @app.command()

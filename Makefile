@@ -29,10 +29,10 @@ demo: install ## See it work: sample list, real workers, inbox in the browser (A
 test: $(VENV)/installed-dev ## Run the tests (ARGS='-k words' for some of them)
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not chaos" $(ARGS)
 
-chaos: $(VENV)/installed-dev ## Run the slow tests that kill and flush real processes
+chaos: $(VENV)/installed-dev ## Storm it: killed workers, lost Redis, full disks, relays that lie (half an hour)
 	@$(BIN)/python -m pytest -q -m chaos $(ARGS)
 
-bench: $(VENV)/installed-dev ## Measure assembly and rendering: a table, and JSON in build/bench.json
+bench: $(VENV)/installed-dev ## Measure it all: a table, and JSON in build/bench.json (ARGS='--json', '--full', '--only end_to_end')
 	@$(BIN)/python -m bench $(ARGS)
 
 lint: $(VENV)/installed-dev ## Check style, the compose file and the Dockerfile

@@ -19,6 +19,7 @@ from newsletter.languages import LANGUAGES
         ("GTM", "GT"),
         ("320", "GT"),
         ("Guatemala", "GT"),
+        ("Bolivia, Plurinational State of", "BO"),
         ("013", "013"),
         ("13", "013"),
         ("Central America", "013"),

@@ -59,6 +59,20 @@ OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     "sub saharan africa": ("202",),
     "america central": ("013",),
     "america del sur": ("005",),
+    # As ISO 3166-1 has them.
+    "bolivia plurinational state of": ("BO",),
+    "venezuela bolivarian republic of": ("VE",),
+    "iran islamic republic of": ("IR",),
+    "tanzania united republic of": ("TZ",),
+    "korea republic of": ("KR",),
+    "korea democratic people s republic of": ("KP",),
+    "congo democratic republic of the": ("CD",),
+    "moldova republic of": ("MD",),
+    "micronesia federated states of": ("FM",),
+    "palestine state of": ("PS",),
+    "taiwan province of china": ("TW",),
+    "virgin islands british": ("VG",),
+    "virgin islands u s": ("VI",),
 }
 
 

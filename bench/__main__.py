@@ -66,7 +66,7 @@ class Bench:
 
     def __init__(self, full: bool) -> None:
         self.full = full
-        self.deliveries = 200_000 if full else 60_000
+        self.deliveries = 150_000 if full else 100_000
         self.subscriptions = 1_000_000 if full else 100_000
 
     def _against_smtp_source(self, kind: str, **options: object) -> Figure:

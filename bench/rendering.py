@@ -91,15 +91,7 @@ def batches(connection: Connection, row: Any, index: Index, count: int) -> Itera
         connection.execute(insert(editions), rows)
         yield [
             Claimed(
-                **{
-                    "id": n,
-                    "claim": "claim",
-                    "expires": SLOT,
-                    "run_id": 1,
-                    "list_id": row.id,
-                    "slug": "bench",
-                    "slot": SLOT,
-                },
+                **{"id": n, "claim": "claim", "expires": SLOT, "run_id": 1, "list_id": row.id, "slug": "bench"},
                 **{"slot": SLOT, "upper": 1, "subscription_id": n, "profile_id": profiles[picked], "edition_id": n},
                 **{"frequency": ("daily", "daily", "weekly", "monthly")[n % 4], "attempts": 1, "deadline": SLOT},
                 **{"dated_at": SLOT + timedelta(milliseconds=start), "claimed_at": SLOT},

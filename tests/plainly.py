@@ -256,7 +256,7 @@ def plain_message(letter: Letter, envelope: Envelope, templates: PlainTemplates 
 
 def by_email(masthead: Masthead, envelope: Envelope, subject: str, text: bytes, html: bytes) -> Message:
     """The message as the standard library writes it; only the fields of its head are ours."""
-    whole = MIMEMultipart("alternative", boundary=f"=_{sha256(envelope.message_id.encode()).hexdigest()[:32]}")
+    whole = MIMEMultipart("alternative", boundary=f"=_{envelope.message_id.partition('@')[0]}")
     for kind, content in (("plain", text), ("html", html)):
         part = EmailPart(policy=compat32)
         part["Content-Type"] = f"text/{kind}; charset=utf-8"
@@ -278,4 +278,5 @@ def by_email(masthead: Masthead, envelope: Envelope, subject: str, text: bytes, 
         )
         + headers.reader_headers(envelope, with_unsubscribe=True)
     )
-    return Message(envelope.return_path, fields.encode() + structure + b"\r\n\r\n", body)
+    head = fields.encode() + structure + b"\r\n\r\n"
+    return Message(envelope.return_path, head + body, len(head))

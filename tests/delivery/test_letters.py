@@ -21,7 +21,7 @@ from newsletter.audience.picks import Picks, load_profiles
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.catalogue.themes import all_themes, rename_theme
 from newsletter.delivery import letters as module
-from newsletter.delivery import outbox
+from newsletter.delivery import outbox, shelves
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
 from newsletter.digests.runs import as_item
@@ -203,7 +203,31 @@ def test_what_is_kept_is_bounded(sqlite_engine: Engine, settings: Settings, monk
             assert len(letters._editions) <= 2
     for number in list(shelf.revisions):
         shelf.drop(number)
-    assert (shelf._held, shelf._cards) == (0, 0)
+    assert shelf._held == 0
+
+
+def test_cards_grow_old(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cards are kept for two generations of uses: one that is asked for in each is made once, others are dropped."""
+    monkeypatch.setattr(shelves, "GENERATION", 25)
+    fill(house)
+    claimed = claim(house)
+    letters = Letters(house.engine, house.settings)
+    with house.engine.connect() as connection:
+        letters.prepare(connection, claimed)
+    (shelf,) = letters._shelves.values()
+    often = claimed[0]
+    made: list[tuple[Any, ...]] = []
+    card = shelf._card
+    monkeypatch.setattr(shelf, "_card", lambda *asked: made.append(asked) or card(*asked))
+    composed(letters, often)
+    for delivery in claimed[1:] * 3:
+        assert composed(letters, delivery) == plainly(house, delivery)
+        before = len(made)
+        composed(letters, often)
+        assert len(made) == before
+        kept = [one for settings in shelf._settings.values() for one in settings.values()]
+        assert sum(len(one.placed) + len(one.older) for one in kept) <= 2 * shelves.GENERATION
+    assert len(made) > 2 * shelves.GENERATION
 
 
 def test_dates_are_the_readers(house: House) -> None:

@@ -25,7 +25,7 @@ from newsletter.tables import editions, items, lists, themes
 SHELVES_KEPT = 50
 EDITIONS_KEPT = 2000
 BYTES_KEPT = 44_000_000
-"""Of items and cards, roughly, in a process."""
+"""Of items and cards, roughly, in a process. Reached with many lists only: see ``shelves.GENERATION``."""
 MANY = 500
 
 
@@ -180,12 +180,10 @@ def _forget(shelves: dict[int, Shelf], wanted: Mapping[int, set[int]]) -> None:
                 break
             if number not in wanted.get(list_id, ()):
                 held -= shelf.drop(number)
-        if held > BYTES_KEPT:
-            held -= shelf.held
-            # Much at once, so that it is seldom.
-            shelf.drop_cards(max(0, BYTES_KEPT * 3 // 4 - held))
-            held += shelf.held
-        shelf.tidy()
+        # Twice for what was asked for in this generation, too.
+        for _ in range(2):
+            if held > BYTES_KEPT:
+                held -= shelf.age()
 
 
 def _drop_oldest(kept: dict[Any, Any], most: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
@@ -21,20 +20,28 @@ from newsletter.mail.setting import SetItem
 SHELF_COLUMNS = ("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items")
 MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
-ITEM_COST, CARD_COST, REASON_COST = 4000, 900, 400
+ITEM_COST, CARD_COST, REASON_COST = 4000, 640, 400
 REASONS_KEPT = 6000
+GENERATION = 12_000
+"""Cards made, or asked for again, until those not asked for since the last time are dropped."""
 
 
 class _Setting:
-    """An item set in one language, and its cards so far by hit."""
+    """An item set in one language, and its cards by hit: those of this generation, and of the one before."""
 
-    __slots__ = ("item", "mask", "placeable", "placed")
+    __slots__ = ("item", "mask", "older", "placeable", "placed")
 
     def __init__(self, placeable: Placeable, item: SetItem) -> None:
         self.placeable = placeable
         self.mask = placeable.mask
         self.item = item
         self.placed: dict[int, Placed[Shown]] = {}
+        self.older: dict[int, Placed[Shown]] = {}
+
+    @property
+    def cost(self) -> int:
+        """Bytes kept, roughly."""
+        return self.item.size + CARD_COST * (len(self.placed) + len(self.older))
 
 
 class Shelf:
@@ -57,8 +64,7 @@ class Shelf:
         self._arranger = Arranger(regions, countries_in, {*self._vocabulary, *parents}, under)
         self._items: dict[int, tuple[Item, Placeable]] = {}
         self._held = 0
-        self._cards = 0
-        self._order: deque[tuple[_Setting, int]] = deque()
+        self._young = 0
         self._reasons: dict[tuple[str, tuple[str, ...], tuple[str, ...]], str] = {}
         self._masks: dict[int, int] = {}
         self._frames: dict[str, Frame] = {}
@@ -95,9 +101,7 @@ class Shelf:
         for settings in self._settings.values():
             setting = settings.pop(number, None)
             if setting is not None:
-                freed += setting.item.size + len(setting.placed) * CARD_COST
-                self._cards -= len(setting.placed)
-                setting.placed.clear()
+                freed += setting.cost
         self._held -= freed
         return freed
 
@@ -134,8 +138,11 @@ class Shelf:
         settings = self._settings.get(language)
         if settings is None:
             settings = self._settings[language] = {}
-        chosen = [settings.get(number) or self._set(number, language) for number in ids]
-        placed = [one.placed.get(mask & one.mask) or self._place(one, mask & one.mask, language) for one in chosen]
+        placed = []
+        for number in ids:
+            one = settings.get(number) or self._set(number, language)
+            hit = mask & one.mask
+            placed.append(one.placed.get(hit) or self._place(one, hit, language))
         groups, rest = arrange(placed, self._row.max_items)
         return (
             tuple([ShownGroup(self._heading(code, language), cards) for code, cards in groups]),
@@ -163,29 +170,32 @@ class Shelf:
         return setting
 
     def _place(self, setting: _Setting, hit: int, language: str) -> Placed[Shown]:
+        if self._young >= GENERATION:
+            self.age()
+        self._young += 1
+        placed = setting.older.pop(hit, None) or self._card(setting, hit, language)
+        setting.placed[hit] = placed
+        return placed
+
+    def _card(self, setting: _Setting, hit: int, language: str) -> Placed[Shown]:
         placing = setting.placeable.placing(hit)
         why = self._reason(placing, language)
         heading = place_name(placing.heading, language) if placing.heading else ""
         size = setting.item.size
         card = self.frame(language).cards.set_card(setting.item, heading, why)
         self._held += CARD_COST + setting.item.size - size
-        self._cards += 1
-        self._order.append((setting, hit))
-        placed = setting.placed[hit] = placing.relevance, placing.within, placing.heading, card
-        return placed
+        return placing.relevance, placing.within, placing.heading, card
 
-    def drop_cards(self, most: int) -> None:
-        """Take the oldest cards off until ``most`` bytes are held, or no card is left; they can be set anew."""
-        while self._order and self.held > most:
-            setting, hit = self._order.popleft()
-            if setting.placed.pop(hit, None):
-                self._held -= CARD_COST
-                self._cards -= 1
-
-    def tidy(self) -> None:
-        """Forget the order of cards that went with their items."""
-        if len(self._order) > 2 * self._cards + 1000:
-            self._order = deque(entry for entry in self._order if entry[1] in entry[0].placed)
+    def age(self) -> int:
+        """Begin a generation: cards that were not asked for in the last one are dropped; the bytes held for them."""
+        freed = 0
+        for settings in self._settings.values():
+            for setting in settings.values():
+                freed += CARD_COST * len(setting.older)
+                setting.older, setting.placed = setting.placed, {}
+        self._young = 0
+        self._held -= freed
+        return freed
 
     def _reason(self, placing: Placing, language: str) -> str:
         key = language, placing.places, placing.themes

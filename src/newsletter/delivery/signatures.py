@@ -22,7 +22,7 @@ def signed(settings: Settings, message: Message, domain: str, at: datetime) -> M
         return message
     signer = _signer(settings.dkim_key_file, settings.dkim_selector, domain)
     field = signer.sign(message.head, message.body, int(at.timestamp()))
-    return Message(message.return_path, field + message.head, message.body)
+    return Message(message.return_path, field + message.content, len(field) + message.head_size)
 
 
 @lru_cache(maxsize=100)

@@ -14,6 +14,8 @@ from typing import NamedTuple, TypeVar
 from newsletter.digests.matching import CountriesIn, Item, Picks, ThemesUnder, concerned
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST = 1 << 63
+_NEWEST = (1 << 128) - 1
 _FOLLOWS = 1
 """The bit of a profile that picks places at all."""
 
@@ -28,14 +30,14 @@ class Placing(NamedTuple):
     """The country or region code it stands under; empty if it concerns none in particular."""
     relevance: int
     """The greater, the further ahead; no two items of a list have the same."""
-    within: tuple[str, int, int]
+    within: bytes
     """The order under a heading: by theme, then newest first."""
 
 
 class Placeable:
     """An item with its mask, and what each of the bits in it means."""
 
-    __slots__ = ("_follows", "_meanings", "_moment", "_otherwise", "_position", "_themes", "_withins", "mask")
+    __slots__ = ("_follows", "_meanings", "_newness", "_otherwise", "_relevances", "_themes", "_withins", "mask")
 
     def __init__(
         self, item: Item, mask: int, meanings: dict[int, tuple[int, str, str]], follows: list[tuple[str, int]]
@@ -47,9 +49,11 @@ class Placeable:
         self._follows = follows
         self._themes = item.themes
         self._otherwise = next(iter((*item.regions, *item.countries)), "")
-        self._moment = (item.published_at - EPOCH) // timedelta(microseconds=1)
-        self._position = item.position
-        self._withins: dict[str, tuple[str, int, int]] = {}
+        moment = (item.published_at - EPOCH) // timedelta(microseconds=1)
+        self._newness = (moment + _MOST << 64) + item.position
+        # Kept, so that those with different hits share them.
+        self._withins: dict[str, bytes] = {}
+        self._relevances: dict[int, int] = {}
 
     def placing(self, hit: int) -> Placing:
         """What a hit (a profile's mask and the item's) means for the item."""
@@ -71,9 +75,10 @@ class Placeable:
         theme = next((theme for theme in self._themes if theme in among), next(iter(among), ""))
         within = self._withins.get(theme)
         if within is None:
-            within = self._withins[theme] = theme, -self._moment, -self._position
+            within = self._withins[theme] = theme.encode() + b"\0" + (_NEWEST - self._newness).to_bytes(16)
         # By score, then the newer, then the later position: each in a field of its own.
-        return Placing(places, themes, heading, (score << 144) + (self._moment << 64) + self._position, within)
+        relevance = self._relevances.setdefault(score, (score << 128) + self._newness)
+        return Placing(places, themes, heading, relevance, within)
 
 
 class Arranger:
@@ -130,7 +135,7 @@ class Arranger:
 _Card = TypeVar("_Card")
 
 
-Placed = tuple[int, tuple[str, int, int], str, _Card]
+Placed = tuple[int, bytes, str, _Card]
 """A placing's ``relevance``, ``within`` and ``heading``, and the card: a plain tuple, which is sorted fastest."""
 
 
@@ -138,20 +143,22 @@ def arrange(placed: list[Placed[_Card]], most: int) -> tuple[list[tuple[str, tup
     """Group by heading, that of the most relevant item first; inside a group by theme, then newest first.
 
     Gives the cards of each heading, and beyond the ``most`` most relevant ones the rest, in order of relevance.
-    ``placed`` is put in order of relevance.
+    ``placed`` may be put in another order.
     """
-    placed.sort(reverse=True)
+    rest: tuple[_Card, ...] = ()
+    if len(placed) > most:
+        placed.sort(reverse=True)
+        rest = tuple([entry[3] for entry in placed[most:]])
+        placed = placed[:most]
     groups: dict[str, list[Placed[_Card]]] = {}
-    for entry in placed if len(placed) <= most else placed[:most]:
+    for entry in placed:
         heading = entry[2]
         if heading in groups:
             groups[heading].append(entry)
         else:
             groups[heading] = [entry]
-    return (
-        [(heading, _in_order(entries)) for heading, entries in groups.items()],
-        tuple([entry[3] for entry in placed[most:]]),
-    )
+    ordered = sorted(groups.values(), key=max, reverse=True) if len(groups) > 1 else groups.values()
+    return [(entries[0][2], _in_order(entries)) for entries in ordered], rest
 
 
 def _in_order(entries: list[Placed[_Card]]) -> tuple[_Card, ...]:

@@ -69,18 +69,19 @@ class Frame:
             if rest:
                 values |= rest_values(self._said, rest)
             html = join(html_program, values)
+            head = (
+                f"{self._from}{subject_field(values['subject'])}{self._list_headers}"
+                f"{headers.reader_headers(envelope, with_unsubscribe=True)}"
+            )
+            message = message_of(envelope, head, join(text_program, values), html)
+            # Of most the whole is small enough, and to add up the parts takes longer than to join them.
+            if len(message.content) <= HTML_LIMIT:
+                return message
             size = sum(map(len, html))
-            if size <= HTML_LIMIT:
-                break
             count = sum(len(group.cards) for group in groups)
-            if count <= 1:
-                break
+            if size <= HTML_LIMIT or count <= 1:
+                return message
             groups, rest = shortened(groups, rest, max(1, min(count - 1, count * HTML_LIMIT // size)))
-        head = (
-            f"{self._from}{subject_field(values['subject'])}{self._list_headers}"
-            f"{headers.reader_headers(envelope, with_unsubscribe=True)}"
-        )
-        return message_of(envelope, head, join(text_program, values), html)
 
     def _of_day(self, day: date, frequency: str) -> tuple[Program, Program, Values]:
         values = self._fixed | day_values(self._masthead, self._said, day, frequency) | rest_values(self._said, ())

@@ -73,16 +73,18 @@ class Envelope:
 
 @dataclass(slots=True)
 class Message:
-    """What goes to the relay: the envelope's sender, and the message, lines ended by CRLF.
-
-    ``head``: the header fields and the empty line after them.
-    """
+    """What goes to the relay: the envelope's sender, and the message, lines ended by CRLF."""
 
     return_path: str
-    head: bytes
-    body: bytes
+    content: bytes
+    head_size: int
 
     @property
-    def content(self) -> bytes:
-        """The whole message."""
-        return self.head + self.body
+    def head(self) -> bytes:
+        """The header fields and the empty line after them."""
+        return self.content[: self.head_size]
+
+    @property
+    def body(self) -> bytes:
+        """What follows the head."""
+        return self.content[self.head_size :]

@@ -15,7 +15,6 @@ from email.message import Message as EmailPart
 from email.mime.multipart import MIMEMultipart
 from email.policy import compat32
 from functools import cache
-from hashlib import sha256
 from typing import Any
 
 from itsdangerous import Signer

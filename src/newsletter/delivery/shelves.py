@@ -20,7 +20,7 @@ from newsletter.mail.setting import SetItem
 SHELF_COLUMNS = ("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items")
 MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
-ITEM_COST, CARD_COST, REASON_COST = 4000, 640, 400
+ITEM_COST, CARD_COST, REASON_COST = 4000, 500, 250
 REASONS_KEPT = 6000
 GENERATION = 12_000
 """Cards made, or asked for again, until those not asked for since the last time are dropped."""

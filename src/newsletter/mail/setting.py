@@ -33,7 +33,7 @@ OF_CARD: Known = OF_HEADED | OF_REASON
 
 REASONS_KEPT = 6000
 # What Python keeps of each besides its encoded text, in bytes, measured.
-_ITEM, _HEADED, _REASON = 3000, 1500, 500
+_ITEM, _HEADED, _REASON = 3000, 1500, 670
 
 
 class _Around(NamedTuple):

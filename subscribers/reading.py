@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 
 from newsletter.catalogue.geography import place_name
 from newsletter.catalogue.themes import all_themes, theme_name
+from newsletter.digests.calendar import next_due
 from newsletter.errors import UnknownName
 from newsletter.tables import items, lists, profiles, subscribers, subscriptions
 
@@ -99,6 +100,11 @@ def find_reader(conn: Connection, subscription_id: int) -> Reader:
         themes=_themes(conn, row.list_id, row.themes, row.reads),
         languages=tuple(row.languages),
     )
+
+
+def due(reader: Reader, now: datetime) -> datetime:
+    """The reader's next slot after ``now``."""
+    return next_due(reader.frequency, reader.hour, reader.weekday, reader.timezone, now)
 
 
 def find_story(conn: Connection, item_id: int, language: str) -> Story | None:

@@ -34,8 +34,12 @@ pages = Environment(
 
 @cache
 def strings() -> dict[str, dict[str, str]]:
-    """What the site says: language, then key."""
-    return tomllib.loads((HERE / "strings.toml").read_text("utf-8"))
+    """What the site says: language, then key; the files of ``words`` together."""
+    said: dict[str, dict[str, str]] = {}
+    for file in sorted((HERE / "words").glob("*.toml")):
+        for language, words in tomllib.loads(file.read_text("utf-8")).items():
+            said.setdefault(language, {}).update(words)
+    return said
 
 
 def speak(language: str) -> str:

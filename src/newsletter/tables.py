@@ -118,6 +118,11 @@ lists = Table(
     Column("timezone", String(64), nullable=False),
     Column("needs_approval", Boolean, nullable=False, server_default=text("false")),
     Column("max_items", SmallInteger, nullable=False),  # cards in one digest; the rest are named
+    Column("is_public", Boolean, nullable=False, server_default=text("true")),  # subscribe page, archive and feed
+    Column("welcomes", Boolean, nullable=False, server_default=text("false")),  # with the latest digest
+    Column("brand", Json, nullable=False, server_default="{}"),  # colours of pages and mails by name
+    Column("logo", LargeBinary),
+    Column("logo_type", String(32)),
     Column("last_position", BigInteger, nullable=False, server_default="0"),
     Column("created_at", Moment, nullable=False),
     Column("archived_at", Moment),
@@ -130,6 +135,7 @@ themes = Table(
     Column("list_id", Id, ForeignKey("lists.id"), nullable=False),
     Column("slug", String(64), nullable=False),
     Column("names", Json, nullable=False),  # {"en": "Protection", "es": "Protección"}
+    Column("descriptions", Json, nullable=False, server_default="{}"),  # a sentence, by language
     Column("parent_slug", String(64)),
     UniqueConstraint("list_id", "slug"),
 )
@@ -186,6 +192,7 @@ subscribers = Table(
     Column("failed_at", Moment),  # the last time that a relay refused a digest for good, with its code and text
     Column("failure_code", SmallInteger),
     Column("failure", Text),
+    Column("suppressed_at", Moment),  # since when this address is among the suppressions
 )
 
 _asked = text("confirm_due_at IS NOT NULL")
@@ -204,6 +211,7 @@ subscriptions = Table(
     Column("start", BigInteger, nullable=False),  # the cursor it began with
     Column("cursor", BigInteger, nullable=False),
     Column("due_at", Moment),  # the next slot; null unless active
+    Column("paused_until", Moment),  # when to go on by itself; null unless paused until a day
     Column("confirm_due_at", Moment),  # when to send the confirmation mail; null once it is out
     Column("last_run_id", Id),
     Column("last_outcome", String(32)),  # what the last run made of it: digests.shards.Outcome
@@ -224,7 +232,48 @@ consents = Table(
     Column("at", Moment, nullable=False),
     Column("event", String(16), nullable=False),  # asked, confirmed, imported, changed, unsubscribed
     Column("source", Text, nullable=False),  # where it was given, in the admin's or the importer's words
+    Column("address_hash", String(64)),  # whose it was, when it was given
+    Column("network", String(64)),  # the network it came from: 203.0.113.0/24, 2001:db8::/48
+    Column("page", String(64)),  # the version of the page it was given on
+    Column("wording", Text),  # exactly what was agreed to
+    Column("picks", Json),  # picks and schedule at that time
     Index("ix_consents_subscriber_id", "subscriber_id"),
+)
+
+_unsent = text("due_at IS NOT NULL")
+
+notices = Table(
+    "notices",
+    metadata,
+    _id(),
+    Column("kind", String(16), nullable=False),  # audience.notices.Kind
+    Column("subscriber_id", Id, ForeignKey("subscribers.id"), nullable=False),
+    Column("list_id", Id, ForeignKey("lists.id")),
+    Column("email", String(320)),  # another address than the subscriber's: the new one, when it changes
+    Column("data", Json, nullable=False, server_default="{}"),
+    Column("asked_at", Moment, nullable=False),
+    Column("due_at", Moment),  # when to send it; null once it is out or given up
+    Column("dated_at", Moment),  # the Date header: the first claim
+    Column("closed_at", Moment),
+    Column("code", SmallInteger),  # the relay's last answer
+    Column("answer", Text),
+    # Asked twice a second while digests run: transactional mail overtakes them.
+    Index("ix_notices_due_at", "due_at", postgresql_where=_unsent, sqlite_where=_unsent),
+    Index("ix_notices_subscriber_id", "subscriber_id"),
+)
+
+address_changes = Table(
+    "address_changes",
+    metadata,
+    _id(),
+    Column("subscriber_id", Id, ForeignKey("subscribers.id"), nullable=False),
+    Column("email", String(320), nullable=False),  # the new address
+    Column("email_key", String(320), nullable=False),
+    Column("asked_at", Moment, nullable=False),
+    Column("old_confirmed_at", Moment),
+    Column("new_confirmed_at", Moment),
+    Column("closed_at", Moment),  # done, or given up
+    Index("ix_address_changes_subscriber_id", "subscriber_id"),
 )
 
 suppressions = Table(
@@ -299,6 +348,30 @@ deliveries = Table(
     # Promise 2, kept by the database itself: a subscription has at most one open delivery.
     Index("uq_deliveries_open", "subscription_id", unique=True, postgresql_where=_open, sqlite_where=_open),
     Index("ix_deliveries_subscription_id", "subscription_id"),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    _id(),
+    Column("name", String(100), nullable=False, unique=True),
+    Column("token_hash", String(64), nullable=False, unique=True),  # the token itself is shown once
+    Column("scopes", Json, nullable=False),  # ["items:write"]
+    Column("list_id", Id, ForeignKey("lists.id")),  # null: every list
+    Column("created_at", Moment, nullable=False),
+    Column("used_at", Moment),
+    Column("revoked_at", Moment),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("token_id", Id, ForeignKey("tokens.id"), primary_key=True),
+    Column("key", String(200), primary_key=True),  # Idempotency-Key
+    Column("body_hash", String(64), nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("answer", Text, nullable=False),
 )
 
 relays = Table(

@@ -1,0 +1,51 @@
+"""Transactional mail that somebody asked for by what they did: it waits in the database until a worker sends it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Connection, insert, select
+
+from newsletter.tables import notices
+
+Kind = Literal["confirm", "welcome", "known", "account", "address_old", "address_new", "goodbye"]
+"""``known``: somebody entered an address that is on the list already. ``account``: a fresh link to all of one's
+subscriptions. ``address_old``, ``address_new``: a change of address is to be confirmed at both ends."""
+PAUSE = timedelta(hours=1)
+"""At most one of a kind, for one address and list, in this time: nobody is to be bombarded through us."""
+
+
+def ask(
+    connection: Connection,
+    kind: Kind,
+    *,
+    subscriber_id: int,
+    list_id: int | None,
+    now: datetime,
+    email: str | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> bool:
+    """Ask for a mail to a subscriber, or to ``email`` in its place; False if the same went out just now."""
+    lately = select(notices.c.id).where(
+        notices.c.kind == kind,
+        notices.c.subscriber_id == subscriber_id,
+        notices.c.list_id.is_not_distinct_from(list_id),
+        notices.c.email.is_not_distinct_from(email),
+        notices.c.asked_at > now - PAUSE,
+    )
+    if connection.execute(lately.limit(1)).first() is not None:
+        return False
+    connection.execute(
+        insert(notices).values(
+            kind=kind,
+            subscriber_id=subscriber_id,
+            list_id=list_id,
+            email=email,
+            data=dict(data or {}),
+            asked_at=now,
+            due_at=now,
+        )
+    )
+    return True

@@ -118,14 +118,14 @@ lists = Table(
     Column("timezone", String(64), nullable=False),
     Column("needs_approval", Boolean, nullable=False, server_default=text("false")),
     Column("max_items", SmallInteger, nullable=False),  # cards in one digest; the rest are named
-    Column("is_public", Boolean, nullable=False, server_default=text("true")),  # subscribe page, archive and feed
-    Column("welcomes", Boolean, nullable=False, server_default=text("false")),  # with the latest digest
-    Column("brand", Json, nullable=False, server_default="{}"),  # colours of pages and mails by name
-    Column("logo", LargeBinary),
-    Column("logo_type", String(32)),
     Column("last_position", BigInteger, nullable=False, server_default="0"),
     Column("created_at", Moment, nullable=False),
     Column("archived_at", Moment),
+    Column("brand", Json, nullable=False, server_default="{}"),  # colours of pages and mails by name
+    Column("logo", LargeBinary),
+    Column("logo_type", String(32)),
+    Column("is_public", Boolean, nullable=False, server_default=text("true")),  # subscribe page, archive and feed
+    Column("welcomes", Boolean, nullable=False, server_default=text("false")),  # with the latest digest
 )
 
 themes = Table(
@@ -135,8 +135,8 @@ themes = Table(
     Column("list_id", Id, ForeignKey("lists.id"), nullable=False),
     Column("slug", String(64), nullable=False),
     Column("names", Json, nullable=False),  # {"en": "Protection", "es": "Protección"}
-    Column("descriptions", Json, nullable=False, server_default="{}"),  # a sentence, by language
     Column("parent_slug", String(64)),
+    Column("descriptions", Json, nullable=False, server_default="{}"),  # a sentence, by language
     UniqueConstraint("list_id", "slug"),
 )
 
@@ -211,11 +211,11 @@ subscriptions = Table(
     Column("start", BigInteger, nullable=False),  # the cursor it began with
     Column("cursor", BigInteger, nullable=False),
     Column("due_at", Moment),  # the next slot; null unless active
-    Column("paused_until", Moment),  # when to go on by itself; null unless paused until a day
     Column("confirm_due_at", Moment),  # when to send the confirmation mail; null once it is out
     Column("last_run_id", Id),
     Column("last_outcome", String(32)),  # what the last run made of it: digests.shards.Outcome
     Column("created_at", Moment, nullable=False),
+    Column("paused_until", Moment),  # when to go on by itself; null unless paused until a day
     UniqueConstraint("list_id", "subscriber_id"),
     Index("ix_subscriptions_due", "list_id", "due_at", "id"),  # in the order in which a run takes them
     # Asked twice a second while digests run: confirmations overtake them.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -215,7 +214,7 @@ def test_dates_are_the_readers(house: House) -> None:
     house.tick()
     (delivery,) = claim(house)
     letters = Letters(house.engine, house.settings)
-    dated = replace(delivery, dated_at=datetime(2026, 11, 24, 12, 45, 7, 999_999, tzinfo=UTC))
+    dated = delivery._replace(dated_at=datetime(2026, 11, 24, 12, 45, 7, 999_999, tzinfo=UTC))
     content = composed(letters, dated)
     assert b"\r\nDate: Tue, 24 Nov 2026 12:45:07 +0000\r\n" in content
     assert b"Wednesday, November 25, 2026" in content

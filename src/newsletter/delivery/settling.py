@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -175,7 +175,7 @@ def recover(connection: Connection, owner: str, entries: Sequence[Entry], now: d
             handed.append(row.id)
             continue
         # Claimed by somebody else meanwhile: an acceptance still counts, with the claim it belongs to.
-        delivery = replace(as_claimed(row, now), claim=owner)
+        delivery = as_claimed(row, now)._replace(claim=owner)
         outcomes.append(Outcome(delivery, entry.answer, row.relay or "", entry.body_hash))
     states = settle(connection, outcomes, now)
     mine = and_(deliveries.c.claim == owner, deliveries.c.state == "claimed")

@@ -135,6 +135,27 @@ def test_edits_are_noticed_between_batches(house: House) -> None:
     check((5,))
 
 
+def test_what_still_waits_is_not_read_again(house: House) -> None:
+    """What was prepared and is still in the queue asks for nothing but whether it was edited; what is new is read."""
+    fill(house)
+    waiting = claim(house)
+    letters = Letters(house.engine, house.settings)
+    asked: list[str] = []
+    event.listen(house.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    with house.engine.connect() as connection:
+        letters.prepare(connection, waiting[:3])
+        letters._editions.clear()
+        del asked[:]
+        letters.prepare(connection, waiting[:3])
+        assert not [one for one in asked if "FROM editions" in one or "FROM profiles" in one]
+        assert len(asked) <= 3
+        letters.prepare(connection, waiting)
+    del asked[:]
+    made = [composed(letters, one) for one in waiting]
+    assert asked == []
+    assert made == [plainly(house, one) for one in waiting]
+
+
 def test_everything_withdrawn(house: House) -> None:
     """A digest of which every item was withdrawn before it was claimed is no message."""
     house.subscribe("ana@example.org")

@@ -55,6 +55,18 @@ def test_migrations_match_the_tables(database_url: str, tmp_path: Path, request:
     direct.dispose()
 
 
+def test_room_in_pages(postgres) -> None:
+    """On PostgreSQL moving a cursor writes no index entries: its table leaves room for it, migrated or made anew."""
+    engine, direct = connect(postgres.create()), connect(postgres.create())
+    upgrade(engine)
+    metadata.create_all(direct)
+    for one in (engine, direct):
+        with one.connect() as connection:
+            found = connection.scalar(text("SELECT reloptions FROM pg_class WHERE relname = 'subscriptions'"))
+            assert found == ["fillfactor=50"]
+        one.dispose()
+
+
 def test_constraints_are_there(database_url: str) -> None:
     """The indexes that promises 2 and 3 rest on are in the migrated database, and in force."""
     engine = connect(database_url)

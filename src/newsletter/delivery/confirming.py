@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, func, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, select, update
 
 from newsletter.audience.addresses import address_hash
 from newsletter.audience.links import seal
@@ -19,7 +19,7 @@ from newsletter.delivery.signatures import signed
 from newsletter.mail.compose import compose_confirmation
 from newsletter.mail.letter import Confirmation, Message
 from newsletter.settings import Settings
-from newsletter.tables import consents, lists, profiles, subscribers, subscriptions, suppressions
+from newsletter.tables import Moment, consents, lists, profiles, subscribers, subscriptions, suppressions
 
 BATCH = 50
 PAUSE = timedelta(minutes=10)
@@ -39,11 +39,17 @@ class Confirming:
 
 def any_due(connection: Connection, now: datetime) -> bool:
     """Whether a confirmation mail is to be sent."""
-    return bool(connection.scalar(select(exists().where(_due(now)))))
+    return bool(connection.scalar(select(exists().where(_DUE)), {"now": now}))
 
 
-def _due(now: datetime) -> Any:
-    return and_(subscriptions.c.state == "pending", subscriptions.c.confirm_due_at <= now)
+_DUE = and_(subscriptions.c.state == "pending", subscriptions.c.confirm_due_at <= bindparam("now", type_=Moment()))
+_NEXT = (
+    select(subscriptions.c.id)
+    .where(_DUE)
+    .order_by(subscriptions.c.confirm_due_at)
+    .limit(BATCH)
+    .with_for_update(skip_locked=True)
+)
 
 
 def claim(connection: Connection, settings: Settings, now: datetime) -> list[Confirming]:
@@ -79,14 +85,7 @@ def give_back(connection: Connection, confirmations: Sequence[Confirming], due_a
 
 
 def _claim(connection: Connection, now: datetime) -> list[Any]:
-    due = (
-        select(subscriptions.c.id)
-        .where(_due(now))
-        .order_by(subscriptions.c.confirm_due_at)
-        .limit(BATCH)
-        .with_for_update(skip_locked=True)
-    )
-    ids = list(connection.scalars(due))
+    ids = list(connection.scalars(_NEXT, {"now": now}))
     if not ids:
         return []
     connection.execute(update(subscriptions).where(subscriptions.c.id.in_(ids)).values(confirm_due_at=now + PAUSE))

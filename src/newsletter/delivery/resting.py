@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from newsletter.database import insert
 from newsletter.delivery.relays import Relay
@@ -45,10 +45,14 @@ def rest_after(failures: int) -> timedelta:
     return min(LONGEST, SHORTEST * (1 << min(failures - 1, 10)))
 
 
+_STATES = select(table.c.name, *(table.c[name] for name in State.__slots__)).where(
+    table.c.name.in_(bindparam("names", expanding=True))
+)
+
+
 def states(connection: Connection, relays: Sequence[Relay]) -> dict[str, State]:
     """The state of each relay by its name; one that nothing happened to is ready."""
-    columns = [table.c[name] for name in State.__slots__]
-    rows = connection.execute(select(table.c.name, *columns).where(table.c.name.in_([r.name for r in relays])))
+    rows = connection.execute(_STATES, {"names": [relay.name for relay in relays]})
     found = {row.name: State(*row[1:]) for row in rows}
     return {relay.name: found.get(relay.name, State()) for relay in relays}
 

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Protocol, cast
 
 from newsletter.delivery.conversation import (
     Answer,
@@ -49,7 +49,7 @@ def local_name() -> str:
     return name if "." in name and name.isascii() else "[127.0.0.1]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would take thrice the time, for each message
 class Outgoing:
     """A message on its way; ``tag`` is handed back with what becomes of it."""
 
@@ -234,8 +234,7 @@ class _Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP stands, and TLS if the relay wants it from the start."""
-        assert isinstance(transport, asyncio.Transport)
-        self._use(transport)
+        self._use(cast(asyncio.Transport, transport))
         if self._pool.relay.security == "tls":
             self._report(self._conversation.encrypted())
         self._pool.joined(self)

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from servers import Relay, serving
 
+from newsletter.delivery import loops
 from newsletter.delivery.connections import Outgoing, Pool
 from newsletter.delivery.conversation import Answer, Credentials, Verdict
 from newsletter.delivery.relays import Relay as Configured
@@ -85,8 +86,15 @@ def send(
             await asyncio.sleep(0.005)
         await pool.close(2)
 
-    asyncio.run(work())
+    loops.run(work())
     return desk
+
+
+@pytest.fixture(params=["the fastest", "asyncio's own"])
+def any_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event loop that may drive the connections."""
+    if request.param == "asyncio's own":
+        monkeypatch.setattr(loops, "new_loop", asyncio.new_event_loop)
 
 
 @pytest.fixture
@@ -120,6 +128,7 @@ def secured(authority: trustme.CA, security: str, name: str = "127.0.0.1") -> It
             yield relay
 
 
+@pytest.mark.usefixtures("any_loop")
 @pytest.mark.parametrize("security", ["smtp+starttls", "smtps"])
 def test_encrypted_and_logged_in(authority, security: str) -> None:
     """Over STARTTLS and over TLS from the start: verified, logged in, many messages over one connection."""
@@ -245,6 +254,7 @@ def closes_after(number_of_mails: int, last_words: bytes) -> Script:
     return script
 
 
+@pytest.mark.usefixtures("any_loop")
 @pytest.mark.parametrize("last_words", [b"421 4.3.2 closing\r\n", b""])
 def test_connection_closed_between_messages(last_words: bytes) -> None:
     """A relay that closes after some messages, with 421 or without a word, costs nothing."""
@@ -335,6 +345,7 @@ def test_unusable_server(script: Script) -> None:
     assert (desk.answers, desk.handed) == ({}, {})
 
 
+@pytest.mark.usefixtures("any_loop")
 def test_hangs_after_the_dot() -> None:
     """Silence after the final dot leaves unknown whether it was accepted, and says so, after six times the patience."""
 
@@ -349,6 +360,7 @@ def test_hangs_after_the_dot() -> None:
     assert "final dot was lost" in desk.answers["b@e.example"][0].text
 
 
+@pytest.mark.usefixtures("any_loop")
 def test_hangs_in_the_middle_of_a_message() -> None:
     """A relay that stops reading in the middle of a message has not accepted it: it is unsent, without a doubt."""
 
@@ -375,6 +387,7 @@ def test_always_hangs_up_after_the_dot() -> None:
     assert len(desk.down) == 1
 
 
+@pytest.mark.usefixtures("any_loop")
 def test_nobody_listens() -> None:
     """A port that nobody listens on is a relay that is down, and named."""
     with socket.create_server(("127.0.0.1", 0)) as probe:

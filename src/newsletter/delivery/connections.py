@@ -234,6 +234,7 @@ class _Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP stands, and TLS if the relay wants it from the start."""
+        # uvloop's transports are of no class that says so.
         self._use(cast(asyncio.Transport, transport))
         if self._pool.relay.security == "tls":
             self._report(self._conversation.encrypted())
@@ -365,8 +366,10 @@ class _Line(asyncio.Protocol):
 
     def abort(self, reason: str) -> None:
         """End it now, whatever is in flight."""
-        unwritten = self._transport.get_write_buffer_size() if self._transport else 0
-        self._report(self._conversation.lost(reason, dot_written=unwritten <= self._after_dot))
+        left = self._transport.get_write_buffer_size() if self._transport else 0
+        # Nothing is left, too, once the transport has met an error and thrown away what the kernel did not take.
+        dot_written = not self._unwritten or left <= self._after_dot > 0
+        self._report(self._conversation.lost(reason, dot_written=dot_written))
         if not self.ready and not self._problem:
             self._problem = f"{self._pool.relay}: {reason}"
         if self._transport is not None:

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol, cast
 
-from newsletter.delivery.conversation import (
+from newsletter.delivery.commands import Credentials
+from newsletter.delivery.conversation import Conversation
+from newsletter.delivery.outcomes import (
     Answer,
     Answered,
     Closed,
-    Conversation,
-    Credentials,
     Down,
     Event,
     Ready,
@@ -216,7 +216,6 @@ class _Line(asyncio.Protocol):
         self._limit = 0.0
         self._step = Step.GREETING
         self._unwritten = False
-        self._handed: object = None
         self._after_dot = 0
         self._sent = 0
         self._problem = ""
@@ -288,12 +287,11 @@ class _Line(asyncio.Protocol):
 
     def _write(self) -> None:
         buffers = self._conversation.outgoing()
-        handed = self._conversation.handed
-        if handed is not None and handed is not self._handed:
-            self._pool.office.handing(handed)
-        self._handed = handed
         if DOT in buffers:
             self._after_dot = sum(map(len, buffers[buffers.index(DOT) + 1 :]))
+            # A lone dot hands nothing over.
+            if (handed := self._conversation.handed) is not None:
+                self._pool.office.handing(handed)
         if buffers and self._transport is not None:
             self._transport.writelines(buffers)
         if buffers or self._step is not self._conversation.waiting_for:

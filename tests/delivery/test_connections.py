@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from servers import Relay, serving
 
 from newsletter.delivery import loops
-from newsletter.delivery.connections import Outgoing, Pool
+from newsletter.delivery.connections import Outgoing, Pool, _Line
 from newsletter.delivery.conversation import Answer, Credentials, Verdict
 from newsletter.delivery.relays import Relay as Configured
 from newsletter.delivery.relays import parse_relay
@@ -377,6 +377,42 @@ def test_hangs_in_the_middle_of_a_message() -> None:
     assert desk.answers == {}
     assert desk.unsent_
     assert desk.down
+
+
+class Failed(asyncio.Transport):
+    """A transport whose kernel takes nothing more, and that has met an error since: its buffer is thrown away."""
+
+    line: asyncio.Protocol
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def writelines(self, buffers: Iterable[bytes | bytearray | memoryview]) -> None:
+        if b".\r\n" in buffers:
+            self.line.pause_writing()
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def abort(self) -> None:
+        pass
+
+
+def test_overdue_just_after_a_failure() -> None:
+    """A message of which a part was thrown away is unsent without a doubt, also if time runs out at that moment."""
+    desk = Desk(deque([Outgoing("b", "a@e.example", "b@e.example", MESSAGE)]))
+
+    async def work() -> None:
+        line = _Line(Pool(parse_relay("smtp://127.0.0.1:25"), desk, 5, lambda: None), None)
+        transport = Failed()
+        transport.line = line
+        line.connection_made(transport)
+        for answer in (b"220 hello\r\n", b"250 ok\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            line.data_received(answer)
+        line.abort("no answer in time")
+
+    loops.run(work())
+    assert (desk.handed, desk.answers, desk.unsent_) == ({"b": 1}, {}, ["b"])
 
 
 def test_always_hangs_up_after_the_dot() -> None:

@@ -365,6 +365,8 @@ def test_hangs_in_the_middle_of_a_message() -> None:
     """A relay that stops reading in the middle of a message has not accepted it: it is unsent, without a doubt."""
 
     def script(connection: socket.socket, number: int) -> None:
+        if number > 1:
+            return  # the next attempt is another story
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.sendall(b"220 hello\r\n")
         for answer in (b"250 ok\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):

@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 from relay_model import TROUBLE, RelayModel
 from servers import Relay, serving
 
-from newsletter.delivery.commands import dot_stuffed
-from newsletter.delivery.conversation import (
+from newsletter.delivery.commands import Credentials, dot_stuffed
+from newsletter.delivery.conversation import Conversation
+from newsletter.delivery.outcomes import (
     Answer,
     Answered,
     Closed,
-    Conversation,
-    Credentials,
     Down,
     Event,
     Ready,

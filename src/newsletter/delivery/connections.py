@@ -12,14 +12,14 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Protocol, cast
 
-from newsletter.delivery.conversation import (
+from newsletter.delivery.commands import Credentials
+from newsletter.delivery.conversation import Conversation
+from newsletter.delivery.outcomes import (
     Answer,
     Answered,
     Closed,
-    Conversation,
-    Credentials,
     Down,
     Event,
     Ready,
@@ -49,7 +49,7 @@ def local_name() -> str:
     return name if "." in name and name.isascii() else "[127.0.0.1]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would take thrice the time, for each message
 class Outgoing:
     """A message on its way; ``tag`` is handed back with what becomes of it."""
 
@@ -216,7 +216,6 @@ class _Line(asyncio.Protocol):
         self._limit = 0.0
         self._step = Step.GREETING
         self._unwritten = False
-        self._handed: object = None
         self._after_dot = 0
         self._sent = 0
         self._problem = ""
@@ -234,8 +233,8 @@ class _Line(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP stands, and TLS if the relay wants it from the start."""
-        assert isinstance(transport, asyncio.Transport)
-        self._use(transport)
+        # uvloop's transports are of no class that says so.
+        self._use(cast(asyncio.Transport, transport))
         if self._pool.relay.security == "tls":
             self._report(self._conversation.encrypted())
         self._pool.joined(self)
@@ -288,12 +287,11 @@ class _Line(asyncio.Protocol):
 
     def _write(self) -> None:
         buffers = self._conversation.outgoing()
-        handed = self._conversation.handed
-        if handed is not None and handed is not self._handed:
-            self._pool.office.handing(handed)
-        self._handed = handed
         if DOT in buffers:
             self._after_dot = sum(map(len, buffers[buffers.index(DOT) + 1 :]))
+            # A lone dot hands nothing over.
+            if (handed := self._conversation.handed) is not None:
+                self._pool.office.handing(handed)
         if buffers and self._transport is not None:
             self._transport.writelines(buffers)
         if buffers or self._step is not self._conversation.waiting_for:
@@ -366,8 +364,10 @@ class _Line(asyncio.Protocol):
 
     def abort(self, reason: str) -> None:
         """End it now, whatever is in flight."""
-        unwritten = self._transport.get_write_buffer_size() if self._transport else 0
-        self._report(self._conversation.lost(reason, dot_written=unwritten <= self._after_dot))
+        left = self._transport.get_write_buffer_size() if self._transport else 0
+        # Nothing is left, too, once the transport has met an error and thrown away what the kernel did not take.
+        dot_written = not self._unwritten or left <= self._after_dot > 0
+        self._report(self._conversation.lost(reason, dot_written=dot_written))
         if not self.ready and not self._problem:
             self._problem = f"{self._pool.relay}: {reason}"
         if self._transport is not None:

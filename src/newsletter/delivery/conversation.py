@@ -26,21 +26,7 @@ from newsletter.delivery.outcomes import (
 )
 from newsletter.delivery.replies import Garbage, Replies, Reply, capabilities, readable
 
-__all__ = [
-    "Answer",
-    "Answered",
-    "Closed",
-    "Conversation",
-    "Credentials",
-    "Down",
-    "Event",
-    "Ready",
-    "Step",
-    "Unsent",
-    "UpgradeToTls",
-    "Verdict",
-]
-
+__all__ = ["Answer", "Conversation", "Credentials", "Verdict"]
 
 # An enumeration's members are slow to look up (Python 3.11).
 _ACCEPTED, _DEFERRED, _REFUSED = Verdict.ACCEPTED, Verdict.DEFERRED, Verdict.REFUSED

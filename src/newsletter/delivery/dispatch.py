@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from newsletter.database import reading
 from newsletter.delivery import confirming, outbox, settling
 from newsletter.delivery.journal import Journal, abandoned
+from newsletter.delivery.loops import run
 from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.signatures import check_key
 from newsletter.delivery.spell import BATCH, Kept, Spell, Tally, journals
@@ -101,7 +102,7 @@ def dispatch(
     journal = Journal(journals(settings))
     try:
         spell = Spell(engine, settings, kept or Kept(engine, settings), journal, clock, stopping)
-        asyncio.run(_cast(spell))
+        run(_cast(spell))
     finally:
         journal.close()
     with engine.begin() as connection:

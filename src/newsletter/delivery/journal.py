@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.outcomes import Answer, Verdict
 from newsletter.errors import StateError
 
 SLOTS = 2048

@@ -12,9 +12,8 @@ import hashlib
 import itertools
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
+from functools import partial
 
 import structlog
 from jinja2 import TemplateError
@@ -24,8 +23,8 @@ from sqlalchemy.exc import DBAPIError
 from newsletter.delivery import confirming, outbox, resting, settling
 from newsletter.delivery.confirming import Confirming
 from newsletter.delivery.connections import Outgoing, Pool
-from newsletter.delivery.conversation import Answer, Credentials, Verdict
-from newsletter.delivery.journal import Journal, living_owners
+from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.journal import Journal, journals, living_owners
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.pace import Pace
@@ -33,7 +32,8 @@ from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.settling import Outcome
 from newsletter.delivery.shares import Shares, usable_for
 from newsletter.delivery.throttling import is_throttle
-from newsletter.delivery.tokens import forget_token, safe_reason, secret_of
+from newsletter.delivery.tokens import credentials_of, forget_token, safe_reason
+from newsletter.delivery.unsettled import Tally, Unsettled
 from newsletter.errors import NewsletterError
 from newsletter.settings import Settings
 
@@ -50,42 +50,6 @@ PATIENCE_WITH_DATABASE = 60.0
 LONGEST_HOLD = 5.0
 # The longest exchange over one message: three answers to the envelope, and a long one to the final dot.
 ANSWERS_TO_A_MESSAGE = 9
-
-
-@dataclass
-class Tally:
-    """What a spell did: deliveries by state, and whether more are ready."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    more: bool = False
-
-    @property
-    def total(self) -> int:
-        """How many deliveries were handled."""
-        return self.counts.total()
-
-
-@dataclass
-class _Unsettled:
-    """What the database has still to be told."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    told: list[tuple[Confirming, Answer]] = field(default_factory=list)
-    withdrawn: list[Claimed] = field(default_factory=list)
-    returned: list[tuple[timedelta, str, list[Claimed]]] = field(default_factory=list)
-    unasked: list[Confirming] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.outcomes or self.told or self.withdrawn or self.returned or self.unasked)
-
-    def drop(self, settled: _Unsettled) -> None:
-        """Forget the beginning of each list: what a transaction has settled, while more may have come."""
-        for name in ("outcomes", "told", "withdrawn", "returned", "unasked"):
-            del getattr(self, name)[: len(getattr(settled, name))]
-
-    def copy(self) -> _Unsettled:
-        """As it is now."""
-        return _Unsettled(self.outcomes[:], self.told[:], self.withdrawn[:], self.returned[:], self.unasked[:])
 
 
 class Kept:
@@ -127,7 +91,7 @@ class Spell:
         self._retired: list[Pool] = []
         self._queues: dict[str, deque[Claimed]] = {relay.name: deque() for relay in self._relays}
         self._urgent: deque[Confirming] = deque()
-        self._unsettled = _Unsettled()
+        self._unsettled = Unsettled()
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
         self._failed: dict[str, tuple[Relay, str]] = {}
@@ -388,7 +352,7 @@ class Spell:
             if pool is None or pool.down:
                 if pool is not None:
                     self._retired.append(pool)
-                self._pools[relay.name] = Pool(relay, self, self._settings.smtp_timeout, _credentials_of(relay))
+                self._pools[relay.name] = Pool(relay, self, self._settings.smtp_timeout, partial(credentials_of, relay))
         for relay, deliveries in parts.items():
             self._queues[relay.name] += self._granted(relay, deliveries, at)
 
@@ -423,17 +387,3 @@ class Spell:
                 if loop.time() > limit:
                     raise
                 await asyncio.sleep(PULSE_SECONDS)
-
-
-def journals(settings: Settings) -> Path:
-    """Where worker processes keep their journals: those who share the folder help one another at once."""
-    return settings.home / "journals"
-
-
-def _credentials_of(relay: Relay) -> Callable[[], Credentials | None]:
-    def credentials() -> Credentials | None:
-        if not relay.user:
-            return None
-        return Credentials(relay.user, secret_of(relay), "token" if relay.token_command else "password")
-
-    return credentials

@@ -17,7 +17,8 @@ class Misbehaving:
     """``mood(number, recipient)`` says what happens to the number-th message that is begun.
 
     ``ok``; ``452`` at RCPT; ``451`` after the dot; ``hang``: stops reading in the middle of the content;
-    ``drop``: accepts and hangs up without an answer; ``garbage``: accepts and answers nonsense.
+    ``drop``: accepts and hangs up without an answer; ``garbage``: accepts and answers nonsense; ``twice``: answers two
+    times; ``early``: also before the content has come.
     """
 
     mood: Callable[[int, str], str] = lambda number, recipient: "ok"
@@ -65,6 +66,10 @@ class Misbehaving:
                     writer.write(b"503 5.5.1 no recipient\r\n")
                     continue
                 writer.write(b"354 go\r\n")
+                if mood == "early":
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+                    writer.write(OK)
                 if mood == "hang":
                     await reader.read(100)
                     await asyncio.sleep(30)
@@ -91,7 +96,7 @@ class Misbehaving:
                 writer.write(b"\x00\xff what? \r\n" * 3)
                 await writer.drain()
             return False
-        writer.write(OK)
+        writer.write(OK * 2 if mood == "twice" else OK)
         return True
 
 

@@ -19,6 +19,7 @@ import trustme
 from aiosmtpd.smtp import AuthResult, LoginPassword
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from misbehaving import Misbehaving, misbehaving
 from servers import Relay, serving
 
 from newsletter.delivery.connections import Outgoing, Pool
@@ -40,6 +41,10 @@ class Desk:
     handed: Counter[object] = field(default_factory=Counter)
     unsent_: list[object] = field(default_factory=list)
     down: list[str] = field(default_factory=list)
+    messages: dict[object, Outgoing] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.messages = {outgoing.tag: outgoing for outgoing in self.waiting}
 
     def next_message(self, relay: Configured) -> Outgoing | None:
         return self.waiting.popleft() if self.waiting else None
@@ -50,9 +55,9 @@ class Desk:
     def answered(self, tag: object, answer: Answer, relay: Configured) -> None:
         self.answers.setdefault(tag, []).append(answer)
 
-    def unsent(self, tag: object) -> None:
+    def unsent(self, tag: object, relay: Configured) -> None:
         self.unsent_.append(tag)
-        self.waiting.append(Outgoing(tag, "bounces@e.example", str(tag), MESSAGE))
+        self.waiting.append(self.messages[tag])
 
     def relay_down(self, relay: Configured, reason: str) -> None:
         self.down.append(reason)
@@ -358,13 +363,50 @@ def test_hangs_in_the_middle_of_a_message() -> None:
         for answer in (b"250 ok\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
             connection.recv(1000)
             connection.sendall(answer)
-        time.sleep(2)
+        over.wait(30)
 
+    over = threading.Event()
     with scripted(script) as url:
         desk = send(url, timeout=0.2, message=MESSAGE + b"x" * 75 + b"\r\n" + (b"y" * 75 + b"\r\n") * 200_000)
+        over.set()
     assert desk.answers == {}
     assert desk.unsent_
     assert desk.down
+
+
+def test_takes_a_message_that_it_has_not_got() -> None:
+    """A relay that says 250 while most of the message has not left us is not believed: it is down, the message open."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(b"220 hello\r\n")
+        for answer in (b"250 ok\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n", b"250 ok\r\n"):
+            connection.recv(1000)
+            connection.sendall(answer)
+        over.wait(30)
+
+    over = threading.Event()
+    with scripted(script) as url:
+        # A second one, so that it goes on until the relay is down: its connection ends, though nobody reads it out.
+        big = MESSAGE + (b"y" * 75 + b"\r\n") * 200_000
+        desk = send(url, ["b@e.example", "c@e.example"], message=big, connections=1)
+        over.set()
+    assert desk.verdicts == [Verdict.UNKNOWN]
+    assert "does not speak SMTP" in desk.down[0]
+
+
+@pytest.mark.parametrize("mood", ["twice", "early"])
+def test_one_answer_too_many(mood: str) -> None:
+    """A relay that answers a final dot twice, or once before it came, loses nothing by it: what it is said to have
+    taken it has, and the connection ends before an answer is taken for that to another message."""
+    recipients = [f"r{number}@e.example" for number in range(20)]
+    with misbehaving(Misbehaving(mood=lambda number, _: mood if number % 5 == 0 else "ok")) as server:
+        desk = send(f"smtp://127.0.0.1:{server.port}", recipients, connections=3)
+    taken = Counter(recipient for recipient, _ in server.accepted)
+    accepted = {tag for tag, answers in desk.answers.items() if Verdict.ACCEPTED in [a.verdict for a in answers]}
+    assert accepted <= taken.keys()
+    doubtful = sum(verdict is Verdict.UNKNOWN for verdict in desk.verdicts)
+    assert taken.total() <= len(accepted) + doubtful
 
 
 def test_always_hangs_up_after_the_dot() -> None:

@@ -87,6 +87,7 @@ class Spell:
         self._relays = relays_of(settings)
         self._shares = kept.shares
         self._pace = kept.pace
+        self._usable: tuple[Relay, ...] = ()
         self._pools: dict[str, Pool] = {}
         self._retired: list[Pool] = []
         self._queues: dict[str, deque[Claimed]] = {relay.name: deque() for relay in self._relays}
@@ -117,8 +118,8 @@ class Spell:
                 self._try_turn(loop.time())
                 if self._finished(loop.time()):
                     break
-                for pool in self._pools.values():
-                    pool.kick(len(self._queues[pool.relay.name]) + len(self._urgent))
+                for relay in self._usable:
+                    self._pools[relay.name].kick(len(self._queues[relay.name]) + len(self._urgent))
                 await self._woken()
         finally:
             self._closing = True
@@ -159,7 +160,9 @@ class Spell:
     # The office: what the pools ask and tell.
 
     def next_message(self, relay: Relay) -> Outgoing | None:
-        """Transactional mail before any digest."""
+        """Transactional mail before any digest; nothing once a turn has seen that the relay is paused or rests."""
+        if relay not in self._usable:
+            return None
         confirmation = self._next_confirmation(relay)
         if confirmation is not None:
             message = confirmation.message
@@ -202,8 +205,8 @@ class Spell:
         if last or len(unsettled.outcomes) >= UNSETTLED:
             self._wake.set()
 
-    def unsent(self, tag: object) -> None:
-        """Another connection, another relay or another time."""
+    def unsent(self, tag: object, relay: Relay) -> None:
+        """Another connection; another relay if this one cannot be used any more, which the next turn sees."""
         if isinstance(tag, Confirming):
             (self._unsettled.unasked if self._closing else self._urgent).append(tag)
         elif isinstance(tag, Claimed):
@@ -212,9 +215,7 @@ class Spell:
             if self._closing:
                 self._give_back([tag])
             else:
-                # It carries on with the queue of any relay that may carry it; the turn shares out what is left over.
-                able = usable_for(self._relays, tag.slug)
-                self._queues[able[0].name].appendleft(tag)
+                self._queues[relay.name].appendleft(tag)
         self._wake.set()
 
     def relay_down(self, relay: Relay, reason: str) -> None:
@@ -278,7 +279,7 @@ class Spell:
         for name in failed:
             del self._failed[name]
             self.tally.counts["relay down"] += 1
-        self.relays_down = not usable
+        self._usable, self.relays_down = usable, not usable
         self._share_out(usable, claimed, at)
         self._urgent += urgent
         if not usable:

@@ -28,6 +28,7 @@ class Misbehaving:
     unanswered: int = 0
     """Messages that were accepted without saying so: each may come again."""
     begun: int = 0
+    misbehaved: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -47,6 +48,7 @@ class Misbehaving:
                 writer.write(b"250-misbehaving\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES\r\n")
             elif verb == b"MAIL":
                 if self.closes_after and mails >= self.closes_after:
+                    self.misbehaved += 1
                     writer.write(b"421 4.3.2 enough for one connection\r\n")
                     return
                 mails += 1
@@ -56,6 +58,7 @@ class Misbehaving:
                 self.begun += 1
                 recipient = line.partition(b"<")[2].partition(b">")[0].decode()
                 mood = self.mood(self.begun, recipient)
+                self.misbehaved += mood != "ok"
                 if mood == "452":
                     recipient = ""
                     writer.write(b"452 4.2.2 mailbox full\r\n")

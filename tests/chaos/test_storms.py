@@ -67,8 +67,11 @@ def test_storm(
         for turn in range(ROUNDS):
             house.publish(f"item {turn}", countries=("GT",))
             make_due(engine)
-            began = time.monotonic()
-            while time.monotonic() - began < 15:
+            began, before = time.monotonic(), len(relay.messages)
+            # On a busy machine a worker may be killed each time before it has sent anything: that proves little.
+            while (storming := time.monotonic() - began) < 15 or (
+                storming < 90 and len(relay.messages) < before + READERS // 3
+            ):
                 time.sleep(dice.uniform(0.2, 1.5))
                 times += 1
                 fate = dice.random()

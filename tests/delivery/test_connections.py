@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from misbehaving import Misbehaving, misbehaving
 from servers import Relay, serving
 
-from newsletter.delivery.connections import Outgoing, Pool
+from newsletter.delivery.connections import Outgoing, Pool, _Line
 from newsletter.delivery.conversation import Answer, Credentials, Verdict
 from newsletter.delivery.relays import Relay as Configured
 from newsletter.delivery.relays import parse_relay
@@ -407,6 +407,48 @@ def test_one_answer_too_many(mood: str) -> None:
     assert accepted <= taken.keys()
     doubtful = sum(verdict is Verdict.UNKNOWN for verdict in desk.verdicts)
     assert taken.total() <= len(accepted) + doubtful
+
+
+class Stuck(asyncio.Transport):
+    """A transport of which the kernel takes no more; ``left`` bytes have not left us."""
+
+    left = 0
+
+    def writelines(self, buffers) -> None:
+        self.last = b"".join(buffers)
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+    def set_write_buffer_limits(self, high=None, low=None) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+def test_an_envelope_that_follows_late_is_no_part_of_the_message() -> None:
+    """Where only the next envelope has not left us, the final dot before it has: the message is in doubt."""
+
+    async def work() -> Desk:
+        desk = Desk(deque([Outgoing("b@e.example", "bounces@e.example", "b@e.example", MESSAGE)]))
+        line, transport = _Line(Pool(parse_relay("smtp://127.0.0.1"), desk, 5, lambda: None), None), Stuck()
+        line.connection_made(transport)
+        line.data_received(b"220 hello\r\n")
+        line.data_received(b"250-hello\r\n250 PIPELINING\r\n")
+        line.data_received(b"250 ok\r\n250 ok\r\n354 go\r\n")
+        desk.messages["c@e.example"] = Outgoing("c@e.example", "bounces@e.example", "c@e.example", MESSAGE)
+        desk.waiting.append(desk.messages["c@e.example"])
+        line.data_received(b"250-half an answer\r\n")
+        assert transport.last.startswith(b"MAIL")
+        line.pause_writing()
+        transport.left = len(transport.last)
+        line.abort("no answer in time")
+        return desk
+
+    desk = asyncio.run(work())
+    assert [answer.verdict for answer in desk.answers["b@e.example"]] == [Verdict.UNKNOWN]
+    assert desk.unsent_ == ["c@e.example"]
 
 
 def test_always_hangs_up_after_the_dot() -> None:

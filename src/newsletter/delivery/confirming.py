@@ -11,6 +11,7 @@ from sqlalchemy import Connection, and_, bindparam, exists, func, select, update
 
 from newsletter.audience.addresses import address_hash
 from newsletter.audience.links import seal
+from newsletter.audience.subscribers import subscriptions_by_id
 from newsletter.catalogue.geography import place_name
 from newsletter.catalogue.themes import all_themes, theme_name
 from newsletter.delivery.conversation import Answer, Verdict
@@ -19,7 +20,7 @@ from newsletter.delivery.signatures import signed
 from newsletter.mail.compose import compose_confirmation
 from newsletter.mail.letter import Confirmation, Message
 from newsletter.settings import Settings
-from newsletter.tables import Moment, consents, lists, profiles, subscribers, subscriptions, suppressions
+from newsletter.tables import Moment, consents, lists, subscribers, subscriptions, suppressions
 
 BATCH = 50
 PAUSE = timedelta(minutes=10)
@@ -89,26 +90,7 @@ def _claim(connection: Connection, now: datetime) -> list[Any]:
     if not ids:
         return []
     connection.execute(update(subscriptions).where(subscriptions.c.id.in_(ids)).values(confirm_due_at=now + PAUSE))
-    rows = connection.execute(
-        select(
-            subscriptions,
-            subscribers.c.email,
-            subscribers.c.email_key,
-            subscribers.c.name,
-            subscribers.c.language,
-            subscribers.c.timezone,
-            profiles.c.countries,
-            profiles.c.regions,
-            profiles.c.themes,
-            lists.c.slug,
-            lists.c.archived_at,
-        )
-        .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
-        .join(profiles, profiles.c.id == subscriptions.c.profile_id)
-        .join(lists, lists.c.id == subscriptions.c.list_id)
-        .where(subscriptions.c.id.in_(ids))
-        .order_by(subscriptions.c.id)
-    ).all()
+    rows = subscriptions_by_id(connection, ids)
     asked = dict(
         connection.execute(
             select(consents.c.subscriber_id, func.max(consents.c.at))

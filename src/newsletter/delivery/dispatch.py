@@ -15,22 +15,18 @@ from sqlalchemy import Engine
 
 from newsletter.database import reading
 from newsletter.delivery import confirming, outbox, settling
-from newsletter.delivery.journal import Journal, abandoned
+from newsletter.delivery.journal import Journal, abandoned, journals
 from newsletter.delivery.loops import run
-from newsletter.delivery.relays import Relay, relays_of
+from newsletter.delivery.relays import relays_of
 from newsletter.delivery.signatures import check_key
-from newsletter.delivery.spell import BATCH, Kept, Spell, Tally, journals
+from newsletter.delivery.spell import BATCH, Kept, Spell
+from newsletter.delivery.unsettled import Tally
 from newsletter.digests import runs
 from newsletter.errors import SettingsError
 from newsletter.mail.templates import load_templates
 from newsletter.settings import Settings
 
 log = structlog.get_logger("newsletter.delivery")
-
-
-def relay_of(settings: Settings) -> Relay:
-    """The first configured relay, else the built-in inbox."""
-    return relays_of(settings)[0]
 
 
 def warm_up(settings: Settings) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from newsletter.delivery.outcomes import Answer, Verdict
 from newsletter.errors import StateError
+from newsletter.settings import Settings
 
 SLOTS = 2048
 SLOT = struct.Struct("<BBHq32sH212s")
@@ -115,6 +116,11 @@ def _reserve(file: int, size: int) -> None:
         os.posix_fallocate(file, 0, size)
     else:
         os.write(file, bytes(size))
+
+
+def journals(settings: Settings) -> Path:
+    """Where worker processes keep their journals: those who share the folder help one another at once."""
+    return settings.home / "journals"
 
 
 def living_owners(folder: Path) -> list[str]:

@@ -341,7 +341,7 @@ deliveries = Table(
     Column("doubtful", Boolean, nullable=False, server_default=text("false")),  # an answer was lost: may arrive twice
     Column("code", SmallInteger),  # the relay's last answer
     Column("answer", Text),
-    Column("body_hash", String(64)),  # SHA-256 of the message handed over
+    Column("body_hash", String(64)),  # of the message handed over: ledger.content_hash
     Column("closed_at", Moment),
     Column("relay", String(255)),  # whose answer it is
     UniqueConstraint("run_id", "subscription_id"),

@@ -22,7 +22,7 @@ from newsletter.delivery.journal import SLOTS, Entry, Journal, abandoned, journa
 from newsletter.settings import Settings
 from newsletter.tables import deliveries
 
-HASH = bytes(range(32))
+HASH = bytes(range(16))
 ACCEPTED = Answer(Verdict.ACCEPTED, 250, "2.0.0 queued as 4bXq")
 
 

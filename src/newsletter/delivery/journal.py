@@ -26,7 +26,8 @@ from newsletter.errors import StateError
 from newsletter.settings import Settings
 
 SLOTS = 2048
-SLOT = struct.Struct("<BBHq32sH212s")
+TEXT = 226
+SLOT = struct.Struct(f"<BBHq16sH{TEXT}s")
 """State, verdict, code, delivery id, message hash, length of text, text."""
 
 FREE, HANDED, ANSWERED = 0, 1, 2
@@ -83,7 +84,7 @@ class Journal:
     def note_answer(self, delivery_id: int, answer: Answer) -> None:
         """As soon as the answer to a message that was handed over is read."""
         slot = self._slots[delivery_id]
-        verdict, text = VERDICTS.index(answer.verdict), answer.text.encode()[:212]
+        verdict, text = VERDICTS.index(answer.verdict), answer.text.encode()[:TEXT]
         body_hash = SLOT.unpack_from(self._map, slot * SLOT.size)[4]
         self._write(slot, ANSWERED, verdict, answer.code, delivery_id, body_hash, text)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from newsletter.delivery.confirming import Confirming
 from newsletter.delivery.connections import Outgoing, Pool
 from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.journal import Journal, journals, living_owners
+from newsletter.delivery.ledger import content_hash
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.pace import Pace
@@ -244,7 +244,7 @@ class Spell:
             self._unsettled.withdrawn.append(delivery)
             return None
         content = message.content
-        self._hashes[delivery.id] = hashlib.sha256(content).hexdigest()
+        self._hashes[delivery.id] = content_hash(content)
         return Outgoing(delivery, message.return_path, delivery.email, content)
 
     def _give_back(self, claimed: list[Claimed], pause: timedelta = timedelta(0), reason: str = "") -> None:

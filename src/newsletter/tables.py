@@ -93,7 +93,8 @@ metadata = MetaData(
     }
 )
 
-# SQLite only numbers by itself what is called exactly INTEGER.
+# SQLite only numbers by itself what is called exactly INTEGER. Where rows that tokens name are deleted, it is told not
+# to give a number out again (``sqlite_autoincrement``): an old link must not open what came later.
 Id = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -193,6 +194,7 @@ subscribers = Table(
     Column("failure_code", SmallInteger),
     Column("failure", Text),
     Column("suppressed_at", Moment),  # since when this address is among the suppressions
+    sqlite_autoincrement=True,
 )
 
 _asked = text("confirm_due_at IS NOT NULL")
@@ -221,6 +223,7 @@ subscriptions = Table(
     # Asked twice a second while digests run: confirmations overtake them.
     Index("ix_subscriptions_confirm_due_at", "confirm_due_at", postgresql_where=_asked, sqlite_where=_asked),
     Index("ix_subscriptions_subscriber_id", "subscriber_id"),
+    sqlite_autoincrement=True,
 )
 
 consents = Table(
@@ -274,6 +277,7 @@ address_changes = Table(
     Column("new_confirmed_at", Moment),
     Column("closed_at", Moment),  # done, or given up
     Index("ix_address_changes_subscriber_id", "subscriber_id"),
+    sqlite_autoincrement=True,
 )
 
 suppressions = Table(

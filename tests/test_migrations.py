@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from commanding import CommandLine
-from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy import Engine, delete, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
+from newsletter.audience.addresses import address_hash
+from newsletter.audience.suppressions import suppressed
 from newsletter.database import connect
 from newsletter.errors import SettingsError, StateError
 from newsletter.migrations import _config, latest, require_current, upgrade
-from newsletter.tables import deliveries, editions, metadata
+from newsletter.tables import address_changes, deliveries, editions, metadata, subscribers, subscriptions
 
 
 def picture(engine: Engine) -> dict[str, object]:
@@ -104,6 +107,71 @@ def test_editions_survive_packing(database_url: str) -> None:
         assert connection.scalar(select(deliveries.c.edition_id)) == 700
     with pytest.raises(IntegrityError), engine.begin() as connection:
         connection.execute(text("UPDATE deliveries SET edition_id = 99999"))
+    engine.dispose()
+
+
+def test_suppressions_mark_their_subscribers(database_url: str) -> None:
+    """Revision 0007 marks who is suppressed already, whose hashes go on working."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        for number, key in enumerate(("ana@e.example", "josé@e.example", "ben@e.example"), 1):
+            values = {"id": number, "key": key, "hash": address_hash(key)}
+            connection.execute(
+                text(
+                    "INSERT INTO subscribers (id, email, email_key, language, timezone, created_at)"
+                    " VALUES (:id, :key, :key, 'en', 'UTC', '2026-01-01 00:00:00')"
+                ),
+                values,
+            )
+            if number < 3:
+                connection.execute(
+                    text(
+                        "INSERT INTO suppressions (address_hash, reason, at) VALUES (:hash, 'x', '2026-02-02 00:00:00')"
+                    ),
+                    values,
+                )
+    assert upgrade(engine)
+    with engine.connect() as connection:
+        marks = connection.scalars(select(subscribers.c.suppressed_at).order_by(subscribers.c.id)).all()
+        assert marks == [datetime(2026, 2, 2, tzinfo=UTC)] * 2 + [None]
+        keys = ("k" * 40,)
+        assert set(suppressed(connection, keys, ["josé@e.example", "ben@e.example"])) == {"josé@e.example"}
+    engine.dispose()
+
+
+def test_numbers_are_given_once(database_url: str) -> None:
+    """A number that a token may name is not given out again when its row is gone; what was there before stays."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        for statement in OLD_ROWS:
+            connection.execute(text(statement))
+        if engine.dialect.name == "postgresql":
+            for table in ("subscribers", "subscriptions"):
+                connection.execute(text(f"SELECT setval('{table}_id_seq', 1)"))
+    assert upgrade(engine)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    person = {"email": "x@e.example", "language": "en", "timezone": "UTC", "created_at": now}
+    held = {"list_id": 1, "profile_id": 1, "state": "pending", "frequency": "daily", "hour": 8, "weekday": 0}
+    held |= {"start": 0, "cursor": 0, "created_at": now}
+    change = {"email": "y@e.example", "email_key": "y@e.example", "asked_at": now}
+    for number in (2, 3):
+        with engine.begin() as connection:
+            assert connection.scalars(select(subscribers.c.email)).all() == ["r@e.example"]
+            made = insert(subscribers).values({**person, "email_key": str(number)}).returning(subscribers.c.id)
+            assert connection.scalar(made) == number
+            for table, values in ((subscriptions, held), (address_changes, change)):
+                made = insert(table).values({**values, "subscriber_id": number}).returning(table.c.id)
+                assert connection.scalar(made) == number - (table is address_changes)
+                connection.execute(delete(table).where(table.c.subscriber_id == number))
+            connection.execute(delete(subscribers).where(subscribers.c.id == number))
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(delete(subscribers))
     engine.dispose()
 
 

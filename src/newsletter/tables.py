@@ -93,7 +93,8 @@ metadata = MetaData(
     }
 )
 
-# SQLite only numbers by itself what is called exactly INTEGER.
+# SQLite only numbers by itself what is called exactly INTEGER. Where rows that tokens name are deleted, it is told not
+# to give a number out again (``sqlite_autoincrement``): an old link must not open what came later.
 Id = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -193,6 +194,7 @@ subscribers = Table(
     Column("failure_code", SmallInteger),
     Column("failure", Text),
     Column("suppressed_at", Moment),  # since when this address is among the suppressions
+    sqlite_autoincrement=True,
 )
 
 _asked = text("confirm_due_at IS NOT NULL")
@@ -223,6 +225,7 @@ subscriptions = Table(
     Index("ix_subscriptions_subscriber_id", "subscriber_id"),
     # Each run writes a row, and each acceptance does: with room in its page, the latter needs no new index entries.
     postgresql_with={"fillfactor": 50},
+    sqlite_autoincrement=True,
 )
 
 consents = Table(
@@ -234,7 +237,7 @@ consents = Table(
     Column("at", Moment, nullable=False),
     Column("event", String(16), nullable=False),  # asked, confirmed, imported, changed, unsubscribed
     Column("source", Text, nullable=False),  # where it was given, in the admin's or the importer's words
-    Column("address_hash", String(64)),  # whose it was, when it was given
+    Column("address_hash", String(64)),  # whose it was, when it was given: audience.consents
     Column("network", String(64)),  # the network it came from: 203.0.113.0/24, 2001:db8::/48
     Column("page", String(64)),  # the version of the page it was given on
     Column("wording", Text),  # exactly what was agreed to
@@ -276,14 +279,16 @@ address_changes = Table(
     Column("new_confirmed_at", Moment),
     Column("closed_at", Moment),  # done, or given up
     Index("ix_address_changes_subscriber_id", "subscriber_id"),
+    sqlite_autoincrement=True,
 )
 
 suppressions = Table(
     "suppressions",
     metadata,
-    Column("address_hash", String(64), primary_key=True),  # SHA-256 of the comparable address
+    Column("address_hash", String(64), primary_key=True),  # of the comparable address: audience.suppressions
     Column("reason", String(200), nullable=False),
     Column("at", Moment, nullable=False),
+    Column("key_print", String(12)),  # fingerprint of the secret key that it is made under; null: plain SHA-256
 )
 
 runs = Table(

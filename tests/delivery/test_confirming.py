@@ -8,14 +8,14 @@ from email import message_from_bytes, policy
 import pytest
 from commanding import KEY
 from house import House
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import Engine, update
 
 from newsletter.audience import subscribers as audience
-from newsletter.audience.addresses import address_hash
 from newsletter.audience.links import read_token
 from newsletter.audience.picks import Picks
+from newsletter.audience.suppressions import suppress
 from newsletter.settings import Settings
-from newsletter.tables import lists, suppressions
+from newsletter.tables import lists
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_asked_once(house: House, relay) -> None:
             text = part.get_content()
             assert "Guatemala" in text
             (token,) = set(re.findall(r"https://news\.example\.org/c/([\w.-]+)", text))
-            assert read_token(KEY, "confirm", token) == reader
+            assert read_token([KEY], "confirm", token) == reader
 
 
 @pytest.mark.parametrize("gone", ["unsubscribed", "suppressed", "archived", "confirmed"])
@@ -60,8 +60,7 @@ def test_nobody_is_asked_who_is_gone(house: House, relay, gone: str) -> None:
         elif gone == "confirmed":
             audience.confirm(connection, reader, "test", house.now, house.now)
         elif gone == "suppressed":
-            values = {"address_hash": address_hash("ana@example.org"), "reason": "test", "at": house.now}
-            connection.execute(insert(suppressions).values(values))
+            suppress(connection, house.settings.keys, "ana@example.org", "test", house.now)
         else:
             connection.execute(update(lists).values(archived_at=house.now))
     assert confirm(house) == 0

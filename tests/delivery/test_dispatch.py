@@ -8,12 +8,13 @@ from email import message_from_bytes, policy
 
 import pytest
 from house import House
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Engine, func, select, update
 
 from newsletter.audience import subscribers as audience
-from newsletter.audience.addresses import address_hash
+from newsletter.audience.erasing import erase
 from newsletter.audience.lists import edit_list
 from newsletter.audience.picks import Picks
+from newsletter.audience.suppressions import suppress
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.delivery import dispatch, ledger, outbox, settling
 from newsletter.delivery.conversation import Answer, Verdict
@@ -21,7 +22,7 @@ from newsletter.delivery.letters import Letters
 from newsletter.delivery.settling import Outcome
 from newsletter.digests import oversight, runs
 from newsletter.settings import Settings
-from newsletter.tables import deliveries, subscribers, suppressions
+from newsletter.tables import deliveries, subscribers
 
 
 @pytest.fixture
@@ -175,10 +176,9 @@ def test_nobody_who_left_is_mailed(house: House, relay, leaving: str) -> None:
         elif leaving == "pause":
             audience.pause(connection, reader, house.now)
         elif leaving == "erase":
-            audience.erase(connection, "ana@example.org", house.now)
+            erase(connection, house.settings.keys, "ana@example.org", house.now)
         else:
-            values = {"address_hash": address_hash("ana@example.org"), "reason": "complaint", "at": house.now}
-            connection.execute(insert(suppressions).values(values))
+            suppress(connection, house.settings.keys, "ana@example.org", "complaint", house.now)
     house.send()
     assert (relay.messages, house.states(reader), house.cursor(reader)) == ([], ["dropped"], 0)
 

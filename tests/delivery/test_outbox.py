@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import timedelta
 
 import pytest
 from house import House
-from hypothesis import HealthCheck, given
-from hypothesis import settings as examples
-from hypothesis import strategies as st
-from sqlalchemy import Engine, event, insert, select, text
+from sqlalchemy import Engine, event, select
 
-from newsletter.audience.addresses import address_hash
+from newsletter.audience.suppressions import suppress
 from newsletter.database import IDS, Among, connect
 from newsletter.delivery import outbox
 from newsletter.delivery.outbox import Claimed
 from newsletter.migrations import upgrade
 from newsletter.settings import Settings
-from newsletter.tables import deliveries, editions, subscribers, suppressions
+from newsletter.tables import deliveries, editions, subscribers
 
 ADDRESSES = ("ana@example.org", "Peña@example.org", "straße@example.org", "иван@пример.example", "愛@example.org")
 
@@ -41,19 +37,9 @@ def test_suppressed_in_any_script(house: House, gone: int) -> None:
     house.tick()
     with house.engine.begin() as connection:
         keys = connection.scalars(select(subscribers.c.email_key).order_by(subscribers.c.id)).all()
-        values = {"address_hash": address_hash(keys[gone]), "reason": "complaint", "at": house.now}
-        connection.execute(insert(suppressions).values(values))
+        suppress(connection, house.settings.keys, keys[gone], "complaint", house.now)
     assert [one.subscription_id for one in claim(house)] == [*readers[:gone], *readers[gone + 1 :]]
     assert house.states(readers[gone]) == ["dropped"]
-
-
-@examples(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
-def test_hash_of_sqlite(sqlite_engine: Engine, key: str) -> None:
-    """SQLite's hash of an address is the one that suppressions are kept by."""
-    with sqlite_engine.connect() as connection:
-        found = connection.scalar(text("SELECT sha256_hex(:key)"), {"key": key})
-    assert found == address_hash(key) == hashlib.sha256(key.encode()).hexdigest()
 
 
 def test_by_due_moment_and_to_one_only(house: House) -> None:

@@ -91,11 +91,10 @@ _TAKE = """
 """
 _READ = """
     SELECT taken.id, run_id, subscription_id, taken.profile_id, edition_id, attempts, deadline, dated_at,
-        subscriptions.state, frequency, email, name, timezone, erased_at IS NOT NULL, address_hash IS NOT NULL
+        subscriptions.state, frequency, email, name, timezone, erased_at IS NOT NULL, suppressed_at IS NOT NULL
     FROM {taken} AS taken
     JOIN subscriptions ON subscriptions.id = subscription_id
     JOIN subscribers ON subscribers.id = subscriber_id
-    LEFT JOIN suppressions ON address_hash = {address_hash}
     ORDER BY taken.id
 """
 _READ_COLUMNS = {"deadline": Moment(), "dated_at": Moment()}
@@ -110,7 +109,7 @@ _CLAIM_POSTGRESQL = (
             ))
             RETURNING id, run_id, subscription_id, profile_id, edition_id, attempts, deadline, dated_at
         )
-        {_READ.format(taken="claimed", address_hash="encode(sha256(convert_to(email_key, 'UTF8')), 'hex')")}
+        {_READ.format(taken="claimed")}
     """)
     .bindparams(IDS, _NOW, bindparam("until", type_=Moment()))
     .columns(**_READ_COLUMNS)
@@ -127,7 +126,6 @@ _READ_SQLITE = (
     text(
         _READ.format(
             taken="(SELECT * FROM deliveries WHERE id IN (SELECT value FROM json_each(:ids)))",
-            address_hash="sha256_hex(email_key)",
         )
     )
     .bindparams(IDS)

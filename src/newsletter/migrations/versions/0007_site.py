@@ -1,5 +1,8 @@
 """What the readers' site needs: transactional mail, proof of consent, changes of address, tokens for machines."""
 
+import hashlib
+import re
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -31,8 +34,49 @@ def upgrade() -> None:
         ("picks", sa.Text()),
     ):
         op.add_column("consents", sa.Column(name, kind, nullable=True))
+    op.add_column("suppressions", sa.Column("key_print", sa.String(length=12), nullable=True))
+    _mark_suppressed()
+    if op.get_bind().dialect.name == "sqlite":
+        for table in ("subscribers", "subscriptions"):
+            _number_once(table)
     _addresses()
     _machines()
+
+
+def _mark_suppressed() -> None:
+    """Mark the subscribers whose address is suppressed: until now each hash was plain SHA-256."""
+    connection = op.get_bind()
+    hashed = "encode(sha256(convert_to(email_key, 'UTF8')), 'hex')"
+    if connection.dialect.name == "sqlite":
+        hashed = "newsletter_sha256(email_key)"
+        raw = connection.connection.dbapi_connection
+        assert raw
+        raw.create_function("newsletter_sha256", 1, lambda text: hashlib.sha256(text.encode()).hexdigest())
+    op.execute(
+        "UPDATE subscribers SET suppressed_at = found.at FROM suppressions AS found "  # noqa: S608 - no text from outside
+        f"WHERE found.address_hash = {hashed}"
+    )
+
+
+def _number_once(table: str) -> None:
+    """Have SQLite never give out a number of this table again: it cannot be told so of a table that is there."""
+    connection = op.get_bind()
+    made = "SELECT sql FROM sqlite_master WHERE tbl_name = :name AND type = :type AND sql IS NOT NULL"
+    sql = connection.execute(sa.text(made), {"name": table, "type": "table"}).scalar_one()
+    indexes = connection.scalars(sa.text(made), {"name": table, "type": "index"}).all()
+    sql = sql.replace("id INTEGER NOT NULL", "id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT", 1)
+    sql = re.sub(rf",\s*CONSTRAINT pk_{table} PRIMARY KEY \(id\)", "", sql)
+    # Other tables point here: that is checked when the rows are back.
+    for statement in (
+        "PRAGMA defer_foreign_keys = ON",
+        f"CREATE TEMPORARY TABLE kept AS SELECT * FROM {table}",  # noqa: S608 - two names from above
+        f"DROP TABLE {table}",
+        sql,
+        f"INSERT INTO {table} SELECT * FROM kept",  # noqa: S608
+        "DROP TABLE kept",
+        *indexes,
+    ):
+        connection.exec_driver_sql(statement)
 
 
 def _notices() -> None:
@@ -72,6 +116,7 @@ def _addresses() -> None:
         sa.Column("closed_at", _MOMENT, nullable=True),
         sa.ForeignKeyConstraint(["subscriber_id"], ["subscribers.id"], name=op.f("fk_address_changes_subscriber_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_address_changes")),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_address_changes_subscriber_id", "address_changes", ["subscriber_id"])
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from newsletter.audience import notices
 from newsletter.audience.addresses import Address, address_hash, parse_address
 from newsletter.audience.picks import Picks, profile_ids
 from newsletter.audience.schedule import NextDue, Schedule
@@ -206,7 +207,7 @@ def subscribe(
         "start": cursor,
         "cursor": cursor,
         "due_at": due_at,
-        "confirm_due_at": now if due_at is None else None,
+        "paused_until": None,
         "last_run_id": None,
         "last_outcome": None,
     }
@@ -218,16 +219,23 @@ def subscribe(
         connection.execute(update(subscriptions).where(subscriptions.c.id == present.id).values(**values))
     event = "asked" if due_at is None else "confirmed"
     _note(connection, subscriber_id, list_id, event, source, now)
+    if due_at is None:
+        notices.ask(connection, "confirm", subscriber_id=subscriber_id, list_id=list_id, now=now)
     return subscription_id
 
 
 def _keep_subscriber(
     connection: Connection, address: Address, name: str, language: str, timezone: str, now: datetime
 ) -> int:
-    present = connection.scalar(select(subscribers.c.id).where(subscribers.c.email_key == address.key))
+    # The spelling that they gave last is the one to write to. Written first, which locks them: a sign-up that never
+    # was confirmed may be vanishing at this moment.
+    present = connection.scalar(
+        update(subscribers)
+        .where(subscribers.c.email_key == address.key)
+        .values(email=address.email)
+        .returning(subscribers.c.id)
+    )
     if present is not None:
-        # The spelling that they gave last is the one to write to.
-        connection.execute(update(subscribers).where(subscribers.c.id == present).values(email=address.email))
         return int(present)
     statement = insert(subscribers).values(
         email=address.email,
@@ -276,8 +284,10 @@ def edit(
 
 
 def confirm(connection: Connection, subscription_id: int, source: str, due_at: datetime, now: datetime) -> None:
-    """Make a pending subscription active; doing it twice changes nothing."""
-    _change(connection, subscription_id, ("pending",), "active", "confirmed", source, now, due_at=due_at)
+    """Make a pending subscription active, and ask for the welcome; doing it twice changes nothing."""
+    row = _change(connection, subscription_id, ("pending",), "active", "confirmed", source, now, due_at=due_at)
+    if row is not None:
+        notices.ask(connection, "welcome", subscriber_id=row.subscriber_id, list_id=row.list_id, now=now)
 
 
 def unsubscribe(connection: Connection, subscription_id: int, source: str, now: datetime) -> None:
@@ -312,15 +322,16 @@ def _change(
     source: str,
     now: datetime,
     due_at: datetime | None = None,
-) -> None:
+) -> Any | None:
     row = connection.execute(
         update(subscriptions)
         .where(subscriptions.c.id == subscription_id, subscriptions.c.state.in_(before))
-        .values(state=after, due_at=due_at, confirm_due_at=None)
+        .values(state=after, due_at=due_at, paused_until=None)
         .returning(subscriptions.c.subscriber_id, subscriptions.c.list_id)
     ).one_or_none()
     if row is not None:
         _note(connection, row.subscriber_id, row.list_id, event, source, now)
+    return row
 
 
 def erase(connection: Connection, email: str, now: datetime) -> None:
@@ -339,7 +350,7 @@ def erase(connection: Connection, email: str, now: datetime) -> None:
     connection.execute(
         update(subscriptions)
         .where(subscriptions.c.subscriber_id == subscriber_id)
-        .values(state="unsubscribed", due_at=None, confirm_due_at=None)
+        .values(state="unsubscribed", due_at=None, paused_until=None)
     )
     connection.execute(delete(consents).where(consents.c.subscriber_id == subscriber_id))
     theirs = select(subscriptions.c.id).where(subscriptions.c.subscriber_id == subscriber_id)

@@ -14,10 +14,12 @@ from commanding import CommandLine
 from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
+from newsletter.audience.addresses import address_hash
+from newsletter.audience.suppressions import suppressed
 from newsletter.database import connect
 from newsletter.errors import SettingsError, StateError
 from newsletter.migrations import _config, latest, require_current, upgrade
-from newsletter.tables import deliveries, editions, metadata, notices
+from newsletter.tables import deliveries, editions, metadata, notices, subscribers
 
 
 def picture(engine: Engine) -> dict[str, object]:
@@ -96,6 +98,38 @@ def test_editions_survive_packing(database_url: str) -> None:
     engine.dispose()
 
 
+def test_suppressions_mark_their_subscribers(database_url: str) -> None:
+    """Revision 0007 marks who is suppressed already, whose hashes go on working."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        for number, key in enumerate(("ana@e.example", "josé@e.example", "ben@e.example"), 1):
+            values = {"id": number, "key": key, "hash": address_hash(key)}
+            connection.execute(
+                text(
+                    "INSERT INTO subscribers (id, email, email_key, language, timezone, created_at)"
+                    " VALUES (:id, :key, :key, 'en', 'UTC', '2026-01-01 00:00:00')"
+                ),
+                values,
+            )
+            if number < 3:
+                connection.execute(
+                    text(
+                        "INSERT INTO suppressions (address_hash, reason, at) VALUES (:hash, 'x', '2026-02-02 00:00:00')"
+                    ),
+                    values,
+                )
+    assert upgrade(engine)
+    with engine.connect() as connection:
+        marks = connection.scalars(select(subscribers.c.suppressed_at).order_by(subscribers.c.id)).all()
+        assert marks == [datetime(2026, 2, 2, tzinfo=UTC)] * 2 + [None]
+        keys = ("k" * 40,)
+        assert set(suppressed(connection, keys, ["josé@e.example", "ben@e.example"])) == {"josé@e.example"}
+    engine.dispose()
+
+
 OLD_ROWS = (
     "INSERT INTO lists (id, slug, name, sender_name, sender_email, postal_address, languages, frequency, hour, weekday,"
     " timezone, max_items, created_at) VALUES (1, 'a', 'A', 'A', 'a@e.example', '1 St', '[\"en\"]', 'daily', 8, 0,"
@@ -136,9 +170,9 @@ def test_confirmations_to_come_survive(database_url: str) -> None:
             )
             connection.execute(
                 text(
-                    "INSERT INTO subscriptions (list_id, subscriber_id, profile_id, state, frequency, hour, weekday,"
-                    f" start, cursor, created_at, confirm_due_at) VALUES (1, {number}, 1, '{state}', 'daily', 8, 0, 0, 0,"
-                    f" '2026-01-01 00:00:00', {due})"
+                    "INSERT INTO subscriptions (id, list_id, subscriber_id, profile_id, state, frequency, hour,"
+                    " weekday, start, cursor, created_at, confirm_due_at)"
+                    f" VALUES ({number}, 1, {number}, 1, '{state}', 'daily', 8, 0, 0, 0, '2026-01-01 00:00:00', {due})"
                 )
             )
         connection.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,13 +11,14 @@ import structlog
 from jinja2 import TemplateError
 from sqlalchemy import Connection, and_, exists, func, or_, select, update
 
-from newsletter.audience.addresses import address_hash, parse_address
+from newsletter.audience.addresses import parse_address
+from newsletter.audience.suppressions import suppressed
 from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.wording import Writer
 from newsletter.errors import NewsletterError
 from newsletter.mail.letter import Message
 from newsletter.settings import Settings
-from newsletter.tables import notices, subscribers, subscriptions, suppressions
+from newsletter.tables import notices, subscribers, subscriptions
 
 log = structlog.get_logger("newsletter.delivery")
 
@@ -50,10 +51,10 @@ def claim(connection: Connection, settings: Settings, now: datetime) -> list[Tak
     """Take up to fifty notices that are due, composed. Who dies with them leaves them due in ten minutes."""
     while rows := _take(connection, now):
         writer = Writer(connection, settings, now)
-        suppressed = _suppressed(connection, rows)
+        blocked = suppressed(connection, settings.keys, {_key(row) for row in rows if not row.gone})
         taken = []
         for row in rows:
-            over = _over(row, suppressed, now) or writer.over(row)
+            over = _over(row, blocked, now) or writer.over(row)
             if over:
                 _close(connection, row.id, now, None, over)
                 continue
@@ -121,6 +122,7 @@ def _take(connection: Connection, now: datetime) -> Sequence[Any]:
         select(
             notices,
             subscribers.c.email.label("own_email"),
+            subscribers.c.email_key,
             subscribers.c.name,
             subscribers.c.language,
             subscribers.c.timezone,
@@ -145,16 +147,13 @@ def _to(row: Any) -> str:
     return str(row.email or row.own_email)
 
 
-def _suppressed(connection: Connection, rows: Sequence[Any]) -> set[str]:
-    """Those of the addresses that must not be mailed."""
-    hashes = {address_hash(parse_address(_to(row)).key): _to(row) for row in rows if not row.gone}
-    found = connection.scalars(select(suppressions.c.address_hash).where(suppressions.c.address_hash.in_(hashes)))
-    return {hashes[blocked] for blocked in found}
+def _key(row: Any) -> str:
+    return parse_address(row.email).key if row.email else str(row.email_key)
 
 
-def _over(row: Any, suppressed: set[str], now: datetime) -> str:
+def _over(row: Any, blocked: Collection[str], now: datetime) -> str:
     """Why this notice is not to go out any more; empty if it is."""
-    if row.gone or _to(row) in suppressed:
+    if row.gone or _key(row) in blocked:
         return "The address must not be mailed."
     if now - row.asked_at > PATIENCE:
         return "Not accepted for four days."

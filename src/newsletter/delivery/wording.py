@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, select
 
+from newsletter.audience import moving
 from newsletter.audience.links import LIFETIME, Purpose, make_expiring, make_token, seal
 from newsletter.audience.picks import Picks, load_profiles
 from newsletter.catalogue.geography import countries_in, place_name
@@ -21,7 +22,7 @@ from newsletter.digests.runs import load_items
 from newsletter.mail.compose import compose_notice
 from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice
 from newsletter.settings import Settings
-from newsletter.tables import address_changes, lists, subscriptions
+from newsletter.tables import lists, subscriptions
 
 LATEST = 5
 """Items in a welcome."""
@@ -29,6 +30,14 @@ LOOK_BACK = 1000
 """Positions among which they are looked for."""
 OF_A_LIST = ("confirm", "welcome", "known")
 LEAVABLE = ("welcome", "known")
+ADDRESS = ("address_old", "address_new")
+EXPIRING: dict[str, Purpose] = {
+    "confirm": "confirm",
+    "account": "account",
+    "address_old": "address",
+    "address_new": "address",
+}
+"""Kinds whose link expires, and what it is for."""
 PATHS: dict[Purpose, str] = {
     "unsubscribe": "u",
     "preferences": "p",
@@ -57,18 +66,20 @@ class Writer:
             return "There is no list that it could come from."
         if row.kind in OF_A_LIST and list_row.archived_at is not None:
             return "The list is archived."
-        if row.kind.startswith("address_") and self._change(row) is None:
-            return "There is no such change of address any more."
+        if row.kind in ADDRESS:
+            change = moving.find(self._connection, row.data["number"], self._now)
+            if change is None or change.state != "waiting" or change.is_confirmed:
+                return "There is no such change of address any more."
         return ""
 
     def write(self, row: Any) -> tuple[str, Message]:
         """The slug of the list that it comes from, and the message.
 
         Written again it has the same Message-ID and Date. A link that expires is made anew each time, so that
-        who gets the mail late has the whole time for it.
+        who gets the mail late has the whole time for it; but a change of address waits for a day and no longer.
         """
         list_row = self._list_of(row)
-        until = self._now + LIFETIME[_PURPOSES[row.kind]] if row.kind in _PURPOSES else None
+        until = self._until(row)
         zone = ZoneInfo(row.timezone)
         language = row.language if row.language in list_row.languages else list_row.languages[0]
         picks = load_profiles(self._connection, [row.profile_id])[row.profile_id] if row.profile_id else None
@@ -88,7 +99,7 @@ class Writer:
             until=until.astimezone(zone) if until else None,
             next_at=row.next_at.astimezone(zone) if row.next_at and row.frequency != "immediate" else None,
             latest=self._latest(row, picks, list_row, language) if picks else (),
-            new_address=self._change(row).email if row.kind == "address_old" else "",
+            new_address=row.data["email"] if row.kind == "address_old" else "",
             paused=row.state == "paused",
             everywhere=row.list_id is None,
             with_unsubscribe=row.kind in LEAVABLE,
@@ -96,11 +107,18 @@ class Writer:
         message = compose_notice(notice, self._envelope(row, list_row))
         return list_row.slug, signed(self._settings, message, _domain(list_row), self._now)
 
+    def _until(self, row: Any) -> datetime | None:
+        """When the link of a notice stops working; None if it works for ever."""
+        purpose = EXPIRING.get(row.kind)
+        if purpose is None:
+            return None
+        return (row.asked_at if row.kind in ADDRESS else self._now) + LIFETIME[purpose]
+
     def _read_list(self, list_id: int) -> Any:
         return self._connection.execute(select(lists).where(lists.c.id == list_id)).one()
 
     def _list_of(self, row: Any) -> Any:
-        """The list that a notice comes from: its own, else one of the reader's, better one that still goes out; or None."""
+        """The list that a notice comes from: its own, else one of the reader's, best one that goes out; or None."""
         if row.list_id is not None:
             return self._list(row.list_id)
         theirs = self._connection.scalar(
@@ -111,20 +129,6 @@ class Writer:
             .limit(1)
         )
         return None if theirs is None else self._list(theirs)
-
-    def _change(self, row: Any) -> Any:
-        """The change of address that a notice asks about; None unless that end of it is still to be confirmed."""
-        change = self._connection.execute(
-            select(address_changes)
-            .where(address_changes.c.subscriber_id == row.subscriber_id, address_changes.c.closed_at.is_(None))
-            .order_by(address_changes.c.id.desc())
-            .limit(1)
-        ).one_or_none()
-        if change is None:
-            return None
-        if row.kind == "address_old":
-            return change if change.old_confirmed_at is None else None
-        return change if change.new_confirmed_at is None and change.email == row.email else None
 
     def _url(self, purpose: Purpose, token: str) -> str:
         return f"{self._settings.site}/{PATHS[purpose]}/{token}"
@@ -137,13 +141,8 @@ class Writer:
             return (
                 f"{self._settings.site}/{list_row.slug}" if row.kind == "goodbye" else self._lasting("preferences", row)
             )
-        purpose = _PURPOSES[row.kind]
-        if purpose == "confirm":
-            number = row.subscription_id
-        elif purpose == "account":
-            number = row.subscriber_id
-        else:
-            number = 2 * self._change(row).id + (row.kind == "address_new")
+        purpose = EXPIRING[row.kind]
+        number = {"confirm": row.subscription_id, "account": row.subscriber_id}.get(row.kind) or row.data["number"]
         return self._url(purpose, make_expiring(self._settings.key, purpose, number, until))
 
     def _envelope(self, row: Any, list_row: Any) -> Envelope:
@@ -188,15 +187,6 @@ class Writer:
         vocabulary = self._vocabulary(list_id)
         found = load_items(self._connection, list_id, upper - LOOK_BACK, upper)
         return Index(found, countries_in, lambda slug: descendants(vocabulary, slug))
-
-
-_PURPOSES: dict[str, Purpose] = {
-    "confirm": "confirm",
-    "account": "account",
-    "address_old": "address",
-    "address_new": "address",
-}
-"""Kinds whose link expires, and what it is for."""
 
 
 def _domain(list_row: Any) -> str:

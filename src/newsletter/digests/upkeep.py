@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, exists, or_, select, update
 
+from newsletter.audience import moving
 from newsletter.audience.subscribers import resume
 from newsletter.database import reading
 from newsletter.digests.calendar import next_due
@@ -18,11 +19,19 @@ BATCH = 500
 
 
 def keep_up(engine: Engine, now: datetime) -> None:
-    """End the pauses that are over, and forget the sign-ups that nobody confirmed. Doing it twice changes nothing."""
+    """End the pauses that are over; forget sign-ups that nobody confirmed, and changes of address that are over.
+
+    Doing it twice changes nothing.
+    """
     while _work(engine, _paused(now), lambda connection, ids: _go_on(connection, ids, now)):
         pass
     while _work(engine, _unconfirmed(now), lambda connection, ids: _forget(connection, ids, now)):
         pass
+    with reading(engine) as connection:
+        any_old = connection.scalar(select(exists().where(address_changes.c.asked_at < now - moving.KEPT)))
+    if any_old:
+        with engine.begin() as connection:
+            moving.forget_old(connection, now)
 
 
 def _work(engine: Engine, wanted: Any, act: Any) -> bool:

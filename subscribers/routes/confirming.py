@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from newsletter.audience import subscribers as audience
-from newsletter.audience.links import read_token
+from newsletter.audience.links import read_expiring
 from newsletter.database import reading
 from subscribers.reading import due, find_reader
 from subscribers.rendering import page
@@ -18,14 +18,14 @@ def routes(site: Site) -> APIRouter:
 
     @shown(router, "/c/{token}")
     def ask(token: str) -> Response:
-        number = read_token(site.keys, "confirm", token)
+        number = read_expiring(site.keys, "confirm", token, site.clock())
         with reading(site.engine) as connection:
             reader = find_reader(connection, number)
         return page("confirm.html", reader.language, reader=reader)
 
     @done(router, "/c/{token}")
     def confirm(token: str) -> Response:
-        number = read_token(site.keys, "confirm", token)
+        number = read_expiring(site.keys, "confirm", token, site.clock())
         with site.engine.begin() as connection:
             reader = find_reader(connection, number)
             # A link from an old mail must not bring back somebody who has left since.

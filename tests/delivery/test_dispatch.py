@@ -164,7 +164,7 @@ def test_late_acceptance(house: House) -> None:
     assert (house.states(reader), house.cursor(reader)) == (["sent"], 1)
 
 
-@pytest.mark.parametrize("leaving", ["unsubscribe", "pause", "erase", "suppress"])
+@pytest.mark.parametrize("leaving", ["unsubscribe", "pause", "erase", "suppress", "suppress as before"])
 def test_nobody_who_left_is_mailed(house: House, relay, leaving: str) -> None:
     """Who left, paused, was erased or suppressed after assembly gets nothing."""
     reader = house.subscribe("ana@example.org")
@@ -177,6 +177,8 @@ def test_nobody_who_left_is_mailed(house: House, relay, leaving: str) -> None:
             audience.pause(connection, reader, house.now)
         elif leaving == "erase":
             erase(connection, house.settings.keys, "ana@example.org", house.now)
+        elif leaving == "suppress":
+            suppress(connection, house.settings.keys, "ana@example.org", "complaint", house.now)
         else:
             suppress(connection, house.settings.keys, "ana@example.org", "complaint", house.now)
     house.send()

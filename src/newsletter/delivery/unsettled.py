@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from newsletter.delivery.confirming import Confirming
 from newsletter.delivery.conversation import Answer
+from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.settling import Outcome
 
@@ -30,10 +30,10 @@ class Unsettled:
     """What the database has still to be told."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    told: list[tuple[Confirming, Answer]] = field(default_factory=list)
+    told: list[tuple[Taken, Answer]] = field(default_factory=list)
     withdrawn: list[Claimed] = field(default_factory=list)
     returned: list[tuple[timedelta, str, list[Claimed]]] = field(default_factory=list)
-    unasked: list[Confirming] = field(default_factory=list)
+    unasked: list[Taken] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.outcomes or self.told or self.withdrawn or self.returned or self.unasked)

@@ -35,7 +35,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in ALWAYS.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)
                 # Whatever does not say that it may be kept is about one reader.
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)

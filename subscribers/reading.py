@@ -11,6 +11,8 @@ from sqlalchemy import Connection, select
 
 from newsletter.catalogue.geography import place_name
 from newsletter.catalogue.themes import all_themes, theme_name
+from newsletter.delivery.ledger import as_claimed, find_delivery
+from newsletter.delivery.outbox import Claimed
 from newsletter.digests.calendar import next_due
 from newsletter.errors import UnknownName
 from newsletter.tables import items, lists, profiles, subscribers, subscriptions
@@ -105,6 +107,32 @@ def find_reader(conn: Connection, subscription_id: int) -> Reader:
 def due(reader: Reader, now: datetime) -> datetime:
     """The reader's next slot after ``now``."""
     return next_due(reader.frequency, reader.hour, reader.weekday, reader.timezone, now)
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A delivery whose web copy is asked for; ``slug``: of its list, empty if that is not for everybody."""
+
+    delivery: Claimed
+    list_name: str
+    slug: str
+
+
+def find_copied(conn: Connection, delivery_id: int, now: datetime) -> Copied | None:
+    """The delivery with this number, as it would be sent now; None if it is not kept, or its reader was erased."""
+    row = find_delivery(conn, delivery_id)
+    if row is None:
+        return None
+    told: Any = conn.execute(
+        select(lists.c.name, lists.c.slug, lists.c.is_public, lists.c.archived_at, subscribers.c.erased_at)
+        .join_from(subscriptions, lists, subscriptions.c.list_id == lists.c.id)
+        .join(subscribers, subscriptions.c.subscriber_id == subscribers.c.id)
+        .where(subscriptions.c.id == row.subscription_id)
+    ).one()
+    if told.erased_at is not None:
+        return None
+    is_open = told.is_public and told.archived_at is None
+    return Copied(as_claimed(row, now), told.name, told.slug if is_open else "")
 
 
 def find_story(conn: Connection, item_id: int, language: str) -> Story | None:

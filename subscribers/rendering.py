@@ -66,12 +66,17 @@ def preferred(accept_language: str) -> str:
 
 def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResponse:
     """``name`` filled in; ``say(key, **placeholders)`` in it gives the site's words."""
+    return HTMLResponse(fill(name, language, **values), status)
+
+
+def fill(name: str, language: str, **values: Any) -> str:
+    """The text of a page, or of a part of one."""
     tongue = speak(language)
 
     def say(key: str, **placeholders: str) -> str:
         return strings()[tongue][key].format(**placeholders)
 
-    return HTMLResponse(pages.get_template(name).render(values, say=say, language=tongue), status)
+    return pages.get_template(name).render(values, say=say, language=tongue)
 
 
 def notice(kind: str, language: str, status: int) -> HTMLResponse:

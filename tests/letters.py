@@ -21,6 +21,7 @@ ENVELOPE = Envelope(
     unsubscribe_url="https://news.example.org/u/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
     preferences_url="https://news.example.org/p/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
     confirm_url="https://news.example.org/c/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
+    copy_url="https://news.example.org/d/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
     feedback_id="1:rutas:digest:newsletter",
 )
 

@@ -16,7 +16,7 @@ from itsdangerous import BadSignature, Signer
 
 from newsletter.errors import InputError
 
-Purpose = Literal["unsubscribe", "confirm", "preferences"]
+Purpose = Literal["unsubscribe", "confirm", "preferences", "copy"]
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 

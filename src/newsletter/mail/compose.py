@@ -44,7 +44,7 @@ def confirmation_values(confirmation: Confirmation, said: Words) -> dict[str, An
         "list_name": name,
         "description": confirmation.description,
         "postal_address": confirmation.postal_address,
-        "why": said.say("confirm_why", list=name),
+        "why": f"{said.say('confirm_why', list=name)} {said.say('ignore')}",
         "places_line": line("places", confirmation.places),
         "themes_line": line("themes", confirmation.themes),
         "schedule_line": said.say(

@@ -69,6 +69,8 @@ class Envelope:
     preferences_url: str
     feedback_id: str
     confirm_url: str = ""
+    copy_url: str = ""
+    """The digest on the site; empty if it is not in the database."""
 
 
 @dataclass(slots=True)

@@ -38,7 +38,7 @@ SUBJECT_VALUES: Known = frozenset({"first_title", "others"})
 DIGEST_VALUES: Known = frozenset(
     {"language", "list_name", "postal_address", "say", "day", "why", "subject", "preheader", "contents", "groups"}
     | {"rest", "shown_rest", "listed_rest", "more_title", "more_note", "more_note_text", "unlisted_note"}
-    | {"unsubscribe_url", "preferences_url"}
+    | {"unsubscribe_url", "preferences_url", "copy_url"}
 )
 
 

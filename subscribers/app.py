@@ -13,7 +13,7 @@ from newsletter.errors import InputError
 from newsletter.settings import Settings
 from subscribers.guarding import Guard
 from subscribers.rendering import DEFAULT, HERE, notice
-from subscribers.routes import confirming, health, leaving, preferences, reading
+from subscribers.routes import archive, confirming, health, leaving, preferences, reading
 from subscribers.site import Clock, Site, asked_language, utc_now
 
 
@@ -30,7 +30,8 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     app.add_middleware(Guard, too_large=notice("too_large", DEFAULT, 413))
     _problems(app)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    for part in (health, reading, leaving, confirming, preferences):
+    # The archive last: its addresses begin with the slug of a list, which may be any word.
+    for part in (health, reading, leaving, confirming, preferences, archive):
         app.include_router(part.routes(site))
     return app
 

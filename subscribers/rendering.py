@@ -21,6 +21,7 @@ from subscribers.reading import Reader, Story
 
 HERE = Path(__file__).parent
 DEFAULT = "en"
+RIGHT_TO_LEFT = ("ar",)
 A_MONDAY = date(2024, 1, 1)
 
 pages = Environment(
@@ -73,10 +74,11 @@ def fill(name: str, language: str, **values: Any) -> str:
     """The text of a page, or of a part of one."""
     tongue = speak(language)
 
-    def say(key: str, **placeholders: str) -> str:
+    def say(key: str, **placeholders: object) -> str:
         return strings()[tongue][key].format(**placeholders)
 
-    return pages.get_template(name).render(values, say=say, language=tongue)
+    direction = "rtl" if tongue in RIGHT_TO_LEFT else "ltr"
+    return pages.get_template(name).render(values, say=say, language=tongue, direction=direction)
 
 
 def notice(kind: str, language: str, status: int) -> HTMLResponse:

@@ -1,4 +1,4 @@
-"""Picks in the address of an archive or feed: ``?country=GT&region=013&theme=trade&language=es``, each any number of times."""
+"""Picks in the address of an archive or feed: ``?country=GT&region=013&theme=trade&language=es``, each repeatable."""
 
 from __future__ import annotations
 
@@ -53,10 +53,13 @@ def read_filter(vocabulary: Vocabulary, pairs: Iterable[tuple[str, str]]) -> Fil
     """
     given = [(name, value.strip().lower()) for name, value in pairs if value.strip()]
     places = {_known(value, _places()) for name, value in given if name in ("country", "region")}
+    slugs = {slug: slug for slug in vocabulary}
     picks = Picks(
         countries=frozenset(place for place in places if not place.isdigit()),
         regions=frozenset(place for place in places if place.isdigit()),
-        themes=frozenset(_known(value, {slug: slug for slug in vocabulary}) for name, value in given if name == "theme"),
+        themes=frozenset(
+            _known(value, slugs) for name, value in given if name == "theme"
+        ),
         languages=frozenset(language_code(value) for name, value in given if name == "language"),
     )
     if len(places) + len(picks.themes) > MOST or len(picks.languages) > MOST_LANGUAGES:

@@ -41,6 +41,7 @@ class Reader:
 class Story:
     """One item as its page shows it; ``body`` is HTML as it is stored, ``withdrawn`` items show nothing."""
 
+    item_id: int
     title: str
     summary: str
     body: str
@@ -48,9 +49,13 @@ class Story:
     language: str
     source: str
     list_name: str
+    slug: str
+    """Of its list, if that has an archive for everybody; else empty."""
     published_at: datetime
-    places: tuple[str, ...]
-    themes: tuple[str, ...]
+    places: tuple[tuple[str, str], ...]
+    """Code and name."""
+    themes: tuple[tuple[str, str], ...]
+    """Slug and name."""
     withdrawn: bool
 
 
@@ -138,13 +143,15 @@ def find_copied(conn: Connection, delivery_id: int, now: datetime) -> Copied | N
 def find_story(conn: Connection, item_id: int, language: str) -> Story | None:
     """The item with this number, its places and themes named in ``language``; None if there is none."""
     row: Any = conn.execute(
-        select(items, lists.c.name.label("list_name"))
+        select(items, lists.c.name.label("list_name"), lists.c.slug, lists.c.is_public, lists.c.archived_at)
         .join_from(items, lists, items.c.list_id == lists.c.id)
         .where(items.c.id == item_id)
     ).one_or_none()
     if row is None:
         return None
+    places, known = (*row.countries, *row.regions), all_themes(conn, row.list_id)
     return Story(
+        item_id=row.id,
         title=row.title,
         summary=row.summary,
         body=row.body,
@@ -153,7 +160,8 @@ def find_story(conn: Connection, item_id: int, language: str) -> Story | None:
         source=row.source,
         list_name=row.list_name,
         published_at=row.published_at,
-        places=_places([*row.countries, *row.regions], language),
-        themes=_themes(conn, row.list_id, row.themes, language),
+        slug=row.slug if row.is_public and row.archived_at is None else "",
+        places=tuple(zip(places, _places(places, language), strict=True)),
+        themes=tuple((slug, theme_name(known[slug], language)) for slug in row.themes if slug in known),
         withdrawn=row.withdrawn_at is not None,
     )

@@ -129,12 +129,13 @@ def preferences_page(reader: Reader, token: str, leave: str, notice_key: str = "
     )
 
 
-def story_page(story: Story, language: str) -> HTMLResponse:
-    """An item's own page: its body if it has one, else the summary."""
+def story_page(story: Story, language: str, site: str) -> HTMLResponse:
+    """An item's own page: its body if it has one, else the summary; ``site``: where ours is."""
     return page(
         "item.html",
         language,
         story=story,
+        canonical=story.url or f"{site}/items/{story.item_id}",
         # Cleaned on its way in already; what is marked safe here does not rely on it.
         body=Markup(clean_html(story.body)),  # noqa: S704
         paragraphs=[text for text in story.summary.split("\n\n") if text.strip()],

@@ -8,19 +8,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from babel.dates import format_date
+from babel.numbers import format_decimal
 from sqlalchemy import Connection, select
 
-from newsletter.catalogue.geography import all_places, countries_in, place_name
-from newsletter.catalogue.themes import Vocabulary, all_themes, theme_name
-from newsletter.digests.archive import codes_in_use
+from newsletter.catalogue.geography import WORLD, all_places, countries_in
+from newsletter.catalogue.themes import Vocabulary, descendants, theme_name
+from newsletter.digests.archive import COUNTED, codes_in_use
 from newsletter.mail.cards import cut
 from newsletter.tables import lists
+from subscribers.choices import language_name, name_of
 from subscribers.filters import Filter
 from subscribers.ordering import ordering
-from subscribers.rendering import language_names, speak
+from subscribers.rendering import speak
 
 SUMMARY = 320
-WORLD = "001"
+"""Characters of a summary that an archive shows."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,16 @@ def entry(row: Any, language: str) -> Entry:
         source=row.source,
         published_at=row.published_at,
         day=format_date(row.published_at.astimezone(UTC).date(), "long", locale=speak(language)),
-        places=tuple(place_name(code, language) for code in (*row.countries, *row.regions)),
+        places=tuple(name_of(code, language) for code in (*row.countries, *row.regions)),
     )
+
+
+def count_line(count: int, language: str) -> tuple[str, str]:
+    """The key of the sentence that says how many items fit, and the number in it as the language writes it."""
+    if count == 1:
+        return "archive_count_one", "1"
+    key = "archive_count_many" if count > COUNTED else "archive_count"
+    return key, format_decimal(min(count, COUNTED), locale=speak(language))
 
 
 def picked(chosen: Filter, vocabulary: Vocabulary, language: str) -> list[Named]:
@@ -80,8 +90,10 @@ def offered(
     countries = tagged["country"].union(*map(countries_in, tagged["region"] - {WORLD}))
     found: Mapping[str, Iterable[str]] = {
         "country": countries,
-        "region": [code for code in all_places() if code.isdigit() and code != WORLD and countries & countries_in(code)],
-        "theme": [slug for slug in vocabulary if tagged["theme"] & _below(vocabulary, slug)],
+        "region": [
+            code for code in all_places() if code.isdigit() and code != WORLD and countries & countries_in(code)
+        ],
+        "theme": [slug for slug in vocabulary if tagged["theme"] & descendants(vocabulary, slug)],
         "language": tagged["language"] if len(tagged["language"]) > 1 else (),
     }
     here = set(chosen.pairs())
@@ -94,6 +106,7 @@ def offered(
     }
 
 
-def vocabulary_of(connection: Connection, list_id: int) -> Vocabulary:
-    """The themes of a list."""
-    return all_themes(connection, list_id)
+def _name(kind: str, code: str, vocabulary: Vocabulary, language: str) -> str:
+    if kind == "theme":
+        return theme_name(vocabulary[code], language)
+    return language_name(code, language) if kind == "language" else name_of(code, language)

@@ -24,7 +24,7 @@ def routes(site: Site) -> APIRouter:
 
     @shown(router, "/d/{token}")
     def copy(request: Request, token: str) -> Response:
-        number = read_token(site.key, "copy", token)
+        number = read_token(site.keys, "copy", token)
         with reading(site.engine) as connection:
             copied = find_copied(connection, number, site.clock())
             if copied is None:
@@ -51,7 +51,7 @@ def routes(site: Site) -> APIRouter:
             return notice("missing", language, 404)
         if story.withdrawn:
             return notice("withdrawn", language, 410)
-        response = story_page(story, language)
+        response = story_page(story, language, site.settings.site)
         response.headers["Cache-Control"] = "public, max-age=60"
         response.headers["Vary"] = "Accept-Language"
         return response

@@ -28,7 +28,7 @@ Wanted = tuple[tuple[tuple[str, frozenset[str]], ...], ...]
 
 def wanted_of(picks: Picks, vocabulary: Vocabulary) -> Wanted:
     """What an item must carry to fit ``picks``."""
-    found = []
+    found: list[tuple[tuple[str, frozenset[str]], ...]] = []
     if picks.countries or picks.regions:
         countries = picks.countries.union(*map(countries_in, picks.regions))
         # An item of a region concerns each country in it.

@@ -11,6 +11,7 @@ from newsletter.audience.picks import Picks, language_code
 from newsletter.catalogue.geography import all_places
 from newsletter.catalogue.themes import Vocabulary
 from newsletter.errors import InputError
+from newsletter.languages import LANGUAGES
 
 MOST = 400
 """Picks in one address: more than there are countries."""
@@ -19,9 +20,10 @@ MOST_LANGUAGES = 20
 
 @dataclass(frozen=True)
 class Filter:
-    """Picks, and how an address carries them."""
+    """Picks, and how an address carries them; ``lang``: the language of the page, if the address names one."""
 
     picks: Picks
+    lang: str = ""
 
     def pairs(self) -> list[tuple[str, str]]:
         """Names and values, in an order that depends on the picks alone."""
@@ -34,8 +36,9 @@ class Filter:
         return [(name, code) for name, codes in sets for code in sorted(codes)]
 
     def query(self, without: tuple[str, str] | None = None, **more: int | None) -> str:
-        """``?country=GT&theme=trade``, or nothing; ``more`` at its end, if it is not None."""
+        """``?country=GT&theme=trade``, or nothing; ``lang`` and ``more`` at its end, if there are any."""
         pairs = [pair for pair in self.pairs() if pair != without]
+        pairs += [("lang", self.lang)] if self.lang else []
         pairs += [(name, str(value)) for name, value in more.items() if value is not None]
         return f"?{urlencode(pairs)}" if pairs else ""
 
@@ -64,7 +67,8 @@ def read_filter(vocabulary: Vocabulary, pairs: Iterable[tuple[str, str]]) -> Fil
     )
     if len(places) + len(picks.themes) > MOST or len(picks.languages) > MOST_LANGUAGES:
         raise InputError("The address asks for too much at once.")
-    return Filter(picks)
+    lang = next((value for name, value in given if name == "lang"), "")
+    return Filter(picks, lang if lang in LANGUAGES else "")
 
 
 def _known(value: str, known: dict[str, str]) -> str:

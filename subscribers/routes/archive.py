@@ -89,8 +89,8 @@ def routes(site: Site) -> APIRouter:
             chosen = read_filter(vocabulary, request.query_params.multi_items())
         except InputError:
             return None
-        # Not the browser's: what reads feeds asks for no language, or for one that its user never chose.
-        language = speak(row.languages[0])
+        # Not the browser's: what fetches feeds asks for no language, or for one that its user never chose.
+        language = speak(chosen.lang or row.languages[0])
         here = Archive(connection, row.id, wanted_of(chosen.picks, vocabulary)).page(FEED, before)
         named = picked(chosen, vocabulary, language)
         return feed_of(site.settings.site, row, vocabulary, chosen, named, here, before=before, language=language)

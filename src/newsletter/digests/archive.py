@@ -112,7 +112,8 @@ class Archive:
         if self._wanted:
             parts = [union(*(self._tagged(kind, codes, low, high) for kind, codes in part)) for part in self._wanted]
             fitting = intersect(*(select(part.subquery().c.position) for part in parts)).subquery()
-            position, statement = fitting.c.position, select(fitting.c.position)
+            # An item may carry several of the codes that are wanted.
+            position, statement = fitting.c.position, select(fitting.c.position).distinct()
         else:
             position = items.c.position
             statement = select(position).where(items.c.list_id == self._list_id, items.c.withdrawn_at.is_(None))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -65,8 +66,22 @@ def preferred(accept_language: str) -> str:
     return min(asked, key=lambda pair: pair[0])[1] if asked else DEFAULT
 
 
+def in_other_languages(path: str, query: Sequence[tuple[str, str]], tongue: str) -> list[tuple[str, str, str]]:
+    """Code, own name and address of a page in each of the site's languages but this one."""
+    kept = [(name, value) for name, value in query if name != "lang"]
+    return [
+        (code, str(Locale(code).languages[code]).capitalize(), f"{path}?{urlencode([*kept, ('lang', code)])}")
+        for code in strings()
+        if code != tongue
+    ]
+
+
 def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """``name`` filled in; ``say(key, **placeholders)`` in it gives the site's words."""
+    """``name`` filled in; ``say(key, **placeholders)`` in it gives the site's words.
+
+    Any page may be given ``masthead`` (``branding.masthead_of``), which brings the list's name, logo and colours, and
+    ``request``, which brings the page's other languages; it must then take ``asked_language`` as its own.
+    """
     return HTMLResponse(fill(name, language, **values), status)
 
 
@@ -77,8 +92,19 @@ def fill(name: str, language: str, **values: Any) -> str:
     def say(key: str, **placeholders: object) -> str:
         return strings()[tongue][key].format(**placeholders)
 
+    values.setdefault("masthead", None)
+    values.setdefault("framed", False)
+    request = values.pop("request", None)
+    tongues = in_other_languages(request.url.path, request.query_params.multi_items(), tongue) if request else ()
     direction = "rtl" if tongue in RIGHT_TO_LEFT else "ltr"
-    return pages.get_template(name).render(values, say=say, language=tongue, direction=direction)
+    return pages.get_template(name).render(
+        values,
+        say=say,
+        plural=Locale(tongue).plural_form,
+        language=tongue,
+        direction=direction,
+        tongues=tongues,
+    )
 
 
 def notice(kind: str, language: str, status: int) -> HTMLResponse:

@@ -42,6 +42,7 @@ class Story:
     """One item as its page shows it; ``body`` is HTML as it is stored, ``withdrawn`` items show nothing."""
 
     item_id: int
+    list_id: int
     title: str
     summary: str
     body: str
@@ -152,6 +153,7 @@ def find_story(conn: Connection, item_id: int, language: str) -> Story | None:
     places, known = (*row.countries, *row.regions), all_themes(conn, row.list_id)
     return Story(
         item_id=row.id,
+        list_id=row.list_id,
         title=row.title,
         summary=row.summary,
         body=row.body,

@@ -155,7 +155,7 @@ def preferences_page(reader: Reader, token: str, leave: str, notice_key: str = "
     )
 
 
-def story_page(story: Story, language: str, site: str) -> HTMLResponse:
+def story_page(story: Story, language: str, site: str, **values: Any) -> HTMLResponse:
     """An item's own page: its body if it has one, else the summary; ``site``: where ours is."""
     return page(
         "item.html",
@@ -167,4 +167,5 @@ def story_page(story: Story, language: str, site: str) -> HTMLResponse:
         paragraphs=[text for text in story.summary.split("\n\n") if text.strip()],
         day=format_date(story.published_at.astimezone(UTC).date(), "long", locale=speak(language)),
         host=urlsplit(story.url).hostname if story.url else "",
+        **values,
     )

@@ -11,6 +11,7 @@ from newsletter.catalogue.themes import all_themes
 from newsletter.database import reading
 from newsletter.digests.archive import Archive, wanted_of
 from newsletter.errors import InputError
+from subscribers.branding import masthead
 from subscribers.feed import feed_of, matches
 from subscribers.filters import read_filter
 from subscribers.rendering import notice, page, speak
@@ -38,7 +39,7 @@ def routes(site: Site) -> APIRouter:
             try:
                 chosen = read_filter(vocabulary, request.query_params.multi_items())
             except InputError:
-                return page("archive_unknown.html", language, 404, list=row)
+                return page("archive_unknown.html", language, 404, list=row, masthead=masthead(row))
             found = Archive(connection, row.id, wanted_of(chosen.picks, vocabulary))
             here = found.page(PAGE, before, after)
             if after is not None and not here.newer:
@@ -53,6 +54,8 @@ def routes(site: Site) -> APIRouter:
         response = page(
             "archive.html",
             language,
+            request=request,
+            masthead=masthead(row),
             list=row,
             site=site.settings.site,
             chosen=chosen,

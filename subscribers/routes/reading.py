@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from newsletter.audience.links import read_token
 from newsletter.database import reading
 from newsletter.delivery.letters import Letters
+from subscribers.branding import masthead_of
 from subscribers.copying import web_copy
 from subscribers.reading import find_copied, find_story
 from subscribers.rendering import fill, notice, story_page
@@ -47,11 +48,12 @@ def routes(site: Site) -> APIRouter:
         language = asked_language(request)
         with reading(site.engine) as connection:
             story = find_story(connection, item_id, language)
+            brand = masthead_of(connection, story.list_id) if story else None
         if story is None:
             return notice("missing", language, 404)
         if story.withdrawn:
             return notice("withdrawn", language, 410)
-        response = story_page(story, language, site.settings.site)
+        response = story_page(story, language, site.settings.site, masthead=brand, request=request)
         response.headers["Cache-Control"] = "public, max-age=60"
         response.headers["Vary"] = "Accept-Language"
         return response

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree as xml
 
 from newsletter.catalogue.cleaning import clean_html
@@ -25,6 +25,8 @@ REGIONS = "https://unstats.un.org/unsd/methodology/m49/"
 _LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 # What is no Char of XML 1.0 (2.2), however it is written; and line ends that a parser would change (2.11).
 _NO_CHARACTER = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What cannot stand in an IRI as it is (RFC 3987, 2.2).
+_NO_ADDRESS = re.compile(r"""[\s<>"{}|\\^`]""")
 _NO_LANGUAGE = re.compile(r"[^a-zA-Z0-9-]")
 
 xml.register_namespace("", ATOM)
@@ -128,7 +130,7 @@ def _add(parent: xml.Element, name: str, text: str = "") -> xml.Element:
 
 
 def _link(parent: xml.Element, relation: str, href: str, kind: str) -> None:
-    xml.SubElement(parent, f"{{{ATOM}}}link", {"rel": relation, "href": clean(href), "type": kind})
+    xml.SubElement(parent, f"{{{ATOM}}}link", {"rel": relation, "href": _NO_ADDRESS.sub(lambda found: quote(found[0]), clean(href)), "type": kind})
 
 
 def _moment(at: datetime) -> str:

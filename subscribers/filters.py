@@ -60,9 +60,7 @@ def read_filter(vocabulary: Vocabulary, pairs: Iterable[tuple[str, str]]) -> Fil
     picks = Picks(
         countries=frozenset(place for place in places if not place.isdigit()),
         regions=frozenset(place for place in places if place.isdigit()),
-        themes=frozenset(
-            _known(value, slugs) for name, value in given if name == "theme"
-        ),
+        themes=frozenset(_known(value, slugs) for name, value in given if name == "theme"),
         languages=frozenset(language_code(value) for name, value in given if name == "language"),
     )
     if len(places) + len(picks.themes) > MOST or len(picks.languages) > MOST_LANGUAGES:

@@ -15,6 +15,7 @@ from newsletter.catalogue.geography import WORLD, all_places, countries_in
 from newsletter.catalogue.themes import Vocabulary, descendants, theme_name
 from newsletter.digests.archive import COUNTED, codes_in_use
 from newsletter.mail.cards import cut
+from newsletter.slugs import SLUG
 from newsletter.tables import lists
 from subscribers.choices import language_name, name_of
 from subscribers.filters import Filter
@@ -50,6 +51,9 @@ class Entry:
 
 def public_list(connection: Connection, slug: str) -> Any:
     """The list of this slug if everybody may read it, else None."""
+    if not SLUG.fullmatch(slug):
+        # Whatever else stands there, as a NUL, no database has to see.
+        return None
     return connection.execute(
         select(lists).where(lists.c.slug == slug, lists.c.is_public, lists.c.archived_at.is_(None))
     ).one_or_none()

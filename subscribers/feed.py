@@ -130,7 +130,8 @@ def _add(parent: xml.Element, name: str, text: str = "") -> xml.Element:
 
 
 def _link(parent: xml.Element, relation: str, href: str, kind: str) -> None:
-    xml.SubElement(parent, f"{{{ATOM}}}link", {"rel": relation, "href": _NO_ADDRESS.sub(lambda found: quote(found[0]), clean(href)), "type": kind})
+    address = _NO_ADDRESS.sub(lambda found: quote(found[0]), clean(href))
+    xml.SubElement(parent, f"{{{ATOM}}}link", {"rel": relation, "href": address, "type": kind})
 
 
 def _moment(at: datetime) -> str:

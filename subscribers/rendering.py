@@ -127,7 +127,7 @@ def next_line(reader: Reader) -> str:
     locale = speak(reader.language)
     local = reader.due_at.astimezone(ZoneInfo(reader.timezone))
     day = format_date(local.date(), "full", locale=locale)
-    return f"{day}, {format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
+    return f"{day}{strings()[locale]['comma']}{format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
 
 
 def language_names(codes: tuple[str, ...], language: str) -> tuple[str, ...]:

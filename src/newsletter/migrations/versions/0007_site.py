@@ -1,5 +1,7 @@
 """What the readers' site needs: transactional mail, proof of consent, changes of address, tokens for machines."""
 
+import hashlib
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -22,7 +24,7 @@ def upgrade() -> None:
     op.add_column("lists", sa.Column("welcomes", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.add_column("themes", sa.Column("descriptions", sa.Text(), server_default="{}", nullable=False))
     op.add_column("subscribers", sa.Column("suppressed_at", _MOMENT, nullable=True))
-    op.add_column("subscriptions", sa.Column("paused_until", _MOMENT, nullable=True))
+    _subscriptions()
     for name, kind in (
         ("address_hash", sa.String(length=64)),
         ("network", sa.String(length=64)),
@@ -31,8 +33,25 @@ def upgrade() -> None:
         ("picks", sa.Text()),
     ):
         op.add_column("consents", sa.Column(name, kind, nullable=True))
+    op.add_column("suppressions", sa.Column("key_print", sa.String(length=12), nullable=True))
+    _mark_suppressed()
     _addresses()
     _machines()
+
+
+def _mark_suppressed() -> None:
+    """Mark the subscribers whose address is suppressed: until now each hash was plain SHA-256."""
+    connection = op.get_bind()
+    hashed = "encode(sha256(convert_to(email_key, 'UTF8')), 'hex')"
+    if connection.dialect.name == "sqlite":
+        hashed = "newsletter_sha256(email_key)"
+        raw = connection.connection.dbapi_connection
+        assert raw
+        raw.create_function("newsletter_sha256", 1, lambda text: hashlib.sha256(text.encode()).hexdigest())
+    op.execute(
+        "UPDATE subscribers SET suppressed_at = found.at FROM suppressions AS found "  # noqa: S608 - no text from outside
+        f"WHERE found.address_hash = {hashed}"
+    )
 
 
 def _notices() -> None:
@@ -57,6 +76,35 @@ def _notices() -> None:
     )
     op.create_index("ix_notices_due_at", "notices", ["due_at"], postgresql_where=unsent, sqlite_where=unsent)
     op.create_index("ix_notices_subscriber_id", "notices", ["subscriber_id"])
+
+
+def _subscriptions() -> None:
+    op.add_column("subscriptions", sa.Column("paused_until", _MOMENT, nullable=True))
+    # Confirmation mails that are still to go out become notices.
+    op.execute(
+        """
+        INSERT INTO notices (kind, subscriber_id, list_id, asked_at, due_at)
+        SELECT 'confirm', s.subscriber_id, s.list_id, COALESCE(
+            (SELECT MAX(c.at) FROM consents c
+             WHERE c.subscriber_id = s.subscriber_id AND c.list_id = s.list_id AND c.event = 'asked'),
+            s.created_at
+        ), s.confirm_due_at
+        FROM subscriptions s WHERE s.state = 'pending' AND s.confirm_due_at IS NOT NULL ORDER BY s.id
+        """
+    )
+    op.drop_index("ix_subscriptions_confirm_due_at", "subscriptions")
+    op.drop_column("subscriptions", "confirm_due_at")
+    pending, pausing = sa.text("state = 'pending'"), sa.text("paused_until IS NOT NULL")
+    op.create_index(
+        "ix_subscriptions_pending", "subscriptions", ["created_at"], postgresql_where=pending, sqlite_where=pending
+    )
+    op.create_index(
+        "ix_subscriptions_paused_until",
+        "subscriptions",
+        ["paused_until"],
+        postgresql_where=pausing,
+        sqlite_where=pausing,
+    )
 
 
 def _addresses() -> None:

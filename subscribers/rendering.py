@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -42,6 +42,11 @@ def strings() -> dict[str, dict[str, str]]:
         for language, words in tomllib.loads(file.read_text("utf-8")).items():
             said.setdefault(language, {}).update(words)
     return said
+
+
+def say(tongue: str, key: str, **placeholders: object) -> str:
+    """The words of a key in one of the site's languages."""
+    return strings()[tongue][key].format(**placeholders)
 
 
 def speak(language: str) -> str:
@@ -89,9 +94,6 @@ def fill(name: str, language: str, **values: Any) -> str:
     """The text of a page, or of a part of one."""
     tongue = speak(language)
 
-    def say(key: str, **placeholders: object) -> str:
-        return strings()[tongue][key].format(**placeholders)
-
     values.setdefault("masthead", None)
     values.setdefault("framed", False)
     request = values.pop("request", None)
@@ -99,7 +101,7 @@ def fill(name: str, language: str, **values: Any) -> str:
     direction = "rtl" if tongue in RIGHT_TO_LEFT else "ltr"
     return pages.get_template(name).render(
         values,
-        say=say,
+        say=partial(say, tongue),
         plural=Locale(tongue).plural_form,
         language=tongue,
         direction=direction,
@@ -129,7 +131,7 @@ def next_line(reader: Reader) -> str:
     locale = speak(reader.language)
     local = reader.due_at.astimezone(ZoneInfo(reader.timezone))
     day = format_date(local.date(), "full", locale=locale)
-    return f"{day}, {format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
+    return f"{day}{strings()[locale]['comma']}{format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
 
 
 def language_names(codes: tuple[str, ...], language: str) -> tuple[str, ...]:

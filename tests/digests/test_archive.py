@@ -19,7 +19,7 @@ from newsletter.digests.runs import load_items
 from newsletter.settings import Settings
 from newsletter.tables import items
 
-HYPOTHESIS = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+HYPOTHESIS = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 COUNTRIES, REGIONS = ("GT", "HN", "FR", "SN"), ("001", "013", "019", "150")
 THEMES, LANGUAGES = ("protection", "children", "trade"), ("en", "es", "ar")
 

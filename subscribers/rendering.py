@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -21,6 +22,7 @@ from subscribers.reading import Reader, Story
 
 HERE = Path(__file__).parent
 DEFAULT = "en"
+RIGHT_TO_LEFT = ("ar",)
 A_MONDAY = date(2024, 1, 1)
 
 pages = Environment(
@@ -40,6 +42,11 @@ def strings() -> dict[str, dict[str, str]]:
         for language, words in tomllib.loads(file.read_text("utf-8")).items():
             said.setdefault(language, {}).update(words)
     return said
+
+
+def say(tongue: str, key: str, **placeholders: object) -> str:
+    """The words of a key in one of the site's languages."""
+    return strings()[tongue][key].format(**placeholders)
 
 
 def speak(language: str) -> str:
@@ -64,14 +71,42 @@ def preferred(accept_language: str) -> str:
     return min(asked, key=lambda pair: pair[0])[1] if asked else DEFAULT
 
 
+def in_other_languages(path: str, query: Sequence[tuple[str, str]], tongue: str) -> list[tuple[str, str, str]]:
+    """Code, own name and address of a page in each of the site's languages but this one."""
+    kept = [(name, value) for name, value in query if name != "lang"]
+    return [
+        (code, str(Locale(code).languages[code]).capitalize(), f"{path}?{urlencode([*kept, ('lang', code)])}")
+        for code in strings()
+        if code != tongue
+    ]
+
+
 def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """``name`` filled in; ``say(key, **placeholders)`` in it gives the site's words."""
+    """``name`` filled in; ``say(key, **placeholders)`` in it gives the site's words.
+
+    Any page may be given ``masthead`` (``branding.masthead_of``), which brings the list's name, logo and colours, and
+    ``request``, which brings the page's other languages; it must then take ``asked_language`` as its own.
+    """
+    return HTMLResponse(fill(name, language, **values), status)
+
+
+def fill(name: str, language: str, **values: Any) -> str:
+    """The text of a page, or of a part of one."""
     tongue = speak(language)
 
-    def say(key: str, **placeholders: str) -> str:
-        return strings()[tongue][key].format(**placeholders)
-
-    return HTMLResponse(pages.get_template(name).render(values, say=say, language=tongue), status)
+    values.setdefault("masthead", None)
+    values.setdefault("framed", False)
+    request = values.pop("request", None)
+    tongues = in_other_languages(request.url.path, request.query_params.multi_items(), tongue) if request else ()
+    direction = "rtl" if tongue in RIGHT_TO_LEFT else "ltr"
+    return pages.get_template(name).render(
+        values,
+        say=partial(say, tongue),
+        plural=Locale(tongue).plural_form,
+        language=tongue,
+        direction=direction,
+        tongues=tongues,
+    )
 
 
 def notice(kind: str, language: str, status: int) -> HTMLResponse:
@@ -96,7 +131,7 @@ def next_line(reader: Reader) -> str:
     locale = speak(reader.language)
     local = reader.due_at.astimezone(ZoneInfo(reader.timezone))
     day = format_date(local.date(), "full", locale=locale)
-    return f"{day}, {format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
+    return f"{day}{strings()[locale]['comma']}{format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
 
 
 def language_names(codes: tuple[str, ...], language: str) -> tuple[str, ...]:
@@ -122,15 +157,17 @@ def preferences_page(reader: Reader, token: str, leave: str, notice_key: str = "
     )
 
 
-def story_page(story: Story, language: str) -> HTMLResponse:
-    """An item's own page: its body if it has one, else the summary."""
+def story_page(story: Story, language: str, site: str, **values: Any) -> HTMLResponse:
+    """An item's own page: its body if it has one, else the summary; ``site``: where ours is."""
     return page(
         "item.html",
         language,
         story=story,
+        canonical=story.url or f"{site}/items/{story.item_id}",
         # Cleaned on its way in already; what is marked safe here does not rely on it.
         body=Markup(clean_html(story.body)),  # noqa: S704
         paragraphs=[text for text in story.summary.split("\n\n") if text.strip()],
         day=format_date(story.published_at.astimezone(UTC).date(), "long", locale=speak(language)),
         host=urlsplit(story.url).hostname if story.url else "",
+        **values,
     )

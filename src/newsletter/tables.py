@@ -168,6 +168,17 @@ items = Table(
     UniqueConstraint("list_id", "key"),
 )
 
+item_tags = Table(
+    "item_tags",
+    metadata,
+    # What items carry, for finding them: a row for each tag of each item that is not withdrawn. The key is the index.
+    Column("list_id", Id, ForeignKey("lists.id"), primary_key=True, autoincrement=False),
+    Column("kind", String(16), primary_key=True),  # country, region, theme, language
+    Column("code", String(64), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),  # of the item
+    sqlite_with_rowid=False,
+)
+
 profiles = Table(
     "profiles",
     metadata,

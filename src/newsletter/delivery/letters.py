@@ -51,6 +51,15 @@ class _Job(NamedTuple):
     mask: int
 
 
+class Copy(NamedTuple):
+    """A digest to read in a browser: a whole page of HTML, or nothing if every item was withdrawn."""
+
+    html: str
+    language: str
+    withdrawn: int
+    """How many items of it were withdrawn by now, and are left out."""
+
+
 class Letters:
     """Composes deliveries. It lives as long as its process: what it keeps is bounded, and edits are noticed."""
 
@@ -90,6 +99,18 @@ class Letters:
         """The message of a delivery that is not in the database, of these items."""
         self._prepare(connection, [delivery], {delivery.edition_id: (language, tuple(item_ids))})
         return self._compose(delivery, self._jobs[delivery.id])
+
+    def copy(self, connection: Connection, delivery: Claimed) -> Copy:
+        """A delivery as anybody may read it: without its reader's links, and without what was withdrawn by now."""
+        self._prepare(connection, [delivery], {})
+        job = self._jobs[delivery.id]
+        shelf, language = job.shelf, job.language
+        chosen = tuple(number for number in job.item_ids if number not in shelf.withdrawn)
+        html = ""
+        if chosen:
+            groups, rest = shelf.arranged(chosen, job.mask, language)
+            html = shelf.frame(language).copy(groups, rest, _day(delivery.slot, delivery.timezone))
+        return Copy(html, language, len(job.item_ids) - len(chosen))
 
     def _compose(self, delivery: Claimed, job: _Job) -> Message | None:
         shelf = job.shelf
@@ -227,4 +248,6 @@ def digest_envelope(key: str, site: str, shelf: Shelf, delivery: Claimed, mark: 
         f"{site}/u/{make_token(key, 'unsubscribe', delivery.subscription_id)}",
         f"{site}/p/{make_token(key, 'preferences', delivery.subscription_id)}",
         f"{delivery.run_id}:{shelf.slug}:digest:newsletter",
+        # One that is only tried out has no number.
+        copy_url=f"{site}/d/{make_token(key, 'copy', delivery.id)}" if delivery.id else "",
     )

@@ -1,6 +1,7 @@
 """What the readers' site needs: transactional mail, proof of consent, changes of address, tokens for machines."""
 
 import hashlib
+import json
 import re
 
 import sqlalchemy as sa
@@ -41,6 +42,7 @@ def upgrade() -> None:
             _number_once(table)
     _addresses()
     _machines()
+    _tags()
 
 
 def _mark_suppressed() -> None:
@@ -177,3 +179,38 @@ def _machines() -> None:
         sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name=op.f("fk_requests_token_id")),
         sa.PrimaryKeyConstraint("token_id", "key", name=op.f("pk_requests")),
     )
+
+
+def _tags() -> None:
+    op.create_table(
+        "item_tags",
+        sa.Column("list_id", _ID, autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("code", sa.String(length=64), nullable=False),
+        sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.ForeignKeyConstraint(["list_id"], ["lists.id"], name=op.f("fk_item_tags_list_id")),
+        sa.PrimaryKeyConstraint("list_id", "kind", "code", "position", name=op.f("pk_item_tags")),
+        sqlite_with_rowid=False,
+    )
+    connection = op.get_bind()
+    tag = sa.text("INSERT INTO item_tags (list_id, kind, code, position) VALUES (:list_id, :kind, :code, :position)")
+    found = sa.text(
+        "SELECT id, list_id, position, countries, regions, themes, language FROM items"
+        " WHERE id > :after AND withdrawn_at IS NULL ORDER BY id LIMIT 1000"
+    )
+    after = 0
+    while rows := connection.execute(found, {"after": after}).all():
+        after = rows[-1].id
+        tags = {
+            (row.list_id, kind, code, row.position)
+            for row in rows
+            for kind, codes in (
+                ("country", json.loads(row.countries)),
+                ("region", json.loads(row.regions)),
+                ("theme", json.loads(row.themes)),
+                ("language", [row.language]),
+            )
+            for code in codes
+        }
+        names = ("list_id", "kind", "code", "position")
+        connection.execute(tag, [dict(zip(names, one, strict=True)) for one in sorted(tags)])

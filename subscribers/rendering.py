@@ -21,6 +21,7 @@ from subscribers.reading import Reader, Story
 
 HERE = Path(__file__).parent
 DEFAULT = "en"
+RIGHT_TO_LEFT = ("ar",)
 A_MONDAY = date(2024, 1, 1)
 
 pages = Environment(
@@ -68,10 +69,11 @@ def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResp
     """``name`` filled in; ``say(key, **placeholders)`` in it gives the site's words."""
     tongue = speak(language)
 
-    def say(key: str, **placeholders: str) -> str:
+    def say(key: str, **placeholders: object) -> str:
         return strings()[tongue][key].format(**placeholders)
 
-    return HTMLResponse(pages.get_template(name).render(values, say=say, language=tongue), status)
+    direction = "rtl" if tongue in RIGHT_TO_LEFT else "ltr"
+    return HTMLResponse(pages.get_template(name).render(values, say=say, language=tongue, direction=direction), status)
 
 
 def notice(kind: str, language: str, status: int) -> HTMLResponse:

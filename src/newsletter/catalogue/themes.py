@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -13,14 +13,17 @@ from newsletter.resembling import fold, nearest
 from newsletter.slugs import check_slug
 from newsletter.tables import themes
 
+LONGEST_DESCRIPTION = 300
+
 
 @dataclass(frozen=True)
 class Theme:
-    """An entry of the vocabulary; ``names`` by language code."""
+    """An entry of the vocabulary; ``names`` and ``descriptions`` (a sentence each) by language code."""
 
     slug: str
     names: Mapping[str, str]
     parent: str | None
+    descriptions: Mapping[str, str] = field(default_factory=dict)
 
 
 Vocabulary = Mapping[str, Theme]
@@ -30,7 +33,7 @@ Vocabulary = Mapping[str, Theme]
 def all_themes(connection: Connection, list_id: int) -> dict[str, Theme]:
     """The vocabulary of a list, by slug."""
     rows = connection.execute(select(themes).where(themes.c.list_id == list_id).order_by(themes.c.slug))
-    return {row.slug: Theme(row.slug, row.names, row.parent_slug) for row in rows}
+    return {row.slug: Theme(row.slug, row.names, row.parent_slug, row.descriptions) for row in rows}
 
 
 def theme_name(theme: Theme, language: str) -> str:
@@ -77,7 +80,9 @@ def find_theme(vocabulary: Vocabulary, text: str) -> str:
 
 
 def add_themes(connection: Connection, list_id: int, wanted: Iterable[Theme]) -> tuple[int, int]:
-    """Add themes, or bring names and parents of those there are up to date; how many were added and changed.
+    """Add themes, or bring those there are up to date; how many were added and changed.
+
+    Descriptions stay where none is given.
 
     Raises:
         InputError: a slug, name or parent is not usable; nothing is kept.
@@ -86,16 +91,27 @@ def add_themes(connection: Connection, list_id: int, wanted: Iterable[Theme]) ->
     after = dict(present)
     for theme in wanted:
         check_slug(theme.slug)
+        if not theme.descriptions and theme.slug in present:
+            theme = replace(theme, descriptions=present[theme.slug].descriptions)
         if not any(name.strip() for name in theme.names.values()):
             raise InputError(f"Theme {theme.slug!r} has no name.", 'Give one: --name en="Protection".')
-        if any(has_controls(text) for text in (*theme.names, *theme.names.values())):
+        if any(has_controls(text) for words in (theme.names, theme.descriptions) for text in (*words, *words.values())):
             raise InputError(f"Theme {theme.slug!r} has a name with a control character or half a character in it.")
+        if any(len(text) > LONGEST_DESCRIPTION for text in theme.descriptions.values()):
+            raise InputError(
+                f"Theme {theme.slug!r} has a description of more than {LONGEST_DESCRIPTION} characters.",
+                "A sentence is enough.",
+            )
         after[theme.slug] = theme
     for theme in after.values():
         _check_parent(after, theme)
     added = changed = 0
     for slug, theme in after.items():
-        values = {"names": dict(theme.names), "parent_slug": theme.parent}
+        values = {
+            "names": dict(theme.names),
+            "parent_slug": theme.parent,
+            "descriptions": dict(theme.descriptions),
+        }
         if slug not in present:
             connection.execute(insert(themes).values(list_id=list_id, slug=slug, **values))
             added += 1
@@ -128,4 +144,4 @@ def rename_theme(connection: Connection, list_id: int, slug: str, names: Mapping
     present = all_themes(connection, list_id).get(slug)
     if present is None:
         raise StateError(f"There is no theme {slug!r}.", "`newsletter themes list` shows those there are.")
-    add_themes(connection, list_id, [Theme(slug, {**present.names, **names}, present.parent)])
+    add_themes(connection, list_id, [Theme(slug, {**present.names, **names}, present.parent, present.descriptions)])

@@ -1,0 +1,125 @@
+"""What there is to choose from on a picks form, in each language: found once, whoever reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.resources import files
+
+from babel import Locale
+from babel.dates import format_date, format_time, get_timezone_location
+from markupsafe import Markup
+
+from newsletter.audience.schedule import WEEKDAYS
+from newsletter.catalogue.geography import WORLD, all_places, countries_in
+from subscribers.ordering import ordering
+from subscribers.rendering import A_MONDAY, speak
+
+# UN M49: continents, and what each is divided into there.
+CONTINENTS = {
+    "002": ("011", "014", "015", "017", "018"),
+    "019": ("005", "013", "021", "029"),
+    "142": ("030", "034", "035", "143", "145"),
+    "150": ("039", "151", "154", "155"),
+    "009": ("053", "054", "057", "061"),
+}
+OFFERED = frozenset(CONTINENTS).union(*CONTINENTS.values())
+"""The regions that the form shows by itself; others only if they are picked."""
+ANTARCTICA = "AQ"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A country or region by its name, and what it is divided into on the form."""
+
+    code: str
+    name: str
+    parts: tuple[Place, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Everything that a picks form offers, in one language; ``zones`` are HTML options."""
+
+    places: tuple[Place, ...]
+    zones: Markup
+    zone_names: Mapping[str, str]
+    hours: tuple[tuple[int, str], ...]
+    weekdays: tuple[tuple[str, str], ...]
+
+
+@cache
+def choices(language: str) -> Choices:
+    """What a form offers in ``language`` (one of the site's)."""
+    zones = _zones(language)
+    options = [Markup('<option value="{}">{}').format(zone, name) for zone, name in zones.items()]
+    return Choices(
+        places=_places(language),
+        zones=Markup("\n").join(options),
+        zone_names=zones,
+        hours=tuple(
+            (hour, format_time(datetime(2024, 1, 1, hour, tzinfo=UTC).timetz(), "short", locale=language))
+            for hour in range(24)
+        ),
+        weekdays=tuple(
+            (word, format_date(A_MONDAY + timedelta(days=number), "EEEE", locale=language))
+            for number, word in enumerate(WEEKDAYS)
+        ),
+    )
+
+
+@cache
+def name_of(code: str, language: str) -> str:
+    """The name of a country or region in one of the site's languages."""
+    return str(Locale(speak(language)).territories.get(code, code))
+
+
+@cache
+def language_name(code: str, language: str) -> str:
+    """The name of a language in one of the site's languages, with a capital where it stands alone."""
+    name = str(Locale(speak(language)).languages.get(code, code))
+    return name[:1].upper() + name[1:]
+
+
+def _sorted(places: list[Place], language: str) -> tuple[Place, ...]:
+    return tuple(sorted(places, key=lambda place: ordering(place.name, language)))
+
+
+def _places(language: str) -> tuple[Place, ...]:
+    def region(code: str, parts: list[Place]) -> Place:
+        return Place(code, name_of(code, language), _sorted(parts, language))
+
+    def countries(code: str) -> list[Place]:
+        return [Place(country, name_of(country, language)) for country in countries_in(code)]
+
+    continents = [
+        region(continent, [region(part, countries(part)) for part in parts]) for continent, parts in CONTINENTS.items()
+    ]
+    return (*_sorted(continents, language), Place(ANTARCTICA, name_of(ANTARCTICA, language)))
+
+
+def _zones(language: str) -> dict[str, str]:
+    """Every zone that a country has now, with what people call it (``zone.tab`` of the IANA database)."""
+    table = files("tzdata").joinpath("zoneinfo/zone.tab").read_text("utf-8")
+    zones: dict[str, list[str]] = {}
+    for line in table.splitlines():
+        if not line.startswith("#"):
+            country, _, zone = line.split("\t")[:3]
+            zones.setdefault(country, []).append(zone)
+    named: list[tuple[str, str]] = []
+    for country, several in zones.items():
+        name = name_of(country, language)
+        if len(several) == 1:
+            named.append((name, several[0]))
+        else:
+            named += [(f"{name} – {get_timezone_location(zone, language, True)}", zone) for zone in several]
+    named.sort(key=lambda pair: ordering(pair[0], language))
+    return {"UTC": "UTC"} | {zone: name for name, zone in named}
+
+
+@cache
+def known_places() -> dict[str, str]:
+    """Codes of places as a link may write them, to codes as we do."""
+    return {place.lower(): place for place in all_places() if place != WORLD} | {WORLD: WORLD}

@@ -101,6 +101,11 @@ def next_line(reader: Reader) -> str:
     return f"{day}, {format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
 
 
+def long_day(moment: datetime, timezone: str, language: str) -> str:
+    """The day that a moment lies on in a zone, as ``language`` writes it: November 24, 2026."""
+    return str(format_date(moment.astimezone(ZoneInfo(timezone)).date(), "long", locale=speak(language)))
+
+
 def language_names(codes: tuple[str, ...], language: str) -> tuple[str, ...]:
     """Names of languages in ``language``; a code that has none stays a code."""
     names = Locale(speak(language)).languages

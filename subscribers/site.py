@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy import Engine
@@ -14,7 +14,7 @@ from newsletter.settings import Settings
 from subscribers.rendering import preferred
 
 Clock = Callable[[], datetime]
-Handler = Callable[..., Response]
+Handler = Callable[..., Any]
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 SOURCE_LINK = "link in a mail"
 

@@ -8,7 +8,7 @@ for (const select of document.querySelectorAll("select[data-guess]")) guess(sele
 // not sent. A branch in which some are ticked is half ticked.
 function grow(tree) {
   const boxes = [...tree.querySelectorAll("input[type=checkbox]")];
-  const below = new Map(boxes.map((box) => [box, [...box.closest("li").querySelectorAll("li input")]]));
+  const below = new Map(boxes.map((box) => [box, [...box.closest("li").querySelectorAll(":scope li input")]]));
   const above = new Map(boxes.map((box) => [box, boxes.filter((other) => below.get(other).includes(box))]));
   // Pages come back from the browser's memory with boxes as they were shown: what a ticked branch covers is not
   // picked by itself, unless the server said so.

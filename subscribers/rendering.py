@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from newsletter.catalogue.cleaning import clean_html
-from subscribers.reading import Reader, Story
+from subscribers.reading import Story
 
 HERE = Path(__file__).parent
 DEFAULT = "en"
@@ -73,7 +73,10 @@ def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResp
         return strings()[tongue][key].format(**placeholders)
 
     direction = "rtl" if tongue in RIGHT_TO_LEFT else "ltr"
-    return HTMLResponse(pages.get_template(name).render(values, say=say, language=tongue, direction=direction), status)
+    values.setdefault("masthead", None)
+    plural = Locale(tongue).plural_form
+    html = pages.get_template(name).render(values, say=say, plural=plural, language=tongue, direction=direction)
+    return HTMLResponse(html, status)
 
 
 def notice(kind: str, language: str, status: int) -> HTMLResponse:
@@ -81,8 +84,11 @@ def notice(kind: str, language: str, status: int) -> HTMLResponse:
     return page("notice.html", language, status, kind=kind)
 
 
-def schedule_line(reader: Reader) -> tuple[str, dict[str, str]]:
-    """The key of the sentence that says when mails come, and what to fill in."""
+def schedule_line(reader: Any) -> tuple[str, dict[str, str]]:
+    """The key of the sentence that says when mails come, and what to fill in.
+
+    ``reader``: anything with ``frequency``, ``hour``, ``weekday`` and the ``language`` to say it in.
+    """
     locale = speak(reader.language)
     if reader.frequency == "immediate":
         return "immediate", {}
@@ -91,8 +97,11 @@ def schedule_line(reader: Reader) -> tuple[str, dict[str, str]]:
     return reader.frequency, {"time": time, "weekday": weekday}
 
 
-def next_line(reader: Reader) -> str:
-    """The next slot in the reader's own time, or nothing if it has none to name."""
+def next_line(reader: Any) -> str:
+    """The next slot in the reader's own time, or nothing if it has none to name.
+
+    ``reader``: anything with ``due_at``, ``state``, ``frequency``, ``timezone`` and the ``language`` to say it in.
+    """
     if reader.due_at is None or reader.state != "active" or reader.frequency == "immediate":
         return ""
     locale = speak(reader.language)
@@ -110,23 +119,6 @@ def language_names(codes: tuple[str, ...], language: str) -> tuple[str, ...]:
     """Names of languages in ``language``; a code that has none stays a code."""
     names = Locale(speak(language)).languages
     return tuple(str(names.get(code, code)) for code in codes)
-
-
-def preferences_page(reader: Reader, token: str, leave: str, notice_key: str = "") -> HTMLResponse:
-    """What a subscription gets and when; ``leave`` is the path of its unsubscribe page."""
-    key, filled = schedule_line(reader)
-    return page(
-        "preferences.html",
-        reader.language,
-        reader=reader,
-        token=token,
-        leave=leave,
-        notice_key=notice_key,
-        schedule_key=key,
-        schedule_values=filled,
-        upcoming=next_line(reader),
-        languages=language_names(reader.languages, reader.language),
-    )
 
 
 def story_page(story: Story, language: str) -> HTMLResponse:

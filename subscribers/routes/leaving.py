@@ -29,7 +29,7 @@ from subscribers.site import SOURCE_LINK, Site, asked_language, done, shown
 ONE_CLICK = "List-Unsubscribe=One-Click"
 
 
-def routes(site: Site) -> APIRouter:  # noqa: C901 - one function a button
+def routes(site: Site) -> APIRouter:
     """``/u/TOKEN`` and what its buttons do."""
     router = APIRouter()
 
@@ -138,8 +138,8 @@ def routes(site: Site) -> APIRouter:  # noqa: C901 - one function a button
     def pause(request: Request, token: str, form: Form) -> Response:
         with site.engine.begin() as connection:
             member = find_membership(connection, number_in(token))
-            until = member and pause_end(form.one("until"), member.timezone, site.clock())
-            if until:
+            until = pause_end(form.one("until"), member.timezone, site.clock()) if member else None
+            if member is not None and until is not None:
                 day = long_day(until, member.timezone, member.language)
                 given = proof(request, member, "pause_done_text", day=day)
                 if leaving.pause_until(connection, member.id, until, SOURCE_LINK, site.clock(), given):

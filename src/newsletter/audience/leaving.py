@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
+from newsletter.audience import subscribers as audience
 from newsletter.audience.consents import Proof, note
 from newsletter.audience.links import Keys, read_seal, seal
 from newsletter.audience.schedule import FREQUENCIES, NextDue
-from newsletter.audience.subscribers import unsubscribe
 from newsletter.tables import consents, lists, subscribers, subscriptions
 
 LIVE = ("pending", "active", "paused")
@@ -66,7 +66,7 @@ def leave(
     ).one_or_none()
     if row is None or row.state not in LIVE:
         return None
-    unsubscribe(connection, subscription_id, source, now, proof)
+    audience.unsubscribe(connection, subscription_id, source, now, proof)
     latest = _latest_event(row.subscriber_id, row.list_id)
     consent_id = connection.execute(latest).scalar_one()
     return Left(subscription_id, row.list_id, row.state, row.paused_until, consent_id)
@@ -186,7 +186,12 @@ def choose_less(
 
 
 def pause_until(
-    connection: Connection, subscription_id: int, until: datetime, source: str, now: datetime, proof: Proof | None = None
+    connection: Connection,
+    subscription_id: int,
+    until: datetime,
+    source: str,
+    now: datetime,
+    proof: Proof | None = None,
 ) -> bool:
     """Send nothing before a moment; False unless active or paused. The cursor waits: what is missed comes then."""
     row = connection.execute(
@@ -199,3 +204,10 @@ def pause_until(
         return False
     note(connection, row.subscriber_id, row.list_id, "changed", f"{source}: paused until {until:%Y-%m-%d}", now, proof)
     return True
+
+
+def resume(connection: Connection, row: Any, next_due: NextDue, now: datetime, proof: Proof | None = None) -> None:
+    """Go on after a pause; ``row`` has the subscription and its subscriber's ``timezone``."""
+    due_at = next_due(row.frequency, row.hour, row.weekday, row.timezone, now)
+    audience.resume(connection, row.id, due_at, now, proof)
+    connection.execute(update(subscriptions).where(subscriptions.c.id == row.id).values(paused_until=None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from commanding import CommandLine
 from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
+from newsletter.audience.addresses import address_hash
+from newsletter.audience.suppressions import suppressed
 from newsletter.database import connect
 from newsletter.errors import SettingsError, StateError
 from newsletter.migrations import _config, latest, require_current, upgrade
-from newsletter.tables import deliveries, editions, metadata
+from newsletter.tables import deliveries, editions, metadata, subscribers
 
 
 def picture(engine: Engine) -> dict[str, object]:
@@ -92,6 +95,38 @@ def test_editions_survive_packing(database_url: str) -> None:
         assert connection.scalar(select(deliveries.c.edition_id)) == 700
     with pytest.raises(IntegrityError), engine.begin() as connection:
         connection.execute(text("UPDATE deliveries SET edition_id = 99999"))
+    engine.dispose()
+
+
+def test_suppressions_mark_their_subscribers(database_url: str) -> None:
+    """Revision 0007 marks who is suppressed already, whose hashes go on working."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        for number, key in enumerate(("ana@e.example", "josé@e.example", "ben@e.example"), 1):
+            values = {"id": number, "key": key, "hash": address_hash(key)}
+            connection.execute(
+                text(
+                    "INSERT INTO subscribers (id, email, email_key, language, timezone, created_at)"
+                    " VALUES (:id, :key, :key, 'en', 'UTC', '2026-01-01 00:00:00')"
+                ),
+                values,
+            )
+            if number < 3:
+                connection.execute(
+                    text(
+                        "INSERT INTO suppressions (address_hash, reason, at) VALUES (:hash, 'x', '2026-02-02 00:00:00')"
+                    ),
+                    values,
+                )
+    assert upgrade(engine)
+    with engine.connect() as connection:
+        marks = connection.scalars(select(subscribers.c.suppressed_at).order_by(subscribers.c.id)).all()
+        assert marks == [datetime(2026, 2, 2, tzinfo=UTC)] * 2 + [None]
+        keys = ("k" * 40,)
+        assert set(suppressed(connection, keys, ["josé@e.example", "ben@e.example"])) == {"josé@e.example"}
     engine.dispose()
 
 

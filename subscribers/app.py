@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
@@ -13,7 +14,7 @@ from newsletter.errors import InputError
 from newsletter.settings import Settings
 from subscribers.guarding import Guard
 from subscribers.rendering import DEFAULT, HERE, notice
-from subscribers.routes import confirming, health, leaving, preferences, reading
+from subscribers.routes import branding, confirming, health, leaving, preferences, previewing, reading, subscribing
 from subscribers.site import Clock, Site, asked_language, utc_now
 
 
@@ -27,10 +28,13 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     # Asked for now: a site that cannot check links is not to start.
     assert site.key
     app = FastAPI(title="Newsletter", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    # No page holds a secret beside what somebody else may put into it, so that compressing tells nothing (BREACH).
+    app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
     app.add_middleware(Guard, too_large=notice("too_large", DEFAULT, 413))
     _problems(app)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    for part in (health, reading, leaving, confirming, preferences):
+    # Subscribing comes last: a list's page may have any address that nothing else has.
+    for part in (health, reading, leaving, confirming, preferences, branding, previewing, subscribing):
         app.include_router(part.routes(site))
     return app
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from babel import Locale
 from babel.lists import format_list
@@ -125,18 +125,8 @@ def _of_sets(label: str, was: Any, now: Any, naming: Any, language: str) -> Diff
     )
 
 
-class Times(NamedTuple):
-    """When mails come, and the language to say it in."""
-
-    frequency: str
-    hour: int
-    weekday: int
-    language: str
-
-
 def _schedule(chosen: Chosen, language: str) -> str:
-    form = chosen.form
-    key, filled = schedule_line(Times(form.frequency, form.hour, form.weekday, language))
+    key, filled = schedule_line(chosen.form, language)
     return strings()[language][key].format(**filled)
 
 

@@ -9,13 +9,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 BODY_LIMIT = 64 * 1024
 ALWAYS = {
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-        "base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+        "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+FRAMED = ALWAYS["Content-Security-Policy"].replace("frame-ancestors 'none'", "frame-ancestors *")
+"""For the one page that other sites may frame: a route says so with ``request.state.framed = True``."""
 
 
 class Guard:
@@ -31,11 +33,15 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        scope.setdefault("state", {})
+
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in ALWAYS.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)
+                if scope["state"].get("framed"):
+                    headers["Content-Security-Policy"] = FRAMED
                 # Whatever does not say that it may be kept is about one reader.
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)

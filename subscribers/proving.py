@@ -10,7 +10,7 @@ from fastapi import Request
 
 from newsletter.audience.consents import Proof, consent_hash, network_of
 from subscribers.rendering import HERE, speak, strings
-from subscribers.site import Site
+from subscribers.site import Site, spoken_language
 
 
 @cache
@@ -30,5 +30,5 @@ def proof_of(site: Site, request: Request, person: Any, page: str, key: str, **p
         address_hash=consent_hash(site.settings.keys, person.email_key),
         network=network_of(request.client.host if request.client else None),
         page=version_of(page),
-        wording=strings()[speak(person.language)][key].format(**placeholders),
+        wording=strings()[speak(spoken_language(request, person.language))][key].format(**placeholders),
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -65,18 +66,43 @@ def preferred(accept_language: str) -> str:
     return min(asked, key=lambda pair: pair[0])[1] if asked else DEFAULT
 
 
+def in_other_languages(path: str, query: Sequence[tuple[str, str]], tongue: str) -> list[tuple[str, str, str]]:
+    """Code, own name and address of a page in each of the site's languages but this one."""
+    kept = [(name, value) for name, value in query if name != "lang"]
+    return [
+        (code, str(Locale(code).languages[code]).capitalize(), f"{path}?{urlencode([*kept, ('lang', code)])}")
+        for code in strings()
+        if code != tongue
+    ]
+
+
 def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """``name`` filled in; ``say(key, **placeholders)`` in it gives the site's words."""
+    """``name`` filled in; ``say(key, **placeholders)`` in it gives the site's words.
+
+    Any page may be given ``masthead`` (``branding.masthead_of``), which brings the list's name, logo and colours, and
+    ``request``, which brings the page's other languages; it must then take ``asked_language`` as its own.
+    """
     tongue = speak(language)
 
     def say(key: str, **placeholders: object) -> str:
         return strings()[tongue][key].format(**placeholders)
 
-    direction = "rtl" if tongue in RIGHT_TO_LEFT else "ltr"
     values.setdefault("masthead", None)
-    plural = Locale(tongue).plural_form
-    html = pages.get_template(name).render(values, say=say, plural=plural, language=tongue, direction=direction)
-    return HTMLResponse(html, status)
+    values.setdefault("framed", False)
+    request = values.pop("request", None)
+    tongues = in_other_languages(request.url.path, request.query_params.multi_items(), tongue) if request else ()
+    direction = "rtl" if tongue in RIGHT_TO_LEFT else "ltr"
+    return HTMLResponse(
+        pages.get_template(name).render(
+            values,
+            say=say,
+            plural=Locale(tongue).plural_form,
+            language=tongue,
+            direction=direction,
+            tongues=tongues,
+        ),
+        status,
+    )
 
 
 def notice(kind: str, language: str, status: int) -> HTMLResponse:
@@ -84,12 +110,12 @@ def notice(kind: str, language: str, status: int) -> HTMLResponse:
     return page("notice.html", language, status, kind=kind)
 
 
-def schedule_line(reader: Any) -> tuple[str, dict[str, str]]:
-    """The key of the sentence that says when mails come, and what to fill in.
+def schedule_line(reader: Any, language: str = "") -> tuple[str, dict[str, str]]:
+    """The key of the sentence that says when mails come, and what to fill in, in the reader's or another language.
 
-    ``reader``: anything with ``frequency``, ``hour``, ``weekday`` and the ``language`` to say it in.
+    ``reader``: anything with ``frequency``, ``hour`` and ``weekday``.
     """
-    locale = speak(reader.language)
+    locale = speak(language or reader.language)
     if reader.frequency == "immediate":
         return "immediate", {}
     time = format_time(datetime(2024, 1, 1, reader.hour, tzinfo=UTC).timetz(), "short", locale=locale)
@@ -97,14 +123,14 @@ def schedule_line(reader: Any) -> tuple[str, dict[str, str]]:
     return reader.frequency, {"time": time, "weekday": weekday}
 
 
-def next_line(reader: Any) -> str:
+def next_line(reader: Any, language: str = "") -> str:
     """The next slot in the reader's own time, or nothing if it has none to name.
 
-    ``reader``: anything with ``due_at``, ``state``, ``frequency``, ``timezone`` and the ``language`` to say it in.
+    ``reader``: anything with ``due_at``, ``state``, ``frequency`` and ``timezone``.
     """
     if reader.due_at is None or reader.state != "active" or reader.frequency == "immediate":
         return ""
-    locale = speak(reader.language)
+    locale = speak(language or reader.language)
     local = reader.due_at.astimezone(ZoneInfo(reader.timezone))
     day = format_date(local.date(), "full", locale=locale)
     return f"{day}, {format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"

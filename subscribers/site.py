@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 from sqlalchemy import Engine
 
+from newsletter.delivery.sampling import Samples
 from newsletter.settings import Settings
-from subscribers.rendering import preferred
+from subscribers.rendering import preferred, strings
 
 Clock = Callable[[], datetime]
 Handler = Callable[..., Any]
@@ -31,6 +33,11 @@ class Site:
     engine: Engine
     settings: Settings
     clock: Clock = utc_now
+
+    @cached_property
+    def samples(self) -> Samples:
+        """What readers would have received, kept ready."""
+        return Samples(self.settings.site)
 
     @property
     def key(self) -> str:
@@ -53,6 +60,19 @@ def done(router: APIRouter, path: str) -> Callable[[Handler], Handler]:
     return router.post(path, response_model=None)
 
 
-def asked_language(request: Request) -> str:
-    """The language that the browser asks for, among ours."""
-    return preferred(request.headers.get("accept-language", ""))
+def asked_language(request: Request, sent: object = None) -> str:
+    """The language that a link or form names (``lang``), else the one that the browser asks for, among ours."""
+    named = sent if isinstance(sent, str) else request.query_params.get("lang", "")
+    return named if named in strings() else preferred(request.headers.get("accept-language", ""))
+
+
+def spoken_language(request: Request, own: str) -> str:
+    """The language of a page about one reader: what the link names (``lang``), else the reader's own."""
+    named = request.query_params.get("lang", "")
+    return named if named in strings() else own
+
+
+def kept_language(request: Request) -> str:
+    """What the addresses of a page's buttons end with, so that its answer speaks the language that its link named."""
+    named = request.query_params.get("lang", "")
+    return f"?lang={named}" if named in strings() else ""

@@ -1,38 +1,103 @@
-"""Confirming a subscription: the link opens a page, its button confirms."""
+"""Confirming a subscription: the link opens a page, its button confirms and leads to the welcome."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from datetime import UTC, datetime
 
+from fastapi import APIRouter, Response
+from sqlalchemy import Connection, select
+
+from newsletter.audience import notices
 from newsletter.audience import subscribers as audience
-from newsletter.audience.links import read_token
+from newsletter.audience.links import LinkError, make_token, read_expiring
 from newsletter.database import reading
-from subscribers.reading import due, find_reader
-from subscribers.rendering import page
+from newsletter.errors import UnknownName
+from newsletter.tables import subscriptions
+from subscribers.branding import masthead_of
+from subscribers.reading import Reader, due, find_reader
+from subscribers.rendering import DEFAULT, language_names, next_line, page, schedule_line
 from subscribers.site import SOURCE_LINK, Site, done, shown
+
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def routes(site: Site) -> APIRouter:
-    """``/c/TOKEN``."""
+    """``/c/TOKEN``, and a new link for one that has expired."""
     router = APIRouter()
+
+    def show(connection: Connection, reader: Reader, token: str, state: str) -> Response:
+        key, filled = schedule_line(reader)
+        return page(
+            "confirm.html",
+            reader.language,
+            reader=reader,
+            state=state,
+            masthead=masthead_of(connection, reader.list_id),
+            token=token,
+            languages=language_names(reader.languages, reader.language),
+            schedule_key=key,
+            schedule_values=filled,
+            upcoming=next_line(reader),
+            preferences="/p/" + make_token(site.key, "preferences", reader.subscription_id),
+        )
+
+    def expired(token: str, asked: bool) -> Response:
+        """For a link that is too old: a way to a new one, or to the beginning if the request has vanished since."""
+        number = read_expiring(site.keys, "confirm", token, LONG_AGO)
+        with reading(site.engine) as connection:
+            try:
+                reader = find_reader(connection, number)
+            except UnknownName:
+                return page("expired.html", DEFAULT, 410, token="", sent=False)
+            if reader.state != "pending":
+                return show(connection, reader, token, reader.state)
+            brand = masthead_of(connection, reader.list_id)
+        return page("expired.html", reader.language, 200 if asked else 410, masthead=brand, token=token, sent=asked)
 
     @shown(router, "/c/{token}")
     def ask(token: str) -> Response:
-        number = read_token(site.keys, "confirm", token)
+        try:
+            number = read_expiring(site.keys, "confirm", token, site.clock())
+        except LinkError as error:
+            if error.kind == "expired":
+                return expired(token, asked=False)
+            raise
         with reading(site.engine) as connection:
             reader = find_reader(connection, number)
-        return page("confirm.html", reader.language, reader=reader)
+            return show(connection, reader, token, reader.state)
 
     @done(router, "/c/{token}")
     def confirm(token: str) -> Response:
-        number = read_token(site.keys, "confirm", token)
+        now = site.clock()
+        try:
+            number = read_expiring(site.keys, "confirm", token, now)
+        except LinkError as error:
+            if error.kind == "expired":
+                return expired(token, asked=False)
+            raise
         with site.engine.begin() as connection:
             reader = find_reader(connection, number)
             # A link from an old mail must not bring back somebody who has left since.
-            if reader.state == "pending":
-                now = site.clock()
-                audience.confirm(connection, number, SOURCE_LINK, due(reader, now), now)
+            if reader.state != "pending":
+                return show(connection, reader, token, reader.state)
+            audience.confirm(connection, number, SOURCE_LINK, due(reader, now), now)
+            notices.ask(connection, "welcome", subscriber_id=whose(connection, number), list_id=reader.list_id, now=now)
+            return show(connection, find_reader(connection, number), token, "welcome")
+
+    @done(router, "/c/{token}/again")
+    def again(token: str) -> Response:
+        number = read_expiring(site.keys, "confirm", token, LONG_AGO)
+        with site.engine.begin() as connection:
             reader = find_reader(connection, number)
-        return page("confirm.html", reader.language, reader=reader)
+            if reader.state == "pending":
+                subscriber_id = whose(connection, number)
+                notices.ask(
+                    connection, "confirm", subscriber_id=subscriber_id, list_id=reader.list_id, now=site.clock()
+                )
+        return expired(token, asked=True)
+
+    def whose(connection: Connection, number: int) -> int:
+        statement = select(subscriptions.c.subscriber_id).where(subscriptions.c.id == number)
+        return int(connection.execute(statement).scalar_one())
 
     return router

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection, select
@@ -24,15 +25,16 @@ from newsletter.digests.matching import Index, Item
 from newsletter.digests.runs import load_items
 from newsletter.errors import UnknownName
 from newsletter.tables import lists, subscribers
+from subscribers.branding import masthead_of
 from subscribers.choices import known_places, language_name, name_of
 from subscribers.choosing import Chosen, chosen_by, differences, read_choices, with_picks
 from subscribers.fields import Form, pause_days, pause_end
 from subscribers.memberships import find_membership, memberships_of
 from subscribers.muting import without_country, without_theme
-from subscribers.picking import Offer, offer_of
+from subscribers.picking import FIELDS, Offer, Problem, offer_of
 from subscribers.proving import proof_of
 from subscribers.rendering import long_day, next_line, page, speak, strings
-from subscribers.site import SOURCE_LINK, Site, done, shown
+from subscribers.site import SOURCE_LINK, Site, done, kept_language, shown, spoken_language
 
 SAMPLES = 5
 """Titles of waiting items that the page names."""
@@ -48,7 +50,7 @@ def routes(site: Site) -> APIRouter:
         Raises:
             UnknownName: it is forgotten, or its reader is.
         """
-        member = find_membership(connection, read_token(site.settings.keys, "preferences", token))
+        member = find_membership(connection, read_token(site.keys, "preferences", token))
         if member is None or member.erased_at is not None:
             raise UnknownName("There is no such subscription any more.")
         return member
@@ -64,6 +66,7 @@ def routes(site: Site) -> APIRouter:
         return proof_of(site, request, member, "preferences.html", key, **values)
 
     def show(
+        request: Request,
         connection: Connection,
         token: str,
         member: Any,
@@ -71,10 +74,13 @@ def routes(site: Site) -> APIRouter:
         *,
         notice: str = "",
         status: int = 200,
+        wrong: str = "",
+        seen: str = "",
         **values: Any,
     ) -> Response:
-        """The page; ``chosen``: what the form shows if that is not what is saved, ``notice``: what is said first."""
-        language = member.language
+        """The page. ``chosen``: what the form shows if that is not what is saved; ``seen``: the version that it was
+        filled from, if not the present one; ``notice``: what is said first; ``wrong``: ``until`` if that is."""
+        language = spoken_language(request, member.language)
         others = [
             (row.list_name, "" if row.id == member.id else make_token(site.key, "preferences", row.id))
             for row in memberships_of(connection, member.subscriber_id)
@@ -84,6 +90,10 @@ def routes(site: Site) -> APIRouter:
             "token": token,
             "others": others if len(others) > 1 else [],
             "leave": make_token(site.key, "unsubscribe", member.id),
+            "lang": kept_language(request),
+            "masthead": masthead_of(connection, member.list_id),
+            # Only a page that can be asked for again has addresses in other languages.
+            **({"request": request} if request.method != "POST" else {}),
         }
         if member.state == "unsubscribed" or member.archived_at is not None:
             return page("preferences.html", language, status, ended=True, **common)
@@ -99,15 +109,18 @@ def routes(site: Site) -> APIRouter:
             ended=False,
             form=chosen.form,
             chosen=chosen,
-            version=saved.version,
-            tongues=_tongues(chosen.page_language, language),
+            seen=seen or saved.version,
+            query=urlencode(chosen.form.query()),
+            problems=_problems(chosen, wrong),
+            wrong=wrong,
+            offered=_offered(chosen.page_language, language),
             until=long_day(until, member.timezone, language) if until and member.state == "paused" else "",
-            upcoming=next_line(member),
+            upcoming=next_line(member, language),
             waiting=_waiting(connection, member, offer, chosen.form.picks),
             samples=SAMPLES,
             days={"first": first, "last": last, "proposed": proposed},
             notice=notice,
-            **{"changes": (), "muted": "", "wrong": "", "filled": {}, **values},
+            **{"changes": (), "muted": "", "filled": {}, **values},
             **common,
         )
 
@@ -121,34 +134,35 @@ def routes(site: Site) -> APIRouter:
                 for value in request.query_params.getlist(f"mute_{kind}")
             ]
             if not asked or member.state == "unsubscribed" or member.archived_at is not None:
-                return show(connection, token, member)
+                return show(request, connection, token, member)
+            language = spoken_language(request, member.language)
             saved = chosen_by(_offer(connection, member), member)
-            chosen, problem, muted = _muted(saved, asked[:20], speak(member.language))
-            changes = differences(saved, chosen, member.language)
+            chosen, problem, muted = _muted(saved, asked[:20], speak(language))
+            changes = differences(saved, chosen, language)
             if problem and not changes:
-                return show(connection, token, member, notice=problem, muted=muted)
-            return show(connection, token, member, chosen, notice="ready_notice", changes=changes)
+                return show(request, connection, token, member, notice=problem, muted=muted)
+            return show(request, connection, token, member, chosen, notice="ready_notice", changes=changes)
 
     @done(router, "/p/{token}")
     def save(request: Request, token: str, sent: Form) -> Response:
         with site.engine.begin() as connection:
             member = find_to_change(connection, token)
             if member.state == "unsubscribed" or member.archived_at is not None:
-                return show(connection, token, member, status=409)
+                return show(request, connection, token, member, status=409)
             offer = _offer(connection, member)
             saved, chosen = chosen_by(offer, member), read_choices(offer, member, sent)
             if not chosen.is_usable:
-                return show(connection, token, member, chosen, notice="errors_notice", status=422)
-            changes = differences(saved, chosen, member.language)
+                return show(request, connection, token, member, chosen, notice="errors_notice", status=422)
+            changes = differences(saved, chosen, spoken_language(request, member.language))
             if sent.one("do") == "preview":
                 # The version stays that of what the form was filled from: this looks, it does not settle a conflict.
                 return show(
-                    connection, token, member, chosen, notice="preview_notice", shown=sent.one("version"), counted=True
+                    request, connection, token, member, chosen, notice="preview_notice", seen=sent.one("version")
                 )
             if chosen.version == saved.version:
-                return show(connection, token, member, notice="unchanged_notice")
+                return show(request, connection, token, member, notice="unchanged_notice")
             if sent.one("version") != saved.version:
-                return show(connection, token, member, chosen, notice="conflict", status=409, changes=changes)
+                return show(request, connection, token, member, chosen, notice="conflict", status=409, changes=changes)
             audience.edit(
                 connection,
                 member,
@@ -162,8 +176,8 @@ def routes(site: Site) -> APIRouter:
             )
             member = find(connection, token)
             # Said in the language that was chosen just now.
-            changes = differences(saved, chosen, member.language)
-            return show(connection, token, member, notice="saved_notice", changes=changes)
+            changes = differences(saved, chosen, spoken_language(request, member.language))
+            return show(request, connection, token, member, notice="saved_notice", changes=changes)
 
     @done(router, "/p/{token}/pause")
     def pause(request: Request, token: str, sent: Form) -> Response:
@@ -171,12 +185,14 @@ def routes(site: Site) -> APIRouter:
             member = find_to_change(connection, token)
             until = pause_end(sent.one("until"), member.timezone, site.clock())
             if until is None:
-                return show(connection, token, member, wrong="until", notice="errors_notice", status=422)
-            day = long_day(until, member.timezone, member.language)
+                return show(request, connection, token, member, wrong="until", notice="errors_notice", status=422)
+            day = long_day(until, member.timezone, spoken_language(request, member.language))
             given = proof(request, member, "paused_notice", day=day)
             if not leaving.pause_until(connection, member.id, until, SOURCE_LINK, site.clock(), given):
-                return show(connection, token, member, status=409)
-            return show(connection, token, find(connection, token), notice="paused_notice", filled={"day": day})
+                return show(request, connection, token, member, status=409)
+            return show(
+                request, connection, token, find(connection, token), notice="paused_notice", filled={"day": day}
+            )
 
     @done(router, "/p/{token}/resume")
     def resume(request: Request, token: str) -> Response:
@@ -185,7 +201,7 @@ def routes(site: Site) -> APIRouter:
             if member.state == "paused":
                 leaving.resume(connection, member, next_due, site.clock(), proof(request, member, "resume_button"))
             notice = "resumed_notice" if member.state == "paused" else ""
-            return show(connection, token, find(connection, token), notice=notice)
+            return show(request, connection, token, find(connection, token), notice=notice)
 
     return router
 
@@ -194,9 +210,18 @@ def _offer(connection: Connection, member: Any) -> Offer:
     return offer_of(connection, connection.execute(select(lists).where(lists.c.id == member.list_id)).one())
 
 
-def _tongues(chosen: str, language: str) -> list[tuple[str, str]]:
+def _offered(chosen: str, language: str) -> list[tuple[str, str]]:
     """Languages of mails and pages: code and name; one that was set elsewhere stays to be kept."""
     return [(code, language_name(code, speak(language))) for code in dict.fromkeys((*strings(), chosen))]
+
+
+def _problems(chosen: Chosen, wrong: str) -> dict[str, Problem]:
+    """What is wrong, by the id of its field, in the order of the page."""
+    own = {name: Problem(key) for name, key in chosen.errors.items()} | (
+        {"until": Problem("pause_error")} if wrong else {}
+    )
+    found = {**chosen.form.errors, **own}
+    return {name: found[name] for name in (*FIELDS, "page_language", "name", "until") if name in found}
 
 
 def _waiting(connection: Connection, member: Any, offer: Offer, picks: Picks) -> Sequence[Item]:

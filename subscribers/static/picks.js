@@ -1,6 +1,8 @@
 // What a picks form does better with a script: boxes that tick each other, finding by name, the browser's time zone.
 "use strict";
 
+document.documentElement.classList.add("script");
+
 for (const tree of document.querySelectorAll("[data-tree]")) grow(tree);
 for (const select of document.querySelectorAll("select[data-guess]")) guess(select);
 
@@ -69,16 +71,16 @@ function finder(tree, boxes, picked, show) {
   Object.assign(input, { type: "search", id: "find-place", autocomplete: "off" });
   input.spellcheck = false;
   label.htmlFor = input.id;
-  const status = document.createElement("p");
-  status.className = "status";
-  status.setAttribute("role", "status");
-  const text = document.createElement("span");
+  const row = document.createElement("div");
+  row.className = "row";
+  const text = document.createElement("p");
+  text.setAttribute("role", "status");
   const clear = document.createElement("button");
   clear.type = "button";
   clear.className = "link";
   clear.textContent = tree.dataset.clear;
-  status.append(text);
-  bar.append(label, input, status, clear);
+  row.append(text, clear);
+  bar.append(label, input, row);
   tree.prepend(bar);
   let open = null;
 

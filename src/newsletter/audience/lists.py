@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from newsletter.audience.addresses import parse_address
 from newsletter.errors import InputError, StateError, UnknownName
 from newsletter.resembling import nearest
-from newsletter.slugs import check_slug
+from newsletter.slugs import check_list_slug
 from newsletter.tables import items, lists, subscriptions
 
 BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
@@ -27,7 +27,7 @@ def create_list(connection: Connection, values: Mapping[str, Any], now: datetime
         InputError: the slug or a value is not usable.
         StateError: there is one of this slug.
     """
-    slug = check_slug(values["slug"])
+    slug = check_list_slug(values["slug"])
     if connection.scalar(select(lists.c.id).where(lists.c.slug == slug)):
         raise StateError(f"There is a list {slug!r} already.", f"See `newsletter lists show {slug}`.")
     connection.execute(insert(lists).values(**_checked(values), created_at=now))

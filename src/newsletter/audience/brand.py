@@ -1,0 +1,102 @@
+"""A list's colours and logo, checked before they are kept: everybody must be able to read what stands in them. Pure.
+
+Contrast as WCAG 2.2 defines it (relative luminance, success criterion 1.4.3: 4.5 to 1 for text).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from newsletter.errors import InputError
+
+ENOUGH = 4.5
+PAPERS: Mapping[str, tuple[str, ...]] = {"accent": ("#ffffff", "#f6f3ee"), "accent_dark": ("#1b2226", "#12181b")}
+"""What stands behind a colour: paper and background of the pages in light and in dark (``site.css``)."""
+MODES = {"accent": "light", "accent_dark": "dark"}
+LARGEST_LOGO = 100_000
+"""Bytes: a page has 60 KB in all, and a logo that is larger was not made for it."""
+
+_HEX = re.compile(r"#?([0-9a-f]{3}|[0-9a-f]{6})", re.ASCII)
+_SIGNS: Mapping[str, tuple[bytes, bytes]] = {
+    "image/png": (b"\x89PNG\r\n\x1a\n", b""),
+    "image/jpeg": (b"\xff\xd8\xff", b""),
+    "image/webp": (b"RIFF", b"WEBP"),
+}
+
+
+def parse_colour(text: str) -> str:
+    """A colour as ``#rrggbb``.
+
+    Raises:
+        InputError: it is not written in hexadecimal.
+    """
+    found = _HEX.fullmatch(text.strip().lower())
+    if not found:
+        raise InputError(f"{text!r} is not a colour.", "Write it in hexadecimal: #0b6e6e.")
+    digits = found[1]
+    return "#" + (digits if len(digits) == 6 else "".join(2 * digit for digit in digits))
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of ``#rrggbb``, 0 (black) to 1 (white)."""
+    shares = (int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5))
+    red, green, blue = (share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of two colours, 1 to 21."""
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def least_contrast(name: str, colour: str) -> float:
+    """How well ``accent`` or ``accent_dark`` stands out, where it does so least."""
+    return min(contrast(colour, paper) for paper in PAPERS[name])
+
+
+def check_colour(name: str, text: str) -> str:
+    """A colour that is readable where it will stand.
+
+    Raises:
+        InputError: it is none, or too faint; with the nearest that is not.
+    """
+    colour = parse_colour(text)
+    found = least_contrast(name, colour)
+    if found < ENOUGH:
+        raise InputError(
+            f"{colour} is too faint on {MODES[name]} pages: its contrast is {found:.1f} to 1, and text needs {ENOUGH}.",
+            f"The nearest that can be read is {readable(name, colour)}.",
+        )
+    return colour
+
+
+def readable(name: str, colour: str) -> str:
+    """The colour, darkened or lightened until it can be read."""
+    goal = 0 if name == "accent" else 255
+    parts = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+    for step in range(101):
+        mixed = "#" + "".join(f"{round(part + (goal - part) * step / 100):02x}" for part in parts)
+        if least_contrast(name, mixed) >= ENOUGH:
+            return mixed
+    raise AssertionError(f"{colour} cannot be made readable")
+
+
+def logo_type(content: bytes) -> str:
+    """The media type of a logo, by what is in it: PNG, JPEG or WebP.
+
+    No SVG: it may hold scripts, and a page opened from its address would run them as ours.
+
+    Raises:
+        InputError: it is something else, or too large.
+    """
+    if len(content) > LARGEST_LOGO:
+        raise InputError(
+            f"The logo has {len(content) // 1000} KB; it may have {LARGEST_LOGO // 1000}.",
+            "It is shown at most 56 pixels high: scale it to 112.",
+        )
+    for kind, (start, further) in _SIGNS.items():
+        if content.startswith(start) and content[8:12].startswith(further):
+            return kind
+    raise InputError("The logo is neither PNG nor JPEG nor WebP.", "Save it as PNG, with a transparent background.")

@@ -1,0 +1,34 @@
+"""A list's logo and colours."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from newsletter.database import reading
+from newsletter.errors import UnknownName
+from subscribers.branding import brand_css, find_brand
+from subscribers.site import Site, shown
+
+
+def routes(site: Site) -> APIRouter:
+    """``/LIST/logo`` and ``/LIST/brand.css``. Their addresses change with them, so that browsers may keep them."""
+    router = APIRouter()
+
+    @shown(router, "/{slug}/logo")
+    def logo(slug: str) -> Response:
+        with reading(site.engine) as connection:
+            row = find_brand(connection, slug)
+        if row.logo is None:
+            raise UnknownName(f"The list {slug!r} has no logo.")
+        return Response(row.logo, media_type=row.logo_type, headers={"Cache-Control": KEPT})
+
+    @shown(router, "/{slug}/brand.css")
+    def colours(slug: str) -> Response:
+        with reading(site.engine) as connection:
+            row = find_brand(connection, slug)
+        return Response(brand_css(row.brand), media_type="text/css", headers={"Cache-Control": KEPT})
+
+    return router
+
+
+KEPT = "public, max-age=604800"

@@ -1,0 +1,171 @@
+"""Subscribing: the lists there are, a list's page with its form, the same small enough for other sites, what then."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import RedirectResponse
+
+from newsletter.audience.addresses import parse_address
+from newsletter.database import reading
+from subscribers.branding import masthead
+from subscribers.offering import public_list, public_lists
+from subscribers.picking import FIELDS, offer_of, read_form
+from subscribers.rendering import notice, page
+from subscribers.sealing import open_up, seal_up
+from subscribers.signing_up import Applicant, read_applicant, sign_up, wording
+from subscribers.site import Site, asked_language, shown
+
+ANSWER_TIME = 0.05
+"""Seconds: a sign-up is answered at a whole multiple of this, whether or not the address was there."""
+SENT_LASTS = timedelta(hours=24)
+MOST_FIELDS = 1000
+PAGE, EMBEDDED = "subscribe page", "form on another site"
+Pairs = Sequence[tuple[str, Any]]
+
+
+def routes(site: Site) -> APIRouter:
+    """``/``, ``/LIST``, ``/LIST/embed`` and the page after each. They come last: a list's slug is any word."""
+    router = APIRouter()
+
+    def show_form(
+        request: Request, slug: str, pairs: Pairs, applicant: Applicant, *, framed: bool, sent: bool = False
+    ) -> Response:
+        language = asked_language(request)
+        with reading(site.engine) as connection:
+            list_row = public_list(connection, slug)
+            if list_row.archived_at is not None:
+                return notice("closed", language, 410)
+            form = read_form(offer_of(connection, list_row), pairs)
+            sample = site.samples.count(connection, list_row, form.picks, site.clock())
+        errors = {**applicant.errors, **form.errors}
+        response = page(
+            "embed.html" if framed else "subscribe.html",
+            language,
+            422 if sent else 200,
+            request=request,
+            list=list_row,
+            masthead=masthead(list_row),
+            form=form,
+            applicant=applicant,
+            errors={name: errors[name] for name in ("email", "name", *FIELDS) if name in errors},
+            sample=sample,
+            framed=framed,
+            consent=wording(language, list_row),
+            query=urlencode(form.query()),
+        )
+        # A browser may keep what was typed for the way back: nothing here is about one reader.
+        response.headers["Cache-Control"] = "no-store" if sent else "no-cache"
+        response.headers["Vary"] = "Accept-Language"
+        return response
+
+    @shown(router, "/")
+    def home(request: Request) -> Response:
+        with reading(site.engine) as connection:
+            lists = public_lists(connection)
+        response = page("home.html", asked_language(request), request=request, lists=lists)
+        response.headers["Cache-Control"] = "no-cache"
+        response.headers["Vary"] = "Accept-Language"
+        return response
+
+    @shown(router, "/{slug}")
+    def subscribe_page(request: Request, slug: str) -> Response:
+        return show_form(request, slug, request.query_params.multi_items(), Applicant(), framed=False)
+
+    @shown(router, "/{slug}/embed")
+    def embedded(request: Request, slug: str) -> Response:
+        request.state.framed = True
+        return show_form(request, slug, request.query_params.multi_items(), Applicant(), framed=True)
+
+    def subscribe(request: Request, slug: str, pairs: Pairs, framed: bool) -> Response:
+        language = asked_language(request, dict(pairs).get("lang"))
+        applicant = read_applicant(pairs)
+        with reading(site.engine) as connection:
+            list_row = public_list(connection, slug)
+            form = read_form(offer_of(connection, list_row), pairs)
+        if any(name == "preview" for name, _ in pairs):
+            return RedirectResponse(f"/{slug}/preview?{urlencode([*form.query(), ('lang', language)])}", 303)
+        if list_row.archived_at is not None or applicant.errors or form.errors:
+            return show_form(request, slug, pairs, applicant, framed=framed, sent=True)
+        now = site.clock()
+        if not applicant.trapped:
+            sign_up(site, list_row, applicant, form, language, EMBEDDED if framed else PAGE, now)
+        assert applicant.address
+        told = [applicant.address.email, applicant.name, language, urlencode(form.query())]
+        token = seal_up(site.key, f"sent.{slug}", told, now)
+        return RedirectResponse(f"/{slug}/{'embed/' if framed else ''}sent/{token}", 303)
+
+    async def answer(request: Request, work: Callable[[Pairs], Response]) -> Response:
+        """Do the work in a thread, and answer when nobody can tell how long it took."""
+        began = time.monotonic()
+        async with request.form(max_files=0, max_fields=MOST_FIELDS) as sent:
+            pairs = sent.multi_items()
+        response = await run_in_threadpool(work, pairs)
+        passed = time.monotonic() - began
+        await asyncio.sleep(ANSWER_TIME - passed % ANSWER_TIME)
+        return response
+
+    @router.post("/{slug}", response_model=None)
+    async def on_subscribe(request: Request, slug: str) -> Response:
+        return await answer(request, lambda pairs: subscribe(request, slug, pairs, framed=False))
+
+    @router.post("/{slug}/embed", response_model=None)
+    async def on_embedded(request: Request, slug: str) -> Response:
+        request.state.framed = True
+        return await answer(request, lambda pairs: subscribe(request, slug, pairs, framed=True))
+
+    def show_sent(request: Request, slug: str, token: str, framed: bool) -> Response:
+        email, _, language, query = opened(slug, token)
+        with reading(site.engine) as connection:
+            list_row = public_list(connection, slug)
+        return page(
+            "sent.html",
+            language,
+            list=list_row,
+            masthead=masthead(list_row),
+            email=email,
+            back=f"/{slug}{'/embed' if framed else ''}?{query}&lang={language}",
+            again="again" in request.query_params,
+            framed=framed,
+        )
+
+    def opened(slug: str, token: str) -> tuple[str, str, str, str]:
+        email, name, language, query = open_up(site.settings.keys, f"sent.{slug}", token, site.clock(), SENT_LASTS)
+        return email, name, language, query
+
+    def send_again(request: Request, slug: str, token: str, framed: bool) -> Response:
+        email, name, language, query = opened(slug, token)
+        with reading(site.engine) as connection:
+            list_row = public_list(connection, slug)
+            form = read_form(offer_of(connection, list_row), parse_qsl(query))
+        applicant = Applicant(email, name, parse_address(email))
+        if list_row.archived_at is None:
+            sign_up(site, list_row, applicant, form, language, EMBEDDED if framed else PAGE, site.clock())
+        return RedirectResponse(f"{request.url.path}?again", 303)
+
+    @shown(router, "/{slug}/sent/{token}")
+    def sent(request: Request, slug: str, token: str) -> Response:
+        return show_sent(request, slug, token, framed=False)
+
+    @shown(router, "/{slug}/embed/sent/{token}")
+    def sent_embedded(request: Request, slug: str, token: str) -> Response:
+        request.state.framed = True
+        return show_sent(request, slug, token, framed=True)
+
+    @router.post("/{slug}/sent/{token}", response_model=None)
+    async def again(request: Request, slug: str, token: str) -> Response:
+        return await answer(request, lambda _: send_again(request, slug, token, framed=False))
+
+    @router.post("/{slug}/embed/sent/{token}", response_model=None)
+    async def again_embedded(request: Request, slug: str, token: str) -> Response:
+        request.state.framed = True
+        return await answer(request, lambda _: send_again(request, slug, token, framed=True))
+
+    return router

@@ -14,7 +14,17 @@ from newsletter.errors import InputError
 from newsletter.settings import Settings
 from subscribers.guarding import Guard
 from subscribers.rendering import DEFAULT, HERE, notice
-from subscribers.routes import branding, confirming, health, leaving, preferences, previewing, reading, subscribing
+from subscribers.routes import (
+    account,
+    branding,
+    confirming,
+    health,
+    leaving,
+    preferences,
+    previewing,
+    reading,
+    subscribing,
+)
 from subscribers.site import Clock, Site, asked_language, utc_now
 
 
@@ -34,7 +44,7 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     _problems(app)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     # Subscribing comes last: a list's page may have any address that nothing else has.
-    for part in (health, reading, leaving, confirming, preferences, branding, previewing, subscribing):
+    for part in (health, reading, leaving, confirming, preferences, account, branding, previewing, subscribing):
         app.include_router(part.routes(site))
     return app
 

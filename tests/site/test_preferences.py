@@ -133,7 +133,7 @@ def test_two_tabs(house: House, site: TestClient, reader: int) -> None:
     other = {**form, "country": ["MX"], "version": second}
     answer = site.post(path(house, reader), data=other)
     assert answer.status_code == 409
-    assert "Countries Guatemala and Honduras Mexico" in words(answer.text)
+    assert "Countries Saved now: Guatemala and Honduras Yours: Mexico" in words(answer.text)
     assert ticked(answer.text, "country") == ["MX"]
     assert saved(house, reader)["countries"] == ["GT", "HN"]
     assert site.post(path(house, reader), data={**other, "version": ""}).status_code == 409

@@ -15,6 +15,7 @@ from newsletter.settings import Settings
 from subscribers.guarding import Guard
 from subscribers.rendering import DEFAULT, HERE, notice
 from subscribers.routes import (
+    account,
     archive,
     branding,
     confirming,
@@ -44,7 +45,8 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     _problems(app)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     # Subscribing comes last: a list's page may have any address that nothing else has.
-    for part in (health, reading, leaving, confirming, preferences, archive, branding, previewing, subscribing):
+    parts = (health, reading, leaving, confirming, preferences, account, archive, branding, previewing, subscribing)
+    for part in parts:
         app.include_router(part.routes(site))
     return app
 

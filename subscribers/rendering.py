@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from newsletter.catalogue.cleaning import clean_html
-from subscribers.reading import Reader, Story
+from subscribers.reading import Story
 
 HERE = Path(__file__).parent
 DEFAULT = "en"
@@ -114,9 +114,12 @@ def notice(kind: str, language: str, status: int) -> HTMLResponse:
     return page("notice.html", language, status, kind=kind)
 
 
-def schedule_line(reader: Reader) -> tuple[str, dict[str, str]]:
-    """The key of the sentence that says when mails come, and what to fill in."""
-    locale = speak(reader.language)
+def schedule_line(reader: Any, language: str = "") -> tuple[str, dict[str, str]]:
+    """The key of the sentence that says when mails come, and what to fill in, in the reader's or another language.
+
+    ``reader``: anything with ``frequency``, ``hour`` and ``weekday``.
+    """
+    locale = speak(language or reader.language)
     if reader.frequency == "immediate":
         return "immediate", {}
     time = format_time(datetime(2024, 1, 1, reader.hour, tzinfo=UTC).timetz(), "short", locale=locale)
@@ -124,37 +127,28 @@ def schedule_line(reader: Reader) -> tuple[str, dict[str, str]]:
     return reader.frequency, {"time": time, "weekday": weekday}
 
 
-def next_line(reader: Reader) -> str:
-    """The next slot in the reader's own time, or nothing if it has none to name."""
+def next_line(reader: Any, language: str = "") -> str:
+    """The next slot in the reader's own time, or nothing if it has none to name.
+
+    ``reader``: anything with ``due_at``, ``state``, ``frequency`` and ``timezone``.
+    """
     if reader.due_at is None or reader.state != "active" or reader.frequency == "immediate":
         return ""
-    locale = speak(reader.language)
+    locale = speak(language or reader.language)
     local = reader.due_at.astimezone(ZoneInfo(reader.timezone))
     day = format_date(local.date(), "full", locale=locale)
     return f"{day}{strings()[locale]['comma']}{format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
+
+
+def long_day(moment: datetime, timezone: str, language: str) -> str:
+    """The day that a moment lies on in a zone, as ``language`` writes it: November 24, 2026."""
+    return str(format_date(moment.astimezone(ZoneInfo(timezone)).date(), "long", locale=speak(language)))
 
 
 def language_names(codes: tuple[str, ...], language: str) -> tuple[str, ...]:
     """Names of languages in ``language``; a code that has none stays a code."""
     names = Locale(speak(language)).languages
     return tuple(str(names.get(code, code)) for code in codes)
-
-
-def preferences_page(reader: Reader, token: str, leave: str, notice_key: str = "") -> HTMLResponse:
-    """What a subscription gets and when; ``leave`` is the path of its unsubscribe page."""
-    key, filled = schedule_line(reader)
-    return page(
-        "preferences.html",
-        reader.language,
-        reader=reader,
-        token=token,
-        leave=leave,
-        notice_key=notice_key,
-        schedule_key=key,
-        schedule_values=filled,
-        upcoming=next_line(reader),
-        languages=language_names(reader.languages, reader.language),
-    )
 
 
 def story_page(story: Story, language: str, site: str, **values: Any) -> HTMLResponse:

@@ -30,7 +30,7 @@ from newsletter.database import connect
 from newsletter.delivery.relays import CONNECTIONS
 from newsletter.migrations import upgrade
 from newsletter.settings import load_settings
-from newsletter.tables import deliveries, subscriptions
+from newsletter.tables import deliveries, relays, subscriptions
 
 pytestmark = pytest.mark.chaos
 
@@ -64,13 +64,21 @@ class Scene:
         with self.engine.connect().execution_options(read_only=True) as connection:
             return connection.scalar(select(func.count()).where(deliveries.c.state == "sent")) or 0
 
+    def waiting(self) -> list[object]:
+        """What is not sent, and the relay: what a failure is understood by."""
+        of = deliveries.c
+        open_ = select(of.state, of.claim, func.min(of.due_at), func.max(of.due_at), func.count(), func.max(of.answer))
+        with self.engine.connect() as connection:
+            rows = connection.execute(open_.where(of.state != "sent").group_by(of.state, of.claim)).all()
+            return [*rows, *connection.execute(select(relays)).all()]
+
     def finish(self, patience: float = 120) -> None:
         """Bring forward what waits for a later moment, until all is sent; ``patience`` idle seconds fail."""
         before, limit = -1, 0.0
         while (sent := self.sent()) < READERS:
             if sent > before:
                 before, limit = sent, time.monotonic() + patience
-            assert time.monotonic() < limit, f"{sent} of {READERS} are sent, and no more for {patience} s"
+            assert time.monotonic() < limit, f"{sent} sent, and no more for {patience} s: {self.waiting()}"
             with self.engine.begin() as connection:
                 waiting = deliveries.c.state.in_(("queued", "deferred"))
                 connection.execute(deliveries.update().where(waiting).values(due_at=datetime.now(UTC)))

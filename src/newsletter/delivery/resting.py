@@ -37,7 +37,11 @@ class State:
         """ready, paused or resting."""
         if self.paused_at:
             return "paused"
-        return "resting" if self.rests_until and self.rests_until > now else "ready"
+        return "resting" if self.rests(now) else "ready"
+
+    def rests(self, now: datetime) -> bool:
+        """Whether its rest is not over; one beyond the longest was written by a clock that was ahead, and is none."""
+        return self.rests_until is not None and now < self.rests_until <= now + LONGEST
 
 
 def rest_after(failures: int) -> timedelta:
@@ -70,7 +74,7 @@ def rest(connection: Connection, relay: Relay, reason: str, now: datetime) -> da
     ``reason`` is stored as one line, without the relay's secrets.
     """
     state = _locked(connection, relay.name)
-    if state.rests_until and state.rests_until > now:
+    if state.rests_until and state.rests(now):
         return state.rests_until
     failures = state.failures + 1
     until = now + rest_after(failures)

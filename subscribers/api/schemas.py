@@ -19,6 +19,7 @@ Slug = Annotated[str, Field(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 Frequency = Literal["immediate", "daily", "weekly", "monthly"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Outcome = Literal["added", "revised", "unchanged"]
+Texts = list[str]
 
 ITEM = {
     "external_id": "nota-1841",
@@ -103,9 +104,9 @@ class Item(BaseModel):
     language: str
     source: str
     published_at: datetime
-    countries: list[str]
-    regions: list[str]
-    themes: list[str]
+    countries: Texts
+    regions: Texts
+    themes: Texts
     revision: int
     created_at: datetime
     revised_at: datetime

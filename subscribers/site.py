@@ -37,6 +37,11 @@ class Site:
         """What links are signed with."""
         return self.settings.key
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What links are read with."""
+        return self.settings.keys
+
 
 def shown(router: APIRouter, path: str) -> Callable[[Handler], Handler]:
     """A page that only shows: GET and HEAD, which change nothing."""

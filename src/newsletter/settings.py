@@ -10,6 +10,7 @@ import os
 import secrets
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -98,7 +99,8 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
-        description="Signs links. At least 32 characters. Empty: the key `init` made in NEWSLETTER_HOME.",
+        description="Signs links. At least 32 characters; several with spaces between, newest first. "
+        "Empty: those in secret.key in NEWSLETTER_HOME, made by `init` and `keys rotate`.",
     )
     tick_seconds: int = Field(60, ge=1, le=3600, description="How often beat asks the database what is due.")
     workers: int = Field(2, ge=1, le=256, description="Celery worker processes that `up` and `worker` start.")
@@ -169,27 +171,39 @@ class Settings(BaseSettings):
         return self.home / "secret.key"
 
     @cached_property
-    def key(self) -> str:
-        """The secret key.
+    def keys(self) -> tuple[str, ...]:
+        """The secret keys that still verify, newest first; at least one.
 
         Raises:
-            SettingsError: neither configured nor made by ``init``, or too short.
+            SettingsError: neither configured nor made by ``init``, or one is too short.
         """
-        key = self.secret_key.get_secret_value() or self._kept_key()
-        if not key:
+        text = self.secret_key.get_secret_value() or self._kept_keys()
+        if not text.split():
             raise SettingsError(
                 f"There is no secret key in {self.key_file}.",
                 "Run `newsletter init`, or set NEWSLETTER_SECRET_KEY.",
             )
-        if len(key) < 32:
+        keys = tuple(dict.fromkeys(text.split()))
+        if min(map(len, keys)) < 32:
             raise SettingsError(
-                "NEWSLETTER_SECRET_KEY is shorter than 32 characters.",
-                "Make one with `openssl rand -hex 32`.",
+                "NEWSLETTER_SECRET_KEY holds a key that is shorter than 32 characters."
+                if self.secret_key.get_secret_value()
+                else f"{self.key_file} holds a key that is shorter than 32 characters.",
+                "Make one with `openssl rand -hex 32`; several stand with spaces between, the newest first.",
             )
-        return key
+        return keys
 
-    def _kept_key(self) -> str:
-        """What the key file holds; an empty one is as good as none."""
+    @property
+    def key(self) -> str:
+        """The newest secret key, which signs.
+
+        Raises:
+            SettingsError: as ``keys``.
+        """
+        return self.keys[0]
+
+    def _kept_keys(self) -> str:
+        """What the key file holds, a key a line; an empty one is as good as none."""
         if not self.key_file.exists():
             return ""
         try:
@@ -206,20 +220,32 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: the key file holds something else.
         """
-        if self.secret_key.get_secret_value() or self._kept_key():
+        if self.secret_key.get_secret_value() or self._kept_keys():
             return False
         self.home.mkdir(parents=True, exist_ok=True)
-        # Renamed when it is whole: whoever is killed here leaves no empty key.
+        self.write_keys([fresh_key()])
+        return True
+
+    def write_keys(self, keys: Sequence[str]) -> None:
+        """Put these keys, newest first, into the key file, for its owner's eyes only.
+
+        ``keys`` of these settings stay as they were read.
+        """
+        # Renamed when it is whole: whoever is killed here leaves the old file, and never an empty one.
         number, temporary = tempfile.mkstemp(prefix=".key-", dir=self.home)
         try:
             with os.fdopen(number, "w") as file:
-                file.write(secrets.token_hex(32))
+                file.write("".join(f"{key}\n" for key in keys))
                 file.flush()
                 os.fsync(number)
             os.replace(temporary, self.key_file)
         finally:
             Path(temporary).unlink(missing_ok=True)
-        return True
+
+
+def fresh_key() -> str:
+    """A secret key: 256 random bits in hexadecimal."""
+    return secrets.token_hex(32)
 
 
 def load_settings(**values: object) -> Settings:

@@ -18,14 +18,14 @@ def routes(site: Site) -> APIRouter:
 
     @shown(router, "/c/{token}")
     def ask(token: str) -> Response:
-        number = read_token(site.key, "confirm", token)
+        number = read_token(site.keys, "confirm", token)
         with reading(site.engine) as connection:
             reader = find_reader(connection, number)
         return page("confirm.html", reader.language, reader=reader)
 
     @done(router, "/c/{token}")
     def confirm(token: str) -> Response:
-        number = read_token(site.key, "confirm", token)
+        number = read_token(site.keys, "confirm", token)
         with site.engine.begin() as connection:
             reader = find_reader(connection, number)
             # A link from an old mail must not bring back somebody who has left since.

@@ -18,7 +18,7 @@ def routes(site: Site) -> APIRouter:
 
     @shown(router, "/u/{token}")
     def ask(token: str) -> Response:
-        number = read_token(site.key, "unsubscribe", token)
+        number = read_token(site.keys, "unsubscribe", token)
         with reading(site.engine) as connection:
             reader = find_reader(connection, number)
         return page("leave.html", reader.language, reader=reader, left=reader.state == "unsubscribed")
@@ -26,7 +26,7 @@ def routes(site: Site) -> APIRouter:
     @done(router, "/u/{token}")
     def leave(token: str) -> Response:
         # RFC 8058, 3.2: the token alone decides; no cookie, no redirect, and the body says nothing more.
-        number = read_token(site.key, "unsubscribe", token)
+        number = read_token(site.keys, "unsubscribe", token)
         with site.engine.begin() as connection:
             reader = find_reader(connection, number)
             if reader.state != "unsubscribed":

@@ -23,13 +23,13 @@ def routes(site: Site) -> APIRouter:
 
     @shown(router, "/p/{token}")
     def preferences(token: str) -> Response:
-        number = read_token(site.key, "preferences", token)
+        number = read_token(site.keys, "preferences", token)
         with reading(site.engine) as connection:
             return show(connection, token, number)
 
     @done(router, "/p/{token}/pause")
     def pause(token: str) -> Response:
-        number = read_token(site.key, "preferences", token)
+        number = read_token(site.keys, "preferences", token)
         with site.engine.begin() as connection:
             changes = find_reader(connection, number).state == "active"
             if changes:
@@ -38,7 +38,7 @@ def routes(site: Site) -> APIRouter:
 
     @done(router, "/p/{token}/resume")
     def resume(token: str) -> Response:
-        number = read_token(site.key, "preferences", token)
+        number = read_token(site.keys, "preferences", token)
         with site.engine.begin() as connection:
             reader = find_reader(connection, number)
             if reader.state == "paused":

@@ -47,7 +47,7 @@ def test_asked_once(house: House, relay) -> None:
             text = part.get_content()
             assert "Guatemala" in text
             (token,) = set(re.findall(r"https://news\.example\.org/c/([\w.-]+)", text))
-            assert read_token(KEY, "confirm", token) == reader
+            assert read_token([KEY], "confirm", token) == reader
 
 
 @pytest.mark.parametrize("gone", ["unsubscribed", "suppressed", "archived", "confirmed"])

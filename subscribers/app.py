@@ -11,7 +11,9 @@ from starlette.exceptions import HTTPException
 
 from newsletter.errors import InputError
 from newsletter.settings import Settings
+from subscribers.api.application import LIMITS, mounted
 from subscribers.guarding import Guard
+from subscribers.metrics import Measured, Metrics
 from subscribers.rendering import DEFAULT, HERE, notice
 from subscribers.routes import confirming, health, leaving, preferences, reading
 from subscribers.site import Clock, Site, asked_language, utc_now
@@ -27,10 +29,15 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     # Asked for now: a site that cannot check links is not to start.
     assert site.key
     app = FastAPI(title="Newsletter", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    app.add_middleware(Guard, too_large=notice("too_large", DEFAULT, 413))
+    metrics = Metrics()
+    metrics.watch(engine)
+    app.add_middleware(Guard, too_large=notice("too_large", DEFAULT, 413), others=LIMITS)
+    app.add_middleware(Measured, metrics=metrics)
     _problems(app)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    for part in (health, reading, leaving, confirming, preferences):
+    app.router.routes.append(mounted(site))
+    app.include_router(health.routes(site, metrics))
+    for part in (reading, leaving, confirming, preferences):
         app.include_router(part.routes(site))
     return app
 

@@ -32,9 +32,7 @@ def admit(site: Site, token: str | None, scope: Scope) -> Machine:
         Refused: 401 without a valid token, 403 without the scope (RFC 6750, section 3.1).
     """
     if token is None:
-        raise Refused(
-            401, "A token is needed: Authorization: Bearer TOKEN.", headers={"WWW-Authenticate": CHALLENGE}
-        )
+        raise Refused(401, "A token is needed: Authorization: Bearer TOKEN.", headers={"WWW-Authenticate": CHALLENGE})
     now = site.clock()
     with reading(site.engine) as connection:
         found = find_machine(connection, token)

@@ -21,7 +21,18 @@ from subscribers.api.drafting import Unusable, read_draft
 from subscribers.api.listing import Filter, page_of_items
 from subscribers.api.problems import Fault, Refused
 from subscribers.api.pruning import Pruner
-from subscribers.api.schemas import Batch, Item, ItemPage, ManyResult, ManyResults, NewItem, OneResult, Place, Published
+from subscribers.api.schemas import (
+    Batch,
+    Item,
+    ItemPage,
+    ManyResult,
+    ManyResults,
+    NewItem,
+    OneResult,
+    Outcome,
+    Place,
+    Published,
+)
 from subscribers.api.schemas import Fault as ShownFault
 from subscribers.api.schemas import Slug as SlugText
 from subscribers.site import Number, Site
@@ -42,9 +53,7 @@ Key = Annotated[
 Several = Annotated[list[Place], Query(max_length=50)]
 Mark = Annotated[str | None, Query(pattern="^[0-9]{1,18}$", description="`next` of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=100)]
-Moment = Annotated[
-    str | None, Query(max_length=64, description="Added, revised or withdrawn then or later: ISO 8601.")
-]
+Moment = Annotated[str | None, Query(max_length=64, description="Added, revised or withdrawn then or later: ISO 8601.")]
 
 
 def routes(site: Site) -> APIRouter:
@@ -158,9 +167,7 @@ def _filter(
     moments = read("since", [since] if since else [], parse_moment)
     if faults:
         raise Refused(422, "The items cannot be chosen. See `errors`.", faults)
-    return Filter(
-        frozenset(places), frozenset().union(*themes), moments[0] if moments else None, withdrawn
-    )
+    return Filter(frozenset(places), frozenset().union(*themes), moments[0] if moments else None, withdrawn)
 
 
 def _publish(
@@ -180,9 +187,7 @@ def _publish(
         list_row = open_list_of(connection, machine, slug)
         if key:
             try:
-                kept = earlier_answer(
-                    connection, machine.id, key, body_hash(list_row.slug.encode(), raw), now
-                )
+                kept = earlier_answer(connection, machine.id, key, body_hash(list_row.slug.encode(), raw), now)
             except StateError as error:
                 fault = {"detail": str(error), "header": "Idempotency-Key"}
                 raise Refused(422, str(error), [fault]) from None
@@ -215,7 +220,7 @@ def _saved(connection: Connection, site: Site, list_row: Any, body: NewItem | Ba
             results.append(ManyResult(outcome="refused", errors=[fault]))
     told = [result.outcome for result in results]
     counts = {name: told.count(name) for name in ("added", "revised", "unchanged", "refused")}
-    return Answer(200, ManyResults(**counts, results=results).model_dump_json())
+    return Answer(200, ManyResults(**counts, results=results).model_dump_json(exclude_none=True))
 
 
 def _save(connection: Connection, site: Site, list_row: Any, draft: Draft) -> OneResult:
@@ -226,5 +231,5 @@ def _save(connection: Connection, site: Site, list_row: Any, draft: Draft) -> On
             "Is it a correction, or another item? Give its external_id, its url or published_at.",
         )
     row = find_by_key(connection, list_row.id, saved.keys.pop())
-    outcome = "added" if saved.added else "revised" if saved.revised else "unchanged"
+    outcome: Outcome = "added" if saved.added else "revised" if saved.revised else "unchanged"
     return OneResult(outcome=outcome, item=_item(row, list_row.slug))

@@ -99,8 +99,7 @@ def _misread(error: RequestValidationError) -> Refused:
     errors = error.errors()
     if any(one["type"] == "json_invalid" for one in errors):
         return Refused(400, "The body is not JSON.")
-    whole = [one for one in errors if tuple(one["loc"]) == ("body",)]
-    if whole and isinstance(whole[0].get("input"), (bytes, str)):
+    if any(one["loc"][0] == "body" and isinstance(one.get("input"), bytes) for one in errors):
         return Refused(422, "The body was not read: send a JSON object, with Content-Type: application/json.")
     return Refused(422, "The request does not fit. See `errors`.", [_fault(one) for one in errors[:100]])
 
@@ -131,7 +130,8 @@ def answer_problems(app: FastAPI) -> None:
         if error.status_code == 405:
             methods = ", ".join(_methods(app, request))
             return problem(Refused(405, f"This address takes {methods}.", headers={"Allow": methods}))
-        return problem(Refused(error.status_code, "The request cannot be read.", headers=error.headers))
+        detail = "The body is not JSON." if error.status_code == 400 else "The request cannot be read."
+        return problem(Refused(error.status_code, detail, headers=error.headers))
 
     @app.exception_handler(DBAPIError)
     def busy(request: Request, error: DBAPIError) -> Response:

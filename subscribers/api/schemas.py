@@ -21,7 +21,7 @@ Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Outcome = Literal["added", "revised", "unchanged"]
 Texts = list[str]
 
-ITEM = {
+ITEM: dict[str, Any] = {
     "external_id": "nota-1841",
     "title": "Corinto crossing opens one shared desk",
     "summary": "One queue instead of two, and one form.",
@@ -33,7 +33,7 @@ ITEM = {
     "regions": [],
     "themes": ["protection"],
 }
-SIGN_UP = {
+SIGN_UP: dict[str, Any] = {
     "email": "ana@example.org",
     "name": "Ana",
     "language": "en",
@@ -49,6 +49,13 @@ SIGN_UP = {
         "page": "2026-11",
         "ip": "203.0.113.7",
     },
+}
+PROBLEM: dict[str, Any] = {
+    "type": "about:blank",
+    "title": "Unprocessable Content",
+    "status": 422,
+    "detail": "The item cannot be published. See `errors`.",
+    "errors": [{"detail": "There is no theme 'protecton'. Did you mean protection?", "pointer": "/themes"}],
 }
 
 
@@ -226,21 +233,7 @@ class Accepted(BaseModel):
 class Problem(BaseModel):
     """Why a request was refused (RFC 9457)."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "about:blank",
-                    "title": "Unprocessable Content",
-                    "status": 422,
-                    "detail": "The item cannot be published. See `errors`.",
-                    "errors": [
-                        {"detail": "There is no theme 'protecton'. Did you mean protection?", "pointer": "/themes"}
-                    ],
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [PROBLEM]})
 
     type: Literal["about:blank"]
     title: str

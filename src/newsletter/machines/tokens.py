@@ -39,9 +39,7 @@ class Machine:
     list_id: int | None
 
 
-def create_token(
-    connection: Connection, name: str, scopes: Sequence[str], list_id: int | None, now: datetime
-) -> str:
+def create_token(connection: Connection, name: str, scopes: Sequence[str], list_id: int | None, now: datetime) -> str:
     """Make a token and give it back, once.
 
     Raises:

@@ -69,6 +69,8 @@ class Envelope:
     preferences_url: str
     feedback_id: str
     confirm_url: str = ""
+    leave_mail: str = ""
+    """Where one can leave by mail: a mailto URI, or nothing."""
 
 
 @dataclass(slots=True)

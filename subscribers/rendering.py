@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -42,6 +42,11 @@ def strings() -> dict[str, dict[str, str]]:
         for language, words in tomllib.loads(file.read_text("utf-8")).items():
             said.setdefault(language, {}).update(words)
     return said
+
+
+def say(tongue: str, key: str, **placeholders: object) -> str:
+    """The words of a key in one of the site's languages."""
+    return strings()[tongue][key].format(**placeholders)
 
 
 def speak(language: str) -> str:
@@ -84,9 +89,6 @@ def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResp
     """
     tongue = speak(language)
 
-    def say(key: str, **placeholders: object) -> str:
-        return strings()[tongue][key].format(**placeholders)
-
     values.setdefault("masthead", None)
     values.setdefault("framed", False)
     request = values.pop("request", None)
@@ -95,7 +97,7 @@ def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResp
     return HTMLResponse(
         pages.get_template(name).render(
             values,
-            say=say,
+            say=partial(say, tongue),
             plural=Locale(tongue).plural_form,
             language=tongue,
             direction=direction,
@@ -133,7 +135,7 @@ def next_line(reader: Any, language: str = "") -> str:
     locale = speak(language or reader.language)
     local = reader.due_at.astimezone(ZoneInfo(reader.timezone))
     day = format_date(local.date(), "full", locale=locale)
-    return f"{day}, {format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
+    return f"{day}{strings()[locale]['comma']}{format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
 
 
 def long_day(moment: datetime, timezone: str, language: str) -> str:

@@ -19,7 +19,7 @@ from newsletter.audience.suppressions import suppressed
 from newsletter.database import connect
 from newsletter.errors import SettingsError, StateError
 from newsletter.migrations import _config, latest, require_current, upgrade
-from newsletter.tables import deliveries, editions, metadata, subscribers
+from newsletter.tables import deliveries, editions, metadata, notices, subscribers
 
 
 def picture(engine: Engine) -> dict[str, object]:
@@ -146,6 +146,47 @@ OLD_DELIVERY = (
     "INSERT INTO deliveries (id, run_id, subscription_id, profile_id, edition_id, lower, state, due_at, deadline)"
     " VALUES (1, 1, 1, 1, 700, 0, 'sent', '2026-01-01 00:00:00', '2026-01-02 00:00:00')"
 )
+
+
+def test_confirmations_to_come_survive(database_url: str) -> None:
+    """Revision 0007 makes notices of the confirmation mails that have not gone out, and of no others."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        for statement in OLD_ROWS:
+            connection.execute(text(statement))
+        for number, state, due in (
+            (2, "pending", "'2026-01-02 00:00:00'"),
+            (3, "pending", "NULL"),
+            (4, "active", "NULL"),
+        ):
+            connection.execute(
+                text(
+                    "INSERT INTO subscribers (id, email, email_key, language, timezone, created_at)"
+                    f" VALUES ({number}, 'r{number}', 'r{number}', 'en', 'UTC', '2026-01-01 00:00:00')"
+                )
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO subscriptions (id, list_id, subscriber_id, profile_id, state, frequency, hour,"
+                    " weekday, start, cursor, created_at, confirm_due_at)"
+                    f" VALUES ({number}, 1, {number}, 1, '{state}', 'daily', 8, 0, 0, 0, '2026-01-01 00:00:00', {due})"
+                )
+            )
+        connection.execute(
+            text(
+                "INSERT INTO consents (subscriber_id, list_id, at, event, source)"
+                " VALUES (2, 1, '2026-01-01 12:00:00', 'asked', 'test')"
+            )
+        )
+    assert upgrade(engine)
+    with engine.connect() as connection:
+        (row,) = connection.execute(select(notices)).all()
+    assert (row.kind, row.subscriber_id, row.list_id, row.data) == ("confirm", 2, 1, {})
+    assert (row.asked_at, row.due_at) == (datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC))
+    engine.dispose()
 
 
 def test_two_at_once(database_url: str) -> None:

@@ -195,7 +195,8 @@ subscribers = Table(
     Column("suppressed_at", Moment),  # since when this address is among the suppressions
 )
 
-_asked = text("confirm_due_at IS NOT NULL")
+_pending = text("state = 'pending'")
+_pausing = text("paused_until IS NOT NULL")
 
 subscriptions = Table(
     "subscriptions",
@@ -211,15 +212,15 @@ subscriptions = Table(
     Column("start", BigInteger, nullable=False),  # the cursor it began with
     Column("cursor", BigInteger, nullable=False),
     Column("due_at", Moment),  # the next slot; null unless active
-    Column("confirm_due_at", Moment),  # when to send the confirmation mail; null once it is out
     Column("last_run_id", Id),
     Column("last_outcome", String(32)),  # what the last run made of it: digests.shards.Outcome
     Column("created_at", Moment, nullable=False),
     Column("paused_until", Moment),  # when to go on by itself; null unless paused until a day
     UniqueConstraint("list_id", "subscriber_id"),
     Index("ix_subscriptions_due", "list_id", "due_at", "id"),  # in the order in which a run takes them
-    # Asked twice a second while digests run: confirmations overtake them.
-    Index("ix_subscriptions_confirm_due_at", "confirm_due_at", postgresql_where=_asked, sqlite_where=_asked),
+    # Asked at each tick: who never confirmed, and whose pause is over.
+    Index("ix_subscriptions_pending", "created_at", postgresql_where=_pending, sqlite_where=_pending),
+    Index("ix_subscriptions_paused_until", "paused_until", postgresql_where=_pausing, sqlite_where=_pausing),
     Index("ix_subscriptions_subscriber_id", "subscriber_id"),
 )
 

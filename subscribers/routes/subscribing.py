@@ -17,10 +17,10 @@ from newsletter.audience.addresses import parse_address
 from newsletter.database import reading
 from subscribers.branding import masthead
 from subscribers.offering import public_list, public_lists
-from subscribers.picking import FIELDS, offer_of, read_form
+from subscribers.picking import FIELDS, PicksForm, offer_of, read_form
 from subscribers.rendering import notice, page
 from subscribers.sealing import open_up, seal_up
-from subscribers.signing_up import Applicant, read_applicant, sign_up, wording
+from subscribers.signing_up import Applicant, Wish, read_applicant, sign_up, wording
 from subscribers.site import Site, asked_language, shown
 
 ANSWER_TIME = 0.05
@@ -96,7 +96,7 @@ def routes(site: Site) -> APIRouter:
             return show_form(request, slug, pairs, applicant, framed=framed, sent=True)
         now = site.clock()
         if not applicant.trapped:
-            sign_up(site, list_row, applicant, form, language, EMBEDDED if framed else PAGE, now)
+            sign_up(site, list_row, wished(request, applicant, form, language, framed), now)
         assert applicant.address
         told = [applicant.address.email, applicant.name, language, urlencode(form.query())]
         token = seal_up(site.key, f"sent.{slug}", told, now)
@@ -147,7 +147,7 @@ def routes(site: Site) -> APIRouter:
             form = read_form(offer_of(connection, list_row), parse_qsl(query))
         applicant = Applicant(email, name, parse_address(email))
         if list_row.archived_at is None:
-            sign_up(site, list_row, applicant, form, language, EMBEDDED if framed else PAGE, site.clock())
+            sign_up(site, list_row, wished(request, applicant, form, language, framed), site.clock())
         return RedirectResponse(f"{request.url.path}?again", 303)
 
     @shown(router, "/{slug}/sent/{token}")
@@ -169,3 +169,9 @@ def routes(site: Site) -> APIRouter:
         return await answer(request, lambda _: send_again(request, slug, token, framed=True))
 
     return router
+
+
+def wished(request: Request, applicant: Applicant, form: PicksForm, language: str, framed: bool) -> Wish:
+    """What this request asks for."""
+    host = request.client.host if request.client else None
+    return Wish(applicant, form, language, EMBEDDED if framed else PAGE, host)

@@ -26,6 +26,7 @@ from newsletter.delivery import outbox, shelves
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
 from newsletter.digests.runs import as_item
+from newsletter.languages import LANGUAGES
 from newsletter.settings import Settings, load_settings
 from newsletter.tables import editions, items, lists
 
@@ -55,7 +56,7 @@ def fill(house: House) -> None:
         house.publish(f"título {number} <é>", **dict(tags[number % 5]))
     for number in range(10):
         name = ("", "Ana Peña", "Ben")[number % 3]
-        language = ("en", "es", "fr")[number % 3]
+        language = LANGUAGES[number % 4]
         frequency = ("daily", "weekly")[number % 2]
         house.subscribe(f"r{number}@example.org", PICKS[number % 5], frequency, name=name, language=language)
     house.tick()

@@ -12,13 +12,13 @@ import httpx
 import pytest
 import uvicorn
 from commanding import KEY
-from house import House
+from house import START, House
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 from stack import wait_until
 
-from newsletter.audience.links import make_token
+from newsletter.audience.links import LIFETIME, make_expiring, make_token
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import withdraw
 from newsletter.settings import Settings
@@ -52,7 +52,9 @@ def reader(house: House) -> int:
 
 
 def link(purpose: str, number: int) -> str:
-    return {"unsubscribe": "/u/", "confirm": "/c/", "preferences": "/p/"}[purpose] + make_token(KEY, purpose, number)
+    if purpose == "confirm":
+        return f"/c/{make_expiring(KEY, purpose, number, START + LIFETIME[purpose])}"
+    return {"unsubscribe": "/u/", "preferences": "/p/"}[purpose] + make_token(KEY, purpose, number)
 
 
 def state(house: House, reader: int) -> str:

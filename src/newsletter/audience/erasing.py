@@ -67,7 +67,7 @@ def erase_subscriber(connection: Connection, keys: Keys, subscriber_id: int, now
     connection.execute(
         update(subscriptions)
         .where(subscriptions.c.subscriber_id == subscriber_id)
-        .values(state="unsubscribed", due_at=None, confirm_due_at=None, paused_until=None)
+        .values(state="unsubscribed", due_at=None, paused_until=None)
     )
     connection.execute(delete(consents).where(consents.c.subscriber_id == subscriber_id))
     spellings = {person.email, person.email_key}

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import Engine
 
 from newsletter.database import reading
-from newsletter.delivery import confirming, outbox, settling
+from newsletter.delivery import notices, outbox, settling
 from newsletter.delivery.journal import Journal, abandoned
 from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.signatures import check_key
@@ -69,7 +69,7 @@ def sweep(engine: Engine, settings: Settings, now: datetime) -> int:
         outbox.sweep(connection, now)
     with reading(engine) as connection:
         ready = outbox.ready_count(connection, now, settings.workers * BATCH[0])
-        return max(-(-ready // BATCH[0]), int(confirming.any_due(connection, now)))
+        return max(-(-ready // BATCH[0]), int(notices.any_due(connection, now)))
 
 
 def recover(engine: Engine, settings: Settings, now: datetime) -> None:

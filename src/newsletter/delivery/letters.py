@@ -217,22 +217,3 @@ def digest_envelope(key: str, site: str, shelf: Shelf, delivery: Claimed, mark: 
         f"{site}/p/{make_token(key, 'preferences', delivery.subscription_id)}",
         f"{delivery.run_id}:{shelf.slug}:digest:newsletter",
     )
-
-
-def confirmation_envelope(
-    settings: Settings, list_row: Any, subscription_id: int, *, to: tuple[str, str], mark: str, dated_at: datetime
-) -> Envelope:
-    """The reader's few values of a confirmation mail; the return path names it (VERP)."""
-    domain = list_row.sender_email.rpartition("@")[2]
-    key, site = settings.key, settings.site
-    return Envelope(
-        to_email=to[0],
-        to_name=to[1],
-        return_path=f"bounces+c{mark}@{domain}",
-        message_id=f"confirm.{mark}@{domain}",
-        dated_at=dated_at,
-        unsubscribe_url=f"{site}/u/{make_token(key, 'unsubscribe', subscription_id)}",
-        preferences_url=f"{site}/p/{make_token(key, 'preferences', subscription_id)}",
-        confirm_url=f"{site}/c/{make_token(key, 'confirm', subscription_id)}",
-        feedback_id=f"0:{list_row.slug}:confirm:newsletter",
-    )

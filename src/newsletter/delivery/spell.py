@@ -21,12 +21,12 @@ from jinja2 import TemplateError
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from newsletter.delivery import confirming, outbox, resting, settling
-from newsletter.delivery.confirming import Confirming
+from newsletter.delivery import notices, outbox, resting, settling
 from newsletter.delivery.connections import Outgoing, Pool
 from newsletter.delivery.conversation import Answer, Credentials, Verdict
 from newsletter.delivery.journal import Journal, living_owners
 from newsletter.delivery.letters import Letters
+from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.pace import Pace
 from newsletter.delivery.relays import Relay, relays_of
@@ -70,10 +70,10 @@ class _Unsettled:
     """What the database has still to be told."""
 
     outcomes: list[Outcome] = field(default_factory=list)
-    told: list[tuple[Confirming, Answer]] = field(default_factory=list)
+    told: list[tuple[Taken, Answer]] = field(default_factory=list)
     withdrawn: list[Claimed] = field(default_factory=list)
     returned: list[tuple[timedelta, str, list[Claimed]]] = field(default_factory=list)
-    unasked: list[Confirming] = field(default_factory=list)
+    unasked: list[Taken] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.outcomes or self.told or self.withdrawn or self.returned or self.unasked)
@@ -126,7 +126,7 @@ class Spell:
         self._pools: dict[str, Pool] = {}
         self._retired: list[Pool] = []
         self._queues: dict[str, deque[Claimed]] = {relay.name: deque() for relay in self._relays}
-        self._urgent: deque[Confirming] = deque()
+        self._urgent: deque[Taken] = deque()
         self._unsettled = _Unsettled()
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
@@ -195,11 +195,11 @@ class Spell:
     # The office: what the pools ask and tell.
 
     def next_message(self, relay: Relay) -> Outgoing | None:
-        """Transactional mail before any digest."""
-        confirmation = self._next_confirmation(relay)
-        if confirmation is not None:
-            message = confirmation.message
-            return Outgoing(confirmation, message.return_path, confirmation.email, message.content)
+        """Notices before any digest."""
+        notice = self._next_notice(relay)
+        if notice is not None:
+            message = notice.message
+            return Outgoing(notice, message.return_path, notice.email, message.content)
         queue = self._queues[relay.name]
         while queue:
             delivery = queue.popleft()
@@ -228,7 +228,7 @@ class Spell:
     def answered(self, tag: object, answer: Answer, relay: Relay) -> None:
         """Noted at once, settled with the next turn."""
         unsettled = self._unsettled
-        if isinstance(tag, Confirming):
+        if isinstance(tag, Taken):
             unsettled.told.append((tag, answer))
         elif isinstance(tag, Claimed):
             if tag.id in self._handed:
@@ -240,7 +240,7 @@ class Spell:
 
     def unsent(self, tag: object) -> None:
         """Another connection, another relay or another time."""
-        if isinstance(tag, Confirming):
+        if isinstance(tag, Taken):
             (self._unsettled.unasked if self._closing else self._urgent).append(tag)
         elif isinstance(tag, Claimed):
             self._forget(tag.id)
@@ -261,11 +261,11 @@ class Spell:
         self._failed[relay.name] = (relay, reason)
         self._wake.set()
 
-    def _next_confirmation(self, relay: Relay) -> Confirming | None:
-        for place, confirmation in enumerate(self._urgent):
-            if usable_for([relay], confirmation.slug):
+    def _next_notice(self, relay: Relay) -> Taken | None:
+        for place, notice in enumerate(self._urgent):
+            if usable_for([relay], notice.slug):
                 del self._urgent[place]
-                return confirmation
+                return notice
         return None
 
     def _compose(self, delivery: Claimed) -> Outgoing | None:
@@ -303,7 +303,7 @@ class Spell:
     def _turn(self, at: float) -> None:
         now = self._clock()
         claimed: list[Claimed] = []
-        urgent: list[Confirming] = []
+        urgent: list[Taken] = []
         failed = dict(self._failed)
         with self._settling() as connection:
             for relay, reason in failed.values():
@@ -332,8 +332,8 @@ class Spell:
                 settling.settle_withdrawn(connection, delivery, now)
             for pause, reason, claimed in batch.returned:
                 settling.give_back(connection, claimed, pause, reason, now)
-            counts["confirmations"] += confirming.settle(connection, batch.told, now)
-            confirming.give_back(connection, batch.unasked, now + (RELAY_PAUSE if self.relays_down else timedelta(0)))
+            counts["notices"] += notices.settle(connection, batch.told, now)
+            notices.give_back(connection, batch.unasked, now + (RELAY_PAUSE if self.relays_down else timedelta(0)))
             thanks = {o.relay for o in batch.outcomes if o.answer.verdict is Verdict.ACCEPTED}
             for relay in self._relays:
                 if relay.name in thanks:
@@ -356,8 +356,8 @@ class Spell:
         for domain in domains:
             self._pace.slow_down(domain)
 
-    def _claim(self, connection: Connection, now: datetime, at: float) -> tuple[list[Claimed], list[Confirming]]:
-        urgent = confirming.claim(connection, self._settings, now) if not self._urgent else []
+    def _claim(self, connection: Connection, now: datetime, at: float) -> tuple[list[Claimed], list[Taken]]:
+        urgent = notices.claim(connection, self._settings, now) if not self._urgent else []
         # About a second's worth, so that a slow relay does not hold what others could send.
         rate = self._settled / max(at - self._turned, 0.01)
         self._batch = int(min(max(rate, BATCH[0]), BATCH[1]))

@@ -24,7 +24,7 @@ def upgrade() -> None:
     op.add_column("lists", sa.Column("welcomes", sa.Boolean(), server_default=sa.text("false"), nullable=False))
     op.add_column("themes", sa.Column("descriptions", sa.Text(), server_default="{}", nullable=False))
     op.add_column("subscribers", sa.Column("suppressed_at", _MOMENT, nullable=True))
-    op.add_column("subscriptions", sa.Column("paused_until", _MOMENT, nullable=True))
+    _subscriptions()
     for name, kind in (
         ("address_hash", sa.String(length=64)),
         ("network", sa.String(length=64)),
@@ -76,6 +76,35 @@ def _notices() -> None:
     )
     op.create_index("ix_notices_due_at", "notices", ["due_at"], postgresql_where=unsent, sqlite_where=unsent)
     op.create_index("ix_notices_subscriber_id", "notices", ["subscriber_id"])
+
+
+def _subscriptions() -> None:
+    op.add_column("subscriptions", sa.Column("paused_until", _MOMENT, nullable=True))
+    # Confirmation mails that are still to go out become notices.
+    op.execute(
+        """
+        INSERT INTO notices (kind, subscriber_id, list_id, asked_at, due_at)
+        SELECT 'confirm', s.subscriber_id, s.list_id, COALESCE(
+            (SELECT MAX(c.at) FROM consents c
+             WHERE c.subscriber_id = s.subscriber_id AND c.list_id = s.list_id AND c.event = 'asked'),
+            s.created_at
+        ), s.confirm_due_at
+        FROM subscriptions s WHERE s.state = 'pending' AND s.confirm_due_at IS NOT NULL ORDER BY s.id
+        """
+    )
+    op.drop_index("ix_subscriptions_confirm_due_at", "subscriptions")
+    op.drop_column("subscriptions", "confirm_due_at")
+    pending, pausing = sa.text("state = 'pending'"), sa.text("paused_until IS NOT NULL")
+    op.create_index(
+        "ix_subscriptions_pending", "subscriptions", ["created_at"], postgresql_where=pending, sqlite_where=pending
+    )
+    op.create_index(
+        "ix_subscriptions_paused_until",
+        "subscriptions",
+        ["paused_until"],
+        postgresql_where=pausing,
+        sqlite_where=pausing,
+    )
 
 
 def _addresses() -> None:

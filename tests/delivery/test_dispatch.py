@@ -15,6 +15,7 @@ from newsletter.audience.addresses import address_hash
 from newsletter.audience.erasing import erase
 from newsletter.audience.lists import edit_list
 from newsletter.audience.picks import Picks
+from newsletter.audience.suppressions import suppress
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.delivery import dispatch, ledger, outbox, settling
 from newsletter.delivery.conversation import Answer, Verdict
@@ -164,7 +165,7 @@ def test_late_acceptance(house: House) -> None:
     assert (house.states(reader), house.cursor(reader)) == (["sent"], 1)
 
 
-@pytest.mark.parametrize("leaving", ["unsubscribe", "pause", "erase", "suppress"])
+@pytest.mark.parametrize("leaving", ["unsubscribe", "pause", "erase", "suppress", "suppress as before"])
 def test_nobody_who_left_is_mailed(house: House, relay, leaving: str) -> None:
     """Who left, paused, was erased or suppressed after assembly gets nothing."""
     reader = house.subscribe("ana@example.org")
@@ -177,6 +178,8 @@ def test_nobody_who_left_is_mailed(house: House, relay, leaving: str) -> None:
             audience.pause(connection, reader, house.now)
         elif leaving == "erase":
             erase(connection, house.settings.keys, "ana@example.org", house.now)
+        elif leaving == "suppress":
+            suppress(connection, house.settings.keys, "ana@example.org", "complaint", house.now)
         else:
             values = {"address_hash": address_hash("ana@example.org"), "reason": "complaint", "at": house.now}
             connection.execute(insert(suppressions).values(values))

@@ -13,6 +13,7 @@ from newsletter.cli.output import print_json, say, table
 from newsletter.cli.shared import Json, ListSlug, chosen_list, opened
 from newsletter.database import reading
 from newsletter.errors import InputError
+from newsletter.languages import LANGUAGES
 from newsletter.tabular import BadRecord, open_sheet
 
 app = typer.Typer(name="themes", help="A list's vocabulary, with names per language.", no_args_is_help=True)
@@ -39,7 +40,7 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE", help=".json or 
     """Add themes from JSON or CSV, and bring those there are up to date.
 
     JSON: `[{"slug": "protection", "names": {"en": "Protection"}, "parent": null, "descriptions": {}}]`;
-    CSV: columns slug, en, es, fr, parent.
+    CSV: columns slug, en, es, fr, ar, parent.
 
     Example: `newsletter themes import themes.json --list rutas`
     """
@@ -66,13 +67,12 @@ def read_themes(file: Path) -> list[Theme]:
         if not isinstance(entries, list):
             raise InputError(f"{file.name} holds no list of themes.", "See `newsletter themes import --help`.")
         return [_theme(number, entry) for number, entry in enumerate(entries, 1)]
-    languages = ("en", "es", "fr")
-    fields = {"slug": (), "parent": (), **{code: (f"name {code}", f"name_{code}") for code in languages}}
+    fields = {"slug": (), "parent": (), **{code: (f"name {code}", f"name_{code}") for code in LANGUAGES}}
     found = []
     for record in open_sheet(file, fields, ("slug",)).records():
         if isinstance(record, BadRecord):
             raise InputError(f"{file.name}, line {record.line}: {record.reason}")
-        names = {code: record.cells[code] for code in languages if record.cells.get(code)}
+        names = {code: record.cells[code] for code in LANGUAGES if record.cells.get(code)}
         found.append(Theme(record.cells["slug"], names, record.cells.get("parent") or None))
     return found
 

@@ -164,6 +164,7 @@ def _claimed_rows(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
             subscribers.c.name,
             subscribers.c.timezone,
             subscribers.c.erased_at.is_not(None).label("erased"),
+            subscribers.c.suppressed_at.is_not(None).label("suppressed"),
         )
         .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
         .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
@@ -176,7 +177,8 @@ def _suppressed(connection: Connection, rows: Sequence[Any]) -> set[int]:
     """The ids of the deliveries whose address must not be mailed."""
     hashes = {address_hash(row.email_key): row.id for row in rows}
     statement = select(suppressions.c.address_hash).where(among(connection, suppressions.c.address_hash, hashes))
-    return {hashes[blocked] for blocked in connection.scalars(statement)}
+    marked = {row.id for row in rows if row.suppressed}
+    return marked | {hashes[blocked] for blocked in connection.scalars(statement)}
 
 
 def _must_not_go(row: Any, run: Any, now: datetime) -> tuple[str, str] | None:

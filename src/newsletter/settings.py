@@ -102,6 +102,12 @@ class Settings(BaseSettings):
         description="Signs links. At least 32 characters; several with spaces between, newest first. "
         "Empty: those in secret.key in NEWSLETTER_HOME, made by `init` and `keys rotate`.",
     )
+    leave_mailbox: str = Field(
+        "",
+        repr=False,
+        description="Mailbox for those who leave by mail, read every two minutes: imaps://user:password@host/folder, "
+        "with ?address= if the user is not the address and ?password_file= if need be. Empty: leaving by link only.",
+    )
     tick_seconds: int = Field(60, ge=1, le=3600, description="How often beat asks the database what is due.")
     workers: int = Field(2, ge=1, le=256, description="Celery worker processes that `up` and `worker` start.")
     lease_seconds: int = Field(

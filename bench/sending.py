@@ -164,6 +164,7 @@ def ask(engine: Engine, count: int, waits: list[float]) -> None:
                 parse_address(f"new{number}@example.org"),
                 Picks(),
                 Schedule("daily", 8, 0),
+                keys=(KEY,),
                 name="",
                 language="en",
                 timezone="UTC",

@@ -82,6 +82,7 @@ class House:
                 picks or Picks(),
                 Schedule(frequency, values.pop("hour", 8), values.pop("weekday", 0)),
                 **{
+                    "keys": self.settings.keys,
                     "name": "",
                     "language": "en",
                     "timezone": "UTC",

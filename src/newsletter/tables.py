@@ -232,7 +232,7 @@ consents = Table(
     Column("at", Moment, nullable=False),
     Column("event", String(16), nullable=False),  # asked, confirmed, imported, changed, unsubscribed
     Column("source", Text, nullable=False),  # where it was given, in the admin's or the importer's words
-    Column("address_hash", String(64)),  # whose it was, when it was given
+    Column("address_hash", String(64)),  # whose it was, when it was given: audience.consents
     Column("network", String(64)),  # the network it came from: 203.0.113.0/24, 2001:db8::/48
     Column("page", String(64)),  # the version of the page it was given on
     Column("wording", Text),  # exactly what was agreed to
@@ -279,9 +279,10 @@ address_changes = Table(
 suppressions = Table(
     "suppressions",
     metadata,
-    Column("address_hash", String(64), primary_key=True),  # SHA-256 of the comparable address
+    Column("address_hash", String(64), primary_key=True),  # of the comparable address: audience.suppressions
     Column("reason", String(200), nullable=False),
     Column("at", Moment, nullable=False),
+    Column("key_print", String(12)),  # fingerprint of the secret key that it is made under; null: plain SHA-256
 )
 
 runs = Table(

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, func, insert, select, update
 
 from newsletter.audience import subscribers as audience
 from newsletter.audience.addresses import address_hash
+from newsletter.audience.erasing import erase
 from newsletter.audience.lists import edit_list
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import retag, withdraw
@@ -175,7 +176,7 @@ def test_nobody_who_left_is_mailed(house: House, relay, leaving: str) -> None:
         elif leaving == "pause":
             audience.pause(connection, reader, house.now)
         elif leaving == "erase":
-            audience.erase(connection, "ana@example.org", house.now)
+            erase(connection, house.settings.keys, "ana@example.org", house.now)
         else:
             values = {"address_hash": address_hash("ana@example.org"), "reason": "complaint", "at": house.now}
             connection.execute(insert(suppressions).values(values))

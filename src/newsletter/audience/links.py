@@ -141,6 +141,6 @@ def read_seal(keys: Keys, kind: str, text: str) -> int:
     # Sixty-three bits are at most nineteen digits.
     if digits.isascii() and digits.isdecimal() and len(digits) <= 19:
         number, given = int(digits), text.lower().encode("utf-8", "surrogatepass")
-        if any([hmac.compare_digest(seal(key, kind, number).encode(), given) for key in keys]):
+        if any(hmac.compare_digest(seal(key, kind, number).encode(), given) for key in keys):
             return number
     raise LinkError("bad")

@@ -9,19 +9,22 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from newsletter.audience.addresses import Address, address_hash
+from newsletter.audience.addresses import Address
+from newsletter.audience.consents import agreed, consent_hash
+from newsletter.audience.links import Keys
 from newsletter.audience.picks import Picks, load_profiles, parse_picks, profile_ids
-from newsletter.audience.schedule import NextDue
+from newsletter.audience.schedule import NextDue, Schedule
 from newsletter.audience.subscribers import PERSON, reschedule
+from newsletter.audience.suppressions import suppressed
 from newsletter.database import insert
-from newsletter.tables import consents, subscribers, subscriptions, suppressions
+from newsletter.tables import consents, subscribers, subscriptions
 
 SCHEDULE = ("frequency", "hour", "weekday")
 
 
 @dataclass(frozen=True)
 class ImportContext:
-    """What holds for a whole import.
+    """What holds for a whole import; ``keys``: all secret keys.
 
     ``confirmed``: consent was given elsewhere, no mail asks for it. ``proven``: ``source`` or ``consent_at`` was
     given for this import, so that it proves the consent of each row that has no evidence of its own.
@@ -36,6 +39,7 @@ class ImportContext:
     cursor: int
     now: datetime
     confirmed: bool
+    keys: Keys
     proven: bool = False
 
 
@@ -86,7 +90,7 @@ def merge(connection: Connection, context: ImportContext, rows: Mapping[str, Row
     """Merge a batch of rows, by address key, into the list; counts what became of each in ``progress``."""
     if not rows:
         return
-    blocked = _suppressed(connection, rows)
+    blocked = suppressed(connection, context.keys, rows)
     present = _present(connection, context.list_row.id, rows)
     profiles = load_profiles(connection, sorted({old.profile_id for old in present.values() if old.profile_id}))
     fresh: list[Row] = []
@@ -94,8 +98,8 @@ def merge(connection: Connection, context: ImportContext, rows: Mapping[str, Row
     for key, row in rows.items():
         old = present.get(key)
         state = old.state if old is not None else None
-        if row.state == "unsubscribed" and state in ("pending", "active", "paused"):
-            changes.end(old, context)
+        if old is not None and row.state == "unsubscribed" and state in ("pending", "active", "paused"):
+            changes.end(row, old, profiles[old.profile_id], context)
             outcome = "unsubscribed"
         elif key in blocked:
             outcome = "suppressed"
@@ -111,12 +115,6 @@ def merge(connection: Connection, context: ImportContext, rows: Mapping[str, Row
     changes.write_people(connection)
     _insert(connection, context, fresh, present)
     changes.write(connection, context)
-
-
-def _suppressed(connection: Connection, rows: Mapping[str, Row]) -> set[str]:
-    hashes = {address_hash(key): key for key in rows}
-    found = connection.scalars(select(suppressions.c.address_hash).where(suppressions.c.address_hash.in_(hashes)))
-    return {hashes[value] for value in found}
 
 
 def _present(connection: Connection, list_id: int, rows: Mapping[str, Row]) -> dict[str, Any]:
@@ -192,19 +190,21 @@ class _Changes:
         proof = context.proven or row.consent_at or row.source
         if old.state == "pending" and context.confirmed and proof:
             self.activated.append({"row_id": old.id, "new_due_at": due_at})
-            self.notes.append(_note(old.subscriber_id, context, row, "imported"))
+            self.notes.append(_note(old.subscriber_id, context, row, "imported", agreed(wanted, Schedule(**schedule))))
             return "confirmed"
         if not (other_person or other_schedule or wanted != picks):
             return "unchanged"
         if other_schedule:
             self.due.append({"row_id": old.id, "new_due_at": due_at})
-        self.notes.append(_note(old.subscriber_id, context, row, "changed"))
+        self.notes.append(_note(old.subscriber_id, context, row, "changed", agreed(wanted, Schedule(**schedule))))
         return "changed"
 
-    def end(self, old: Any, context: ImportContext) -> None:
+    def end(self, row: Row, old: Any, picks: Picks, context: ImportContext) -> None:
         """Note that the file says of somebody to have left."""
         self.ended.append(old.id)
-        self.notes.append(_consent(old.subscriber_id, context, "unsubscribed", context.now, context.source))
+        had = agreed(picks, Schedule(*(getattr(old, name) for name in SCHEDULE)))
+        evidence = (context.now, context.source)
+        self.notes.append(_consent(old.subscriber_id, context, row, "unsubscribed", evidence, had))
 
     def write_people(self, connection: Connection) -> None:
         """Write what changes of people."""
@@ -255,18 +255,27 @@ def _due(context: ImportContext, schedule: Mapping[str, Any], timezone: str) -> 
     return context.next_due(schedule["frequency"], schedule["hour"], schedule["weekday"], timezone, context.now)
 
 
-def _note(subscriber_id: int, context: ImportContext, row: Row, event: str) -> dict[str, Any]:
+def _note(subscriber_id: int, context: ImportContext, row: Row, event: str, picks: Mapping[str, Any]) -> dict[str, Any]:
     at = context.now if event == "changed" else row.consent_at or context.consent_at
-    return _consent(subscriber_id, context, event, at, row.source or context.source)
+    return _consent(subscriber_id, context, row, event, (at, row.source or context.source), picks)
 
 
-def _consent(subscriber_id: int, context: ImportContext, event: str, at: datetime, source: str) -> dict[str, Any]:
+def _consent(
+    subscriber_id: int,
+    context: ImportContext,
+    row: Row,
+    event: str,
+    evidence: tuple[datetime, str],
+    picks: Mapping[str, Any],
+) -> dict[str, Any]:
     return {
         "subscriber_id": subscriber_id,
         "list_id": context.list_row.id,
-        "at": at,
+        "at": evidence[0],
         "event": event,
-        "source": source,
+        "source": evidence[1],
+        "address_hash": consent_hash(context.keys, row.address.key),
+        "picks": picks,
     }
 
 
@@ -297,18 +306,20 @@ def _insert(connection: Connection, context: ImportContext, rows: Sequence[Row],
     }
     picks = {row.address.key: _picks(row, context, None) for row in rows}
     ids = profile_ids(connection, set(picks.values()))
-    made = []
+    made, notes = [], []
+    event = "imported" if context.confirmed else "asked"
     for row in rows:
         person = people[row.address.key]
         schedule = {
-            name: getattr(list_row, name) if getattr(row, name) is None else getattr(row, name)
-            for name in ("frequency", "hour", "weekday")
+            name: getattr(list_row, name) if getattr(row, name) is None else getattr(row, name) for name in SCHEDULE
         }
+        wanted = picks[row.address.key]
+        notes.append(_note(person.id, context, row, event, agreed(wanted, Schedule(**schedule))))
         made.append(
             {
                 "list_id": list_row.id,
                 "subscriber_id": person.id,
-                "profile_id": ids[picks[row.address.key]],
+                "profile_id": ids[wanted],
                 "state": "active" if context.confirmed else "pending",
                 **schedule,
                 "start": context.cursor,
@@ -319,5 +330,4 @@ def _insert(connection: Connection, context: ImportContext, rows: Sequence[Row],
             }
         )
     connection.execute(insert(connection, subscriptions), made)
-    event = "imported" if context.confirmed else "asked"
-    connection.execute(insert(connection, consents), [_note(people[r.address.key].id, context, r, event) for r in rows])
+    connection.execute(insert(connection, consents), notes)

@@ -26,16 +26,20 @@ def ask(
     now: datetime,
     email: str | None = None,
     data: Mapping[str, Any] | None = None,
+    pause: timedelta | None = PAUSE,
 ) -> bool:
-    """Ask for a mail to a subscriber, or to ``email`` in its place; False if the same went out just now."""
+    """Ask for a mail to a subscriber, or to ``email`` in its place; False if the same went out within ``pause``.
+
+    Without ``pause`` the caller sees to it that nobody is bombarded.
+    """
     lately = select(notices.c.id).where(
         notices.c.kind == kind,
         notices.c.subscriber_id == subscriber_id,
         notices.c.list_id.is_not_distinct_from(list_id),
         notices.c.email.is_not_distinct_from(email),
-        notices.c.asked_at > now - PAUSE,
+        notices.c.asked_at > now - (pause or timedelta()),
     )
-    if connection.execute(lately.limit(1)).first() is not None:
+    if pause and connection.execute(lately.limit(1)).first() is not None:
         return False
     connection.execute(
         insert(notices).values(

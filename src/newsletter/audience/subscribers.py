@@ -7,18 +7,21 @@ Where a moment of sending is needed it is an argument: calendars belong to diges
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
-from newsletter.audience.addresses import Address, address_hash, parse_address
+from newsletter.audience.addresses import Address, parse_address
+from newsletter.audience.consents import Proof, agreed, consent_hash, note
+from newsletter.audience.links import Keys
 from newsletter.audience.picks import Picks, profile_ids
 from newsletter.audience.schedule import NextDue, Schedule
-from newsletter.database import insert as dialect_insert
+from newsletter.audience.suppressions import suppressed
 from newsletter.errors import InputError, StateError, UnknownName
 from newsletter.resembling import nearest
-from newsletter.tables import consents, deliveries, lists, profiles, subscribers, subscriptions, suppressions
+from newsletter.tables import lists, profiles, subscribers, subscriptions
 
 PERSON = ("name", "language", "timezone")
 """What belongs to a subscriber, on whatever lists."""
@@ -133,6 +136,7 @@ def _listing() -> Any:
             subscribers.c.failed_at,
             subscribers.c.failure_code,
             subscribers.c.failure,
+            subscribers.c.suppressed_at,
             lists.c.slug,
             lists.c.last_position,
             profiles.c.countries,
@@ -147,16 +151,6 @@ def _listing() -> Any:
     )
 
 
-def consent_history(connection: Connection, subscriber_id: int) -> Sequence[Any]:
-    """What this subscriber asked for and confirmed, when and where, oldest first."""
-    return connection.execute(
-        select(consents, lists.c.slug)
-        .join(lists, lists.c.id == consents.c.list_id)
-        .where(consents.c.subscriber_id == subscriber_id)
-        .order_by(consents.c.id)
-    ).all()
-
-
 def subscribe(
     connection: Connection,
     list_id: int,
@@ -164,6 +158,7 @@ def subscribe(
     picks: Picks,
     schedule: Schedule,
     *,
+    keys: Keys,
     name: str,
     language: str,
     timezone: str,
@@ -171,21 +166,21 @@ def subscribe(
     due_at: datetime | None,
     source: str,
     now: datetime,
+    proof: Proof | None = None,
 ) -> int:
     """Put an address on a list; the subscription's id.
 
     With ``due_at`` the subscription is confirmed and active; without, pending, and the confirmation mail
     is asked for. Somebody who left before comes back this way, with their cursor where it was asked to be.
     Name, language and zone are for a new subscriber; one who is there keeps theirs (``change_person``).
+    ``keys``: all secret keys; address and picks are added to ``proof``.
 
     Raises:
         StateError: the address is suppressed, or on the list already.
     """
-    reason = connection.scalar(
-        select(suppressions.c.reason).where(suppressions.c.address_hash == address_hash(address.key))
-    )
-    if reason is not None:
-        raise StateError(f"{address.email} must not be mailed: {reason}.")
+    blocked = suppressed(connection, keys, [address.key])
+    if blocked:
+        raise StateError(f"{address.email} must not be mailed: {blocked[address.key]}.")
     subscriber_id = _keep_subscriber(connection, address, name, language, timezone, now)
     present = connection.execute(
         select(subscriptions.c.id, subscriptions.c.state).where(
@@ -217,7 +212,8 @@ def subscribe(
         subscription_id = int(present.id)
         connection.execute(update(subscriptions).where(subscriptions.c.id == present.id).values(**values))
     event = "asked" if due_at is None else "confirmed"
-    _note(connection, subscriber_id, list_id, event, source, now)
+    proof = replace(proof or Proof(), address_hash=consent_hash(keys, address.key), picks=agreed(picks, schedule))
+    note(connection, subscriber_id, list_id, event, source, now, proof)
     return subscription_id
 
 
@@ -254,6 +250,7 @@ def edit(
     next_due: NextDue,
     source: str,
     now: datetime,
+    proof: Proof | None = None,
 ) -> bool:
     """Change a subscription (``row`` of ``find_subscription``) and its subscriber; whether anything is another now.
 
@@ -271,104 +268,63 @@ def edit(
         connection.execute(update(subscriptions).where(subscriptions.c.id == row.id).values(**values))
     changed = change_person(connection, row, person, next_due, now) or bool(values)
     if changed:
-        _note(connection, row.subscriber_id, row.list_id, "changed", source, now)
+        note(connection, row.subscriber_id, row.list_id, "changed", source, now, proof)
     return changed
 
 
-def confirm(connection: Connection, subscription_id: int, source: str, due_at: datetime, now: datetime) -> None:
-    """Make a pending subscription active; doing it twice changes nothing."""
-    _change(connection, subscription_id, ("pending",), "active", "confirmed", source, now, due_at=due_at)
-
-
-def unsubscribe(connection: Connection, subscription_id: int, source: str, now: datetime) -> None:
-    """End a subscription; what is still waiting for it will not go out."""
-    _change(
-        connection,
-        subscription_id,
-        ("pending", "active", "paused"),
-        "unsubscribed",
-        "unsubscribed",
-        source,
-        now,
-    )
-
-
-def pause(connection: Connection, subscription_id: int, now: datetime) -> None:
-    """Send nothing until resumed; the cursor waits too, so that what is missed comes then."""
-    _change(connection, subscription_id, ("active",), "paused", "changed", "paused", now)
-
-
-def resume(connection: Connection, subscription_id: int, due_at: datetime, now: datetime) -> None:
-    """Go on after a pause."""
-    _change(connection, subscription_id, ("paused",), "active", "changed", "resumed", now, due_at=due_at)
-
-
-def _change(
+def confirm(
     connection: Connection,
     subscription_id: int,
-    before: tuple[str, ...],
-    after: str,
-    event: str,
     source: str,
+    due_at: datetime,
     now: datetime,
-    due_at: datetime | None = None,
+    proof: Proof | None = None,
 ) -> None:
+    """Make a pending subscription active; doing it twice changes nothing."""
+    change = _Change(("pending",), "active", "confirmed", source, due_at)
+    _make(connection, subscription_id, change, now, proof)
+
+
+def unsubscribe(
+    connection: Connection, subscription_id: int, source: str, now: datetime, proof: Proof | None = None
+) -> None:
+    """End a subscription; what is still waiting for it will not go out."""
+    change = _Change(("pending", "active", "paused"), "unsubscribed", "unsubscribed", source)
+    _make(connection, subscription_id, change, now, proof)
+
+
+def pause(connection: Connection, subscription_id: int, now: datetime, proof: Proof | None = None) -> None:
+    """Send nothing until resumed; the cursor waits too, so that what is missed comes then."""
+    _make(connection, subscription_id, _Change(("active",), "paused", "changed", "paused"), now, proof)
+
+
+def resume(
+    connection: Connection, subscription_id: int, due_at: datetime, now: datetime, proof: Proof | None = None
+) -> None:
+    """Go on after a pause."""
+    _make(connection, subscription_id, _Change(("paused",), "active", "changed", "resumed", due_at), now, proof)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """From the states ``before`` to ``after``, and what the consent history says of it."""
+
+    before: tuple[str, ...]
+    after: str
+    event: str
+    source: str
+    due_at: datetime | None = None
+
+
+def _make(connection: Connection, subscription_id: int, change: _Change, now: datetime, proof: Proof | None) -> None:
     row = connection.execute(
         update(subscriptions)
-        .where(subscriptions.c.id == subscription_id, subscriptions.c.state.in_(before))
-        .values(state=after, due_at=due_at, confirm_due_at=None)
+        .where(subscriptions.c.id == subscription_id, subscriptions.c.state.in_(change.before))
+        .values(state=change.after, due_at=change.due_at, confirm_due_at=None)
         .returning(subscriptions.c.subscriber_id, subscriptions.c.list_id)
     ).one_or_none()
     if row is not None:
-        _note(connection, row.subscriber_id, row.list_id, event, source, now)
-
-
-def erase(connection: Connection, email: str, now: datetime) -> None:
-    """Forget a person (GDPR, article 17): address, name and consent sources go, a hash stays.
-
-    The hash keeps a later import from mailing them again; the numbers of past runs stay true.
-
-    Raises:
-        UnknownName: nobody of this address.
-    """
-    address = parse_address(email)
-    subscriber_id = connection.scalar(select(subscribers.c.id).where(subscribers.c.email_key == address.key))
-    if subscriber_id is None:
-        raise UnknownName(f"There is no subscriber {email}.")
-    hashed = address_hash(address.key)
-    connection.execute(
-        update(subscriptions)
-        .where(subscriptions.c.subscriber_id == subscriber_id)
-        .values(state="unsubscribed", due_at=None, confirm_due_at=None)
-    )
-    connection.execute(delete(consents).where(consents.c.subscriber_id == subscriber_id))
-    theirs = select(subscriptions.c.id).where(subscriptions.c.subscriber_id == subscriber_id)
-    # Relays like to repeat the address in their answers.
-    connection.execute(update(deliveries).where(deliveries.c.subscription_id.in_(theirs)).values(answer=None))
-    connection.execute(
-        update(subscribers)
-        .where(subscribers.c.id == subscriber_id)
-        .values(
-            email=f"erased-{subscriber_id}@invalid",
-            email_key=f"erased-{subscriber_id}@invalid",
-            name="",
-            failed_at=None,
-            failure_code=None,
-            failure=None,
-            erased_at=now,
-        )
-    )
-    connection.execute(
-        dialect_insert(connection, suppressions)
-        .values(address_hash=hashed, reason="erased at the reader's request", at=now)
-        .on_conflict_do_nothing()
-    )
-
-
-def _note(connection: Connection, subscriber_id: int, list_id: int, event: str, source: str, now: datetime) -> None:
-    connection.execute(
-        insert(consents).values(subscriber_id=subscriber_id, list_id=list_id, at=now, event=event, source=source)
-    )
+        note(connection, row.subscriber_id, row.list_id, change.event, change.source, now, proof)
 
 
 def check_name(text: str) -> str:

@@ -10,7 +10,21 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from newsletter import __version__
-from newsletter.cli import deliveries, demo, digest, items, lists, relays, runs, services, setup, subscribers, themes
+from newsletter.cli import (
+    deliveries,
+    demo,
+    digest,
+    items,
+    keys,
+    lists,
+    relays,
+    runs,
+    services,
+    setup,
+    subscribers,
+    themes,
+    tokens,
+)
 from newsletter.cli.output import complain
 from newsletter.errors import NewsletterError
 
@@ -24,7 +38,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("init")(setup.init)
-for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays):
+for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays, keys, tokens):
     app.add_typer(noun.app)
 app.command("explain")(digest.explain)
 for command in (services.worker, services.beat, services.inbox, services.site, services.up, demo.demo):

@@ -61,7 +61,7 @@ def demo(
     upgrade(engine)
     settings.make_key()
     dispatch.warm_up(settings)
-    list_id = load_sample(engine)
+    list_id = load_sample(engine, settings.keys)
     environment = {
         f"NEWSLETTER_{name.upper()}": str(getattr(settings, name))
         for name in ("database_url", "smtp_url", "base_url", "inbox_smtp_port", "inbox_web_port", "tick_seconds")
@@ -110,7 +110,7 @@ def _settings(configured: Settings) -> Settings:
     )
 
 
-def load_sample(engine: Engine) -> int:
+def load_sample(engine: Engine, keys: tuple[str, ...]) -> int:
     """The sample list, loaded unless it is there; its id. Everybody's first slot is now, and not at 8."""
     with as_file(files("newsletter").joinpath("samples")) as folder:
         values = json.loads((folder / "list.json").read_text("utf-8"))
@@ -138,6 +138,7 @@ def load_sample(engine: Engine) -> int:
                 cursor=0,
                 now=now(),
                 confirmed=True,
+                keys=keys,
             ),
             apply=True,
             on_batch=lambda _: None,

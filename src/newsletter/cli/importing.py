@@ -73,6 +73,7 @@ def import_(
         cursor=list_row.last_position,
         now=moment,
         confirmed=not unconfirmed,
+        keys=house.settings.keys,
         proven=bool(source or consent_date),
     )
     bookmark = Bookmark(house.settings.home, list_row.slug, restart=restart) if apply else None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -12,6 +10,7 @@ from rich.markup import escape
 
 from newsletter.audience import subscribers as audience
 from newsletter.audience.addresses import parse_address
+from newsletter.audience.consents import Proof, consent_hash
 from newsletter.audience.picks import KINDS, Picks
 from newsletter.audience.schedule import (
     WEEKDAYS,
@@ -23,11 +22,13 @@ from newsletter.audience.schedule import (
     parse_weekday,
 )
 from newsletter.cli.importing import import_
-from newsletter.cli.output import complain, confirmed, facts, print_json, print_json_rows, say, table
+from newsletter.cli.output import complain, print_json, say, table
+from newsletter.cli.personal import STATES, Email, check_state, erase, export, reader_facts, show
 from newsletter.cli.shared import (
     Countries,
     Frequency,
     Hour,
+    House,
     ItemLanguages,
     Json,
     ListSlug,
@@ -35,7 +36,6 @@ from newsletter.cli.shared import (
     ThemeNames,
     Timezone,
     Weekday,
-    Yes,
     chosen_list,
     now,
     opened,
@@ -45,17 +45,20 @@ from newsletter.database import reading
 from newsletter.digests.calendar import next_due
 from newsletter.digests.starting import backfill_cursor
 from newsletter.errors import InputError, StateError
-from newsletter.tabular import guarded
 
 app = typer.Typer(name="subscribers", help="Who reads, what they pick, and when.", no_args_is_help=True)
 app.command("import")(import_)
+for command in (show, export, erase):
+    app.command()(command)
 
-Email = Annotated[str, typer.Argument(metavar="EMAIL")]
 PersonName = Annotated[str | None, typer.Option("--name", help="The reader's name, for the To header.")]
 Language = Annotated[str | None, typer.Option("--language", help="Of the mails: en, es, fr.")]
 Source = Annotated[str, typer.Option("--source", help="Where consent was given, for the record.")]
 COMMAND_LINE = "command line"
-STATES = ("pending", "active", "paused", "unsubscribed")
+
+
+def _proof(house: House, row: Any) -> Proof:
+    return Proof(consent_hash(house.settings.keys, row.email_key))
 
 
 def schedule_from(base: Any, frequency: str | None, hour: str | None, weekday: str | None) -> Schedule:
@@ -130,6 +133,7 @@ def add(
             address,
             picks,
             schedule,
+            keys=house.settings.keys,
             name=named.get("name", ""),
             language=named.get("language") or list_row.languages[0],
             timezone=zone,
@@ -142,38 +146,6 @@ def add(
         say(f"{escape(email)} is subscribed to {list_row.slug}; first digest due {due_at:%Y-%m-%d %H:%M} UTC.")
     else:
         say(f"{escape(email)} will be asked to confirm at the next tick (--confirmed skips that).")
-
-
-def _facts(row: Any) -> dict[str, Any]:
-    return {
-        "email": row.email,
-        "name": row.name,
-        "list": row.slug,
-        "state": row.state,
-        "language": row.language,
-        "countries": row.countries,
-        "regions": row.regions,
-        "themes": row.themes,
-        "item_languages": row.languages,
-        "frequency": row.frequency,
-        "hour": row.hour,
-        "weekday": WEEKDAYS[row.weekday],
-        "timezone": row.timezone,
-        "cursor": row.cursor,
-        "list_position": row.last_position,
-        "due_at": row.due_at,
-        "last_outcome": row.last_outcome,
-        "last_failure": f"{row.failed_at:%Y-%m-%d %H:%M} UTC: {row.failure_code} {row.failure}"
-        if row.failed_at
-        else None,
-        "created_at": row.created_at,
-    }
-
-
-def check_state(state: str | None) -> None:
-    """Refuse what is no state of a subscription."""
-    if state and state not in STATES:
-        raise InputError(f"{state!r} is no state.", f"Use one of {', '.join(STATES)}.")
 
 
 def picks_line(row: Any) -> str:
@@ -199,7 +171,7 @@ def show_all(
         list_id = chosen_list(connection, slug).id if slug else None
         rows = list(audience.select_subscriptions(connection, list_id, state, search, limit))
     if as_json:
-        print_json([_facts(row) for row in rows])
+        print_json([reader_facts(row) for row in rows])
         return
     table(
         ("reader", "list", "state", "picks", "when", "next"),
@@ -223,31 +195,6 @@ def _when(row: Any) -> str:
         return "immediate"
     day = f" {WEEKDAYS[row.weekday]}" if row.frequency == "weekly" else ""
     return f"{row.frequency}{day} {row.hour}:00 {row.timezone}"
-
-
-@app.command()
-def show(email: Email, slug: ListSlug = None, as_json: Json = False) -> None:
-    """One reader: subscriptions and consent history.
-
-    Example: `newsletter subscribers show ana@example.org`
-    """
-    house = opened()
-    with reading(house.engine) as connection:
-        if slug:
-            rows: Any = [audience.find_subscription(connection, email, chosen_list(connection, slug).id)]
-        else:
-            rows = audience.subscriptions_of(connection, email)
-        if not rows:
-            raise InputError(f"{email} is on no list.")
-        history = audience.consent_history(connection, rows[0].subscriber_id)
-    consents = [{"at": h.at, "list": h.slug, "event": h.event, "source": h.source} for h in history]
-    if as_json:
-        print_json({"subscriptions": [_facts(row) for row in rows], "consents": consents})
-        return
-    for row in rows:
-        facts((name.replace("_", " "), value) for name, value in _facts(row).items())
-        say("")
-    table(("when", "list", "event", "where"), (tuple(c.values()) for c in consents), "No consent is recorded.")
 
 
 @app.command()
@@ -307,6 +254,7 @@ def edit(
             next_due=next_due,
             source=source,
             now=moment,
+            proof=_proof(house, row),
         )
         row = audience.find_subscription(connection, email, list_row.id)
     say(f"{escape(row.email)}: {escape(picks_line(row))}; {_when(row)}.{'' if changed else ' It was so before.'}")
@@ -327,9 +275,9 @@ def pause(
         row = audience.find_subscription(connection, email, chosen_list(connection, slug).id)
         if resume:
             due_at = next_due(row.frequency, row.hour, row.weekday, row.timezone, moment)
-            audience.resume(connection, row.id, due_at, moment)
+            audience.resume(connection, row.id, due_at, moment, _proof(house, row))
         else:
-            audience.pause(connection, row.id, moment)
+            audience.pause(connection, row.id, moment, _proof(house, row))
         state = audience.find_subscription(connection, email, row.list_id).state
     wanted = "active" if resume else "paused"
     if state != wanted:
@@ -346,54 +294,5 @@ def unsubscribe(email: Email, slug: ListSlug = None, source: Source = COMMAND_LI
     house = opened()
     with house.engine.begin() as connection:
         row = audience.find_subscription(connection, email, chosen_list(connection, slug).id)
-        audience.unsubscribe(connection, row.id, source, now())
+        audience.unsubscribe(connection, row.id, source, now(), _proof(house, row))
     say(f"{escape(email)} is unsubscribed.")
-
-
-@app.command()
-def erase(email: Email, yes: Yes = False) -> None:
-    """Forget a person: address, name and consents go. A hash stays, so that no import mails them again.
-
-    Example: `newsletter subscribers erase ana@example.org`
-    """
-    house = opened()
-    confirmed(f"Erase {email} from every list? This cannot be undone.", yes)
-    with house.engine.begin() as connection:
-        audience.erase(connection, email, now())
-    say("Erased.")
-
-
-COLUMNS = (
-    *("email", "name", "language", "timezone", "countries", "regions", "themes", "item_languages"),
-    *("frequency", "hour", "weekday", "state", "created_at"),
-)
-
-
-@app.command()
-def export(
-    slug: ListSlug = None,
-    state: Annotated[str | None, typer.Option("--state", help=f"Only {', '.join(STATES)}.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Write the readers of a list as CSV (or JSON) to standard output; `import` reads it back.
-
-    Example: `newsletter subscribers export --list rutas --state active > readers.csv`
-    """
-    check_state(state)
-    house = opened()
-    with reading(house.engine) as connection:
-        rows = audience.select_subscriptions(connection, chosen_list(connection, slug).id, state, None, None)
-        if as_json:
-            print_json_rows({name: values[name] for name in COLUMNS} for values in map(_facts, rows))
-            return
-        writer = csv.writer(sys.stdout)
-        writer.writerow(COLUMNS)
-        for row in rows:
-            values = _facts(row)
-            writer.writerow([_cell(values[name]) for name in COLUMNS])
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, list):
-        return ";".join(value)
-    return guarded("" if value is None else str(value))

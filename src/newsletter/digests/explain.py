@@ -8,11 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from newsletter.audience.addresses import address_hash
 from newsletter.catalogue.geography import countries_in, place_name
 from newsletter.catalogue.themes import Vocabulary, all_themes, descendants, theme_name
 from newsletter.digests.matching import concerned
-from newsletter.tables import deliveries, editions, runs, suppressions
+from newsletter.tables import deliveries, editions, runs
 
 SHOWN = "en"
 
@@ -38,7 +37,7 @@ def explain(connection: Connection, reader: Any, item: Any) -> list[Rule]:
         _place(reader, item),
         _theme(reader, item, vocabulary),
         _language(reader, item),
-        _state(connection, reader),
+        _state(reader),
         _withdrawn(item),
     ]
     history = list(_history(connection, reader, item))
@@ -89,12 +88,9 @@ def _language(reader: Any, item: Any) -> Rule:
     )
 
 
-def _state(connection: Connection, reader: Any) -> Rule:
-    reason = connection.scalar(
-        select(suppressions.c.reason).where(suppressions.c.address_hash == address_hash(reader.email_key))
-    )
-    if reason is not None:
-        return Rule("state", False, f"The address must not be mailed: {reason}.")
+def _state(reader: Any) -> Rule:
+    if reader.suppressed_at is not None:
+        return Rule("state", False, f"The address must not be mailed, since {reader.suppressed_at:%Y-%m-%d %H:%M} UTC.")
     return Rule("state", reader.state == "active", f"The subscription is {reader.state}.")
 
 

@@ -1,5 +1,7 @@
 """What the readers' site needs: transactional mail, proof of consent, changes of address, tokens for machines."""
 
+import hashlib
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -31,8 +33,25 @@ def upgrade() -> None:
         ("picks", sa.Text()),
     ):
         op.add_column("consents", sa.Column(name, kind, nullable=True))
+    op.add_column("suppressions", sa.Column("key_print", sa.String(length=12), nullable=True))
+    _mark_suppressed()
     _addresses()
     _machines()
+
+
+def _mark_suppressed() -> None:
+    """Mark the subscribers whose address is suppressed: until now each hash was plain SHA-256."""
+    connection = op.get_bind()
+    hashed = "encode(sha256(convert_to(email_key, 'UTF8')), 'hex')"
+    if connection.dialect.name == "sqlite":
+        hashed = "newsletter_sha256(email_key)"
+        raw = connection.connection.dbapi_connection
+        assert raw
+        raw.create_function("newsletter_sha256", 1, lambda text: hashlib.sha256(text.encode()).hexdigest())
+    op.execute(
+        "UPDATE subscribers SET suppressed_at = found.at FROM suppressions AS found "  # noqa: S608 - no text from outside
+        f"WHERE found.address_hash = {hashed}"
+    )
 
 
 def _notices() -> None:

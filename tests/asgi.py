@@ -31,4 +31,4 @@ class Direct(httpx.BaseTransport):
 
 def client_of(app: object, headers: Mapping[str, str]) -> httpx.Client:
     """A client of an application."""
-    return httpx.Client(transport=Direct(app), base_url="http://testserver", headers=dict(headers))
+    return httpx.Client(transport=Direct(app), base_url="http://localhost", headers=dict(headers))

@@ -107,9 +107,9 @@ def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResp
     )
 
 
-def notice(kind: str, language: str, status: int) -> HTMLResponse:
-    """A page that only says something: missing, withdrawn, too_large, method or busy."""
-    return page("notice.html", language, status, kind=kind)
+def notice(kind: str, language: str, status: int, **values: object) -> HTMLResponse:
+    """A page that only says something: missing, withdrawn, too_large, method, busy … (``words``); ``values`` for it."""
+    return page("notice.html", language, status, kind=kind, values=values)
 
 
 def schedule_line(reader: Reader) -> tuple[str, dict[str, str]]:

@@ -6,6 +6,7 @@ program sends is answered like everything else, and nothing is done.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,7 +23,7 @@ LASTS = timedelta(hours=24)
 
 
 def _signer(keys: Sequence[str]) -> Signer:
-    return Signer(list(reversed(keys)), salt="newsletter.form", sep=".", digest_method="sha256")
+    return Signer(list(reversed(keys)), salt="newsletter.form", sep=".", digest_method=hashlib.sha256)
 
 
 def guard_token(keys: Sequence[str], now: datetime) -> str:

@@ -38,7 +38,7 @@ from newsletter.delivery.letters import Letters
 from newsletter.digests import runs
 from newsletter.migrations import upgrade
 from newsletter.settings import load_settings
-from newsletter.tables import CLAIMABLE, deliveries, lists, subscribers, subscriptions
+from newsletter.tables import CLAIMABLE, deliveries, lists, notices, subscribers, subscriptions
 
 KEY = "bench-" * 8
 SITE = "https://news.example.org"
@@ -174,7 +174,8 @@ def ask(engine: Engine, count: int, waits: list[float]) -> None:
                 now=now,
             )
         began = time.perf_counter()
-        waiting = select(subscriptions.c.confirm_due_at).where(subscriptions.c.id == asked)
+        whose = select(subscriptions.c.subscriber_id).where(subscriptions.c.id == asked).scalar_subquery()
+        waiting = select(notices.c.due_at).where(notices.c.subscriber_id == whose)
         while True:
             with engine.connect().execution_options(read_only=True) as connection:
                 if connection.scalar(waiting) is None:

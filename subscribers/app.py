@@ -16,7 +16,18 @@ from subscribers.logs import Logged
 from subscribers.metrics import Measured, Metrics
 from subscribers.refusing import answer_problems, refusal
 from subscribers.rendering import HERE
-from subscribers.routes import branding, confirming, health, leaving, preferences, previewing, reading, subscribing
+from subscribers.routes import (
+    account,
+    archive,
+    branding,
+    confirming,
+    health,
+    leaving,
+    preferences,
+    previewing,
+    reading,
+    subscribing,
+)
 from subscribers.site import Clock, Site, utc_now
 from subscribers.vetting import Rules
 
@@ -46,6 +57,7 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     app.router.routes.append(mounted(site))
     app.include_router(health.routes(site, metrics))
     # Subscribing comes last: a list's page may have any address that nothing else has.
-    for part in (reading, leaving, confirming, preferences, branding, previewing, subscribing):
+    parts = (reading, leaving, confirming, preferences, account, archive, branding, previewing, subscribing)
+    for part in parts:
         app.include_router(part.routes(site))
     return app

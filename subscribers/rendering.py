@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from newsletter.catalogue.cleaning import clean_html
-from subscribers.reading import Reader, Story
+from subscribers.reading import Story
 
 HERE = Path(__file__).parent
 DEFAULT = "en"
@@ -42,6 +42,11 @@ def strings() -> dict[str, dict[str, str]]:
         for language, words in tomllib.loads(file.read_text("utf-8")).items():
             said.setdefault(language, {}).update(words)
     return said
+
+
+def say(tongue: str, key: str, **placeholders: object) -> str:
+    """The words of a key in one of the site's languages."""
+    return strings()[tongue][key].format(**placeholders)
 
 
 def speak(language: str) -> str:
@@ -82,26 +87,25 @@ def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResp
     Any page may be given ``masthead`` (``branding.masthead_of``), which brings the list's name, logo and colours, and
     ``request``, which brings the page's other languages; it must then take ``asked_language`` as its own.
     """
-    tongue = speak(language)
+    return HTMLResponse(fill(name, language, **values), status)
 
-    def say(key: str, **placeholders: object) -> str:
-        return strings()[tongue][key].format(**placeholders)
+
+def fill(name: str, language: str, **values: Any) -> str:
+    """The text of a page, or of a part of one."""
+    tongue = speak(language)
 
     values.setdefault("masthead", None)
     values.setdefault("framed", False)
     request = values.pop("request", None)
     tongues = in_other_languages(request.url.path, request.query_params.multi_items(), tongue) if request else ()
     direction = "rtl" if tongue in RIGHT_TO_LEFT else "ltr"
-    return HTMLResponse(
-        pages.get_template(name).render(
-            values,
-            say=say,
-            plural=Locale(tongue).plural_form,
-            language=tongue,
-            direction=direction,
-            tongues=tongues,
-        ),
-        status,
+    return pages.get_template(name).render(
+        values,
+        say=partial(say, tongue),
+        plural=Locale(tongue).plural_form,
+        language=tongue,
+        direction=direction,
+        tongues=tongues,
     )
 
 
@@ -110,9 +114,12 @@ def notice(kind: str, language: str, status: int, **values: object) -> HTMLRespo
     return page("notice.html", language, status, kind=kind, values=values)
 
 
-def schedule_line(reader: Reader) -> tuple[str, dict[str, str]]:
-    """The key of the sentence that says when mails come, and what to fill in."""
-    locale = speak(reader.language)
+def schedule_line(reader: Any, language: str = "") -> tuple[str, dict[str, str]]:
+    """The key of the sentence that says when mails come, and what to fill in, in the reader's or another language.
+
+    ``reader``: anything with ``frequency``, ``hour`` and ``weekday``.
+    """
+    locale = speak(language or reader.language)
     if reader.frequency == "immediate":
         return "immediate", {}
     time = format_time(datetime(2024, 1, 1, reader.hour, tzinfo=UTC).timetz(), "short", locale=locale)
@@ -120,14 +127,22 @@ def schedule_line(reader: Reader) -> tuple[str, dict[str, str]]:
     return reader.frequency, {"time": time, "weekday": weekday}
 
 
-def next_line(reader: Reader) -> str:
-    """The next slot in the reader's own time, or nothing if it has none to name."""
+def next_line(reader: Any, language: str = "") -> str:
+    """The next slot in the reader's own time, or nothing if it has none to name.
+
+    ``reader``: anything with ``due_at``, ``state``, ``frequency`` and ``timezone``.
+    """
     if reader.due_at is None or reader.state != "active" or reader.frequency == "immediate":
         return ""
-    locale = speak(reader.language)
+    locale = speak(language or reader.language)
     local = reader.due_at.astimezone(ZoneInfo(reader.timezone))
     day = format_date(local.date(), "full", locale=locale)
-    return f"{day}, {format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
+    return f"{day}{strings()[locale]['comma']}{format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
+
+
+def long_day(moment: datetime, timezone: str, language: str) -> str:
+    """The day that a moment lies on in a zone, as ``language`` writes it: November 24, 2026."""
+    return str(format_date(moment.astimezone(ZoneInfo(timezone)).date(), "long", locale=speak(language)))
 
 
 def language_names(codes: tuple[str, ...], language: str) -> tuple[str, ...]:
@@ -136,32 +151,17 @@ def language_names(codes: tuple[str, ...], language: str) -> tuple[str, ...]:
     return tuple(str(names.get(code, code)) for code in codes)
 
 
-def preferences_page(reader: Reader, token: str, leave: str, notice_key: str = "") -> HTMLResponse:
-    """What a subscription gets and when; ``leave`` is the path of its unsubscribe page."""
-    key, filled = schedule_line(reader)
-    return page(
-        "preferences.html",
-        reader.language,
-        reader=reader,
-        token=token,
-        leave=leave,
-        notice_key=notice_key,
-        schedule_key=key,
-        schedule_values=filled,
-        upcoming=next_line(reader),
-        languages=language_names(reader.languages, reader.language),
-    )
-
-
-def story_page(story: Story, language: str) -> HTMLResponse:
-    """An item's own page: its body if it has one, else the summary."""
+def story_page(story: Story, language: str, site: str, **values: Any) -> HTMLResponse:
+    """An item's own page: its body if it has one, else the summary; ``site``: where ours is."""
     return page(
         "item.html",
         language,
         story=story,
+        canonical=story.url or f"{site}/items/{story.item_id}",
         # Cleaned on its way in already; what is marked safe here does not rely on it.
         body=Markup(clean_html(story.body)),  # noqa: S704
         paragraphs=[text for text in story.summary.split("\n\n") if text.strip()],
         day=format_date(story.published_at.astimezone(UTC).date(), "long", locale=speak(language)),
         host=urlsplit(story.url).hostname if story.url else "",
+        **values,
     )

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Request
 from sqlalchemy import Engine
 
 from newsletter.delivery.sampling import Samples
@@ -17,7 +17,7 @@ from subscribers.limiting import Limiter
 from subscribers.rendering import preferred, strings
 
 Clock = Callable[[], datetime]
-Handler = Callable[..., Response]
+Handler = Callable[..., Any]
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 SOURCE_LINK = "link in a mail"
 
@@ -70,3 +70,15 @@ def asked_language(request: Request, sent: object = None) -> str:
     """The language that a link or form names (``lang``), else the one that the browser asks for, among ours."""
     named = sent if isinstance(sent, str) else request.query_params.get("lang", "")
     return named if named in strings() else preferred(request.headers.get("accept-language", ""))
+
+
+def spoken_language(request: Request, own: str) -> str:
+    """The language of a page about one reader: what the link names (``lang``), else the reader's own."""
+    named = request.query_params.get("lang", "")
+    return named if named in strings() else own
+
+
+def kept_language(request: Request) -> str:
+    """What the addresses of a page's buttons end with, so that its answer speaks the language that its link named."""
+    named = request.query_params.get("lang", "")
+    return f"?lang={named}" if named in strings() else ""

@@ -89,7 +89,7 @@ def vet_body(scope: Scope, body: bytes, rules: Rules) -> Fault | None:
 
 
 def is_text(escaped: bytes, controls: bool = False) -> bool:
-    """Whether what is percent-encoded (RFC 3986, 2.1) is UTF-8 without control characters; ``controls``: without NUL."""
+    """Whether what is percent-encoded (RFC 3986, 2.1) is UTF-8 without control characters; ``controls``: or NUL."""
     if BROKEN_ESCAPE.search(escaped):
         return False
     try:

@@ -16,7 +16,8 @@ from newsletter.audience.subscribers import subscribe
 from newsletter.catalogue.items import Draft, save_items
 from newsletter.catalogue.themes import Theme, add_themes
 from newsletter.delivery import dispatch
-from newsletter.digests import runs
+from newsletter.digests import runs, upkeep
+from newsletter.languages import LANGUAGES
 from newsletter.settings import Settings
 from newsletter.tables import deliveries, items, lists, subscriptions
 
@@ -46,7 +47,7 @@ class House:
                     "sender_name": "Rutas",
                     "sender_email": "digest@rutas.example",
                     "postal_address": "24 Calle Segunda, Guatemala City",
-                    "languages": ["en", "es", "fr"],
+                    "languages": list(LANGUAGES),
                     "frequency": "daily",
                     "hour": 8,
                     "weekday": 0,
@@ -96,6 +97,7 @@ class House:
 
     def tick(self) -> None:
         """What a tick and the tasks it rings for do."""
+        upkeep.keep_up(self.engine, self.now)
         runs.open_due_runs(self.engine, self.now.replace(microsecond=0))
         for run_id, _ in dispatch.assemblies(self.engine, 1):
             runs.assemble(self.engine, run_id, self.now)

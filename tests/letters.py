@@ -7,10 +7,11 @@ from datetime import UTC, date, datetime
 from hypothesis import strategies as st
 from plainly import Group, Letter
 
+from newsletter.languages import LANGUAGES
 from newsletter.mail.cards import Shown, ShownGroup
 from newsletter.mail.frames import Frame
-from newsletter.mail.letter import Card, Confirmation, Envelope, Message
-from newsletter.mail.templates import Programs
+from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice
+from newsletter.mail.templates import KINDS, Programs
 
 ENVELOPE = Envelope(
     to_email="ana@example.org",
@@ -20,7 +21,7 @@ ENVELOPE = Envelope(
     dated_at=datetime(2026, 11, 24, 8, 0, tzinfo=UTC),
     unsubscribe_url="https://news.example.org/u/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
     preferences_url="https://news.example.org/p/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
-    confirm_url="https://news.example.org/c/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
+    copy_url="https://news.example.org/d/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
     feedback_id="1:rutas:digest:newsletter",
 )
 
@@ -28,7 +29,7 @@ texts = st.text(st.characters(exclude_categories=("Cs", "Cc", "Co", "Cn")), min_
     lambda text: bool(text.strip()) and " ".join(text.split()) == text
 )
 urls = st.integers(0, 99999).map(lambda n: f"https://example.org/{n}?a=1&b=<{n}>")
-languages = st.sampled_from(("en", "es", "fr"))
+languages = st.sampled_from(LANGUAGES)
 days = st.dates(date(2000, 1, 1), date(2030, 1, 1))
 names = st.lists(texts, max_size=3).map(tuple)
 cards = st.builds(
@@ -36,7 +37,7 @@ cards = st.builds(
     title=texts,
     summary=st.lists(texts, min_size=1, max_size=3).map("\n\n".join),
     url=urls,
-    language=languages,
+    language=st.sampled_from((*LANGUAGES, "fa", "zh-Hant", "qq")),
     source=st.one_of(st.just(""), texts),
     day=days,
     places=names,
@@ -59,21 +60,39 @@ letters = st.builds(
     groups=st.lists(groups, min_size=1, max_size=3).map(tuple),
     rest=st.lists(cards, max_size=8).map(tuple),
 )
-confirmations = st.builds(
-    Confirmation,
+NOTICES = KINDS[1:]
+ACTION = "https://news.example.org/c/1.1796198400.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ"
+mastheads = st.builds(
+    Masthead,
     language=languages,
     list_name=texts,
     list_slug=st.just("rutas"),
-    description=st.one_of(st.just(""), texts),
     sender_name=texts,
     sender_email=st.just("digest@rutas.example"),
     postal_address=texts,
-    places=names,
-    themes=names,
-    frequency=st.sampled_from(("immediate", "daily", "weekly", "monthly")),
-    hour=st.integers(0, 23),
-    weekday=st.integers(0, 6),
-    timezone=st.just("America/Guatemala"),
+)
+notices = st.builds(
+    Notice,
+    kind=st.sampled_from(NOTICES),
+    masthead=mastheads,
+    description=st.one_of(st.just(""), texts),
+    action_url=st.just(ACTION),
+    choices=st.builds(
+        Choices,
+        places=names,
+        themes=names,
+        frequency=st.sampled_from(("immediate", "daily", "weekly", "monthly")),
+        hour=st.integers(0, 23),
+        weekday=st.integers(0, 6),
+        timezone=st.just("America/Guatemala"),
+    ),
+    until=st.datetimes(datetime(2026, 1, 1), datetime(2030, 1, 1)),
+    next_at=st.one_of(st.none(), st.datetimes(datetime(2026, 1, 1), datetime(2030, 1, 1))),
+    latest=st.lists(cards, max_size=3).map(tuple),
+    new_address=st.just("new@example.org"),
+    paused=st.booleans(),
+    everywhere=st.booleans(),
+    with_unsubscribe=st.booleans(),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from commanding import CommandLine
-from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy import Engine, delete, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
+from newsletter.audience.addresses import address_hash
+from newsletter.audience.suppressions import suppressed
 from newsletter.database import connect
 from newsletter.errors import SettingsError, StateError
 from newsletter.migrations import _config, latest, require_current, upgrade
-from newsletter.tables import deliveries, editions, metadata
+from newsletter.tables import address_changes, deliveries, editions, metadata, notices, subscribers, subscriptions
 
 
 def picture(engine: Engine) -> dict[str, object]:
@@ -53,6 +56,18 @@ def test_migrations_match_the_tables(database_url: str, tmp_path: Path, request:
     assert picture(engine) == picture(direct)
     engine.dispose()
     direct.dispose()
+
+
+def test_room_in_pages(postgres) -> None:
+    """On PostgreSQL moving a cursor writes no index entries: its table leaves room for it, migrated or made anew."""
+    engine, direct = connect(postgres.create()), connect(postgres.create())
+    upgrade(engine)
+    metadata.create_all(direct)
+    for one in (engine, direct):
+        with one.connect() as connection:
+            found = connection.scalar(text("SELECT reloptions FROM pg_class WHERE relname = 'subscriptions'"))
+            assert found == ["fillfactor=50"]
+        one.dispose()
 
 
 def test_constraints_are_there(database_url: str) -> None:
@@ -95,6 +110,71 @@ def test_editions_survive_packing(database_url: str) -> None:
     engine.dispose()
 
 
+def test_suppressions_mark_their_subscribers(database_url: str) -> None:
+    """Revision 0007 marks who is suppressed already, whose hashes go on working."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        for number, key in enumerate(("ana@e.example", "josé@e.example", "ben@e.example"), 1):
+            values = {"id": number, "key": key, "hash": address_hash(key)}
+            connection.execute(
+                text(
+                    "INSERT INTO subscribers (id, email, email_key, language, timezone, created_at)"
+                    " VALUES (:id, :key, :key, 'en', 'UTC', '2026-01-01 00:00:00')"
+                ),
+                values,
+            )
+            if number < 3:
+                connection.execute(
+                    text(
+                        "INSERT INTO suppressions (address_hash, reason, at) VALUES (:hash, 'x', '2026-02-02 00:00:00')"
+                    ),
+                    values,
+                )
+    assert upgrade(engine)
+    with engine.connect() as connection:
+        marks = connection.scalars(select(subscribers.c.suppressed_at).order_by(subscribers.c.id)).all()
+        assert marks == [datetime(2026, 2, 2, tzinfo=UTC)] * 2 + [None]
+        keys = ("k" * 40,)
+        assert set(suppressed(connection, keys, ["josé@e.example", "ben@e.example"])) == {"josé@e.example"}
+    engine.dispose()
+
+
+def test_numbers_are_given_once(database_url: str) -> None:
+    """A number that a token may name is not given out again when its row is gone; what was there before stays."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        for statement in OLD_ROWS:
+            connection.execute(text(statement))
+        if engine.dialect.name == "postgresql":
+            for table in ("subscribers", "subscriptions"):
+                connection.execute(text(f"SELECT setval('{table}_id_seq', 1)"))
+    assert upgrade(engine)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    person = {"email": "x@e.example", "language": "en", "timezone": "UTC", "created_at": now}
+    held = {"list_id": 1, "profile_id": 1, "state": "pending", "frequency": "daily", "hour": 8, "weekday": 0}
+    held |= {"start": 0, "cursor": 0, "created_at": now}
+    change = {"email": "y@e.example", "email_key": "y@e.example", "asked_at": now}
+    for number in (2, 3):
+        with engine.begin() as connection:
+            assert connection.scalars(select(subscribers.c.email)).all() == ["r@e.example"]
+            made = insert(subscribers).values({**person, "email_key": str(number)}).returning(subscribers.c.id)
+            assert connection.scalar(made) == number
+            for table, values in ((subscriptions, held), (address_changes, change)):
+                made = insert(table).values({**values, "subscriber_id": number}).returning(table.c.id)
+                assert connection.scalar(made) == number - (table is address_changes)
+                connection.execute(delete(table).where(table.c.subscriber_id == number))
+            connection.execute(delete(subscribers).where(subscribers.c.id == number))
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(delete(subscribers))
+    engine.dispose()
+
+
 OLD_ROWS = (
     "INSERT INTO lists (id, slug, name, sender_name, sender_email, postal_address, languages, frequency, hour, weekday,"
     " timezone, max_items, created_at) VALUES (1, 'a', 'A', 'A', 'a@e.example', '1 St', '[\"en\"]', 'daily', 8, 0,"
@@ -111,6 +191,47 @@ OLD_DELIVERY = (
     "INSERT INTO deliveries (id, run_id, subscription_id, profile_id, edition_id, lower, state, due_at, deadline)"
     " VALUES (1, 1, 1, 1, 700, 0, 'sent', '2026-01-01 00:00:00', '2026-01-02 00:00:00')"
 )
+
+
+def test_confirmations_to_come_survive(database_url: str) -> None:
+    """Revision 0007 makes notices of the confirmation mails that have not gone out, and of no others."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        for statement in OLD_ROWS:
+            connection.execute(text(statement))
+        for number, state, due in (
+            (2, "pending", "'2026-01-02 00:00:00'"),
+            (3, "pending", "NULL"),
+            (4, "active", "NULL"),
+        ):
+            connection.execute(
+                text(
+                    "INSERT INTO subscribers (id, email, email_key, language, timezone, created_at)"
+                    f" VALUES ({number}, 'r{number}', 'r{number}', 'en', 'UTC', '2026-01-01 00:00:00')"
+                )
+            )
+            connection.execute(
+                text(
+                    "INSERT INTO subscriptions (id, list_id, subscriber_id, profile_id, state, frequency, hour,"
+                    " weekday, start, cursor, created_at, confirm_due_at)"
+                    f" VALUES ({number}, 1, {number}, 1, '{state}', 'daily', 8, 0, 0, 0, '2026-01-01 00:00:00', {due})"
+                )
+            )
+        connection.execute(
+            text(
+                "INSERT INTO consents (subscriber_id, list_id, at, event, source)"
+                " VALUES (2, 1, '2026-01-01 12:00:00', 'asked', 'test')"
+            )
+        )
+    assert upgrade(engine)
+    with engine.connect() as connection:
+        (row,) = connection.execute(select(notices)).all()
+    assert (row.kind, row.subscriber_id, row.list_id, row.data) == ("confirm", 2, 1, {})
+    assert (row.asked_at, row.due_at) == (datetime(2026, 1, 1, 12, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC))
+    engine.dispose()
 
 
 def test_two_at_once(database_url: str) -> None:

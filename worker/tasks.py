@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from newsletter.database import engine_for
 from newsletter.delivery import dispatch
 from newsletter.delivery.spell import Kept
-from newsletter.digests import runs
+from newsletter.digests import runs, upkeep
 from newsletter.digests.calendar import slot_of
 from newsletter.settings import Settings, load_settings
 from worker.clock import now
@@ -58,9 +58,10 @@ def ring(name: str, *args: int) -> None:
 
 @shared_task(name="newsletter.tick")
 def tick() -> None:
-    """Open the runs that are due, then ring for all work that waits in the database."""
+    """Keep subscriptions up, open the runs that are due, then ring for all work that waits in the database."""
     moment = now()
     engine, settings = _engine(), _settings()
+    upkeep.keep_up(engine, moment)
     runs.open_due_runs(engine, slot_of(moment, settings.tick_seconds))
     for run_id, workers in dispatch.assemblies(engine, settings.workers):
         for _ in range(workers):
@@ -82,7 +83,7 @@ def assemble(run_id: int) -> None:
 
 @shared_task(name="newsletter.deliver", expires=300)
 def deliver() -> None:
-    """Send what is ready, transactional mail first, for a short while; ring again if there is more."""
+    """Send what is ready, notices first, for a short while; ring again if there is more."""
     tally = dispatch.dispatch(_engine(), _settings(), now, stopping, _kept())
     if tally.total:
         log.info("delivered", **tally.counts)

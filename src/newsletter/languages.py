@@ -1,8 +1,27 @@
 """The languages that mails, pages and names come in."""
 
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+from babel import Locale, UnknownLocaleError
+
 from newsletter.errors import InputError
 
-LANGUAGES = ("en", "es", "fr")
+LANGUAGES = ("en", "es", "fr", "ar")
+
+Direction = Literal["ltr", "rtl"]
+
+
+@lru_cache(maxsize=500)
+def direction(language: str) -> Direction:
+    """The way a language is written, as HTML's ``dir`` has it; ``language`` is any code, as of an item."""
+    try:
+        locale = Locale.parse(language.replace("_", "-"), sep="-")
+    except (UnknownLocaleError, ValueError):
+        return "ltr"
+    return "rtl" if locale.text_direction == "rtl" else "ltr"
 
 
 def check_languages(codes: list[str]) -> list[str]:

@@ -41,6 +41,8 @@ SENTENCES = {
 }
 """What pydantic finds, in our words; it names what it looked for in braces."""
 WHERE = {"query": "parameter", "path": "parameter", "header": "header"}
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""As RFC 9110 has them; older Pythons have older words."""
 TAGS = ("item", "batch")
 """Marks of a body that may be one of several kinds; they are no part of where a field is."""
 Fault = Mapping[str, str]
@@ -64,7 +66,7 @@ def problem(error: Refused) -> Response:
     """The answer that says so."""
     told = {
         "type": "about:blank",
-        "title": HTTPStatus(error.status).phrase,
+        "title": TITLES.get(error.status) or HTTPStatus(error.status).phrase,
         "status": error.status,
         "detail": error.detail,
     }

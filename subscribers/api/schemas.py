@@ -60,8 +60,8 @@ PROBLEM: dict[str, Any] = {
 
 
 class _Sent(BaseModel):
-    # A field that is misspelt is named, not passed over.
-    model_config = ConfigDict(extra="forbid")
+    # A field that is misspelt is named, not passed over; true is no number.
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class NewItem(_Sent):

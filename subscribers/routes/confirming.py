@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 
 from newsletter.audience import notices
 from newsletter.audience import subscribers as audience
+from newsletter.audience.consents import Proof, network_of
 from newsletter.audience.links import LinkError, make_token, read_expiring
 from newsletter.database import reading
 from newsletter.errors import UnknownName
@@ -16,7 +17,8 @@ from newsletter.tables import subscriptions
 from subscribers.branding import masthead_of
 from subscribers.limiting import client_network
 from subscribers.reading import Reader, due, find_reader
-from subscribers.rendering import DEFAULT, language_names, next_line, page, schedule_line
+from subscribers.rendering import DEFAULT, language_names, next_line, page, say, schedule_line, speak
+from subscribers.signing_up import page_version
 from subscribers.site import SOURCE_LINK, Site, done, shown
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,7 +70,7 @@ def routes(site: Site) -> APIRouter:
             return show(connection, reader, token, reader.state)
 
     @done(router, "/c/{token}")
-    def confirm(token: str) -> Response:
+    def confirm(request: Request, token: str) -> Response:
         now = site.clock()
         try:
             number = read_expiring(site.keys, "confirm", token, now)
@@ -81,7 +83,13 @@ def routes(site: Site) -> APIRouter:
             # A link from an old mail must not bring back somebody who has left since.
             if reader.state != "pending":
                 return show(connection, reader, token, reader.state)
-            audience.confirm(connection, number, SOURCE_LINK, due(reader, now), now)
+            tongue = speak(reader.language)
+            proof = Proof(
+                network=network_of(request.client.host if request.client else None),
+                page=page_version(tongue),
+                wording=f"{say(tongue, 'confirm_text', list=reader.list_name)} {say(tongue, 'confirm_button')}",
+            )
+            audience.confirm(connection, number, SOURCE_LINK, due(reader, now), now, proof)
             notices.ask(connection, "welcome", subscriber_id=whose(connection, number), list_id=reader.list_id, now=now)
             return show(connection, find_reader(connection, number), token, "welcome")
 

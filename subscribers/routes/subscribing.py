@@ -19,10 +19,10 @@ from subscribers.branding import masthead
 from subscribers.forms import guard_token, is_marked, looks_automated
 from subscribers.limiting import client_network
 from subscribers.offering import public_list, public_lists
-from subscribers.picking import FIELDS, offer_of, read_form
+from subscribers.picking import FIELDS, PicksForm, offer_of, read_form
 from subscribers.rendering import notice, page
 from subscribers.sealing import open_up, seal_up
-from subscribers.signing_up import Applicant, read_applicant, sign_up, wording
+from subscribers.signing_up import Applicant, Wish, read_applicant, sign_up, wording
 from subscribers.site import Site, asked_language, shown
 
 ANSWER_TIME = 0.05
@@ -102,7 +102,7 @@ def routes(site: Site) -> APIRouter:
         kind: Literal["signup", "signup_plain"] = "signup" if is_marked(site.keys, pairs, now) else "signup_plain"
         site.limiter.admit(kind, client_network(request), applicant.address.key)
         if not looks_automated(site.keys, pairs, now):
-            sign_up(site, list_row, applicant, form, language, EMBEDDED if framed else PAGE, now)
+            sign_up(site, list_row, wished(request, applicant, form, language, framed), now)
         told = [applicant.address.email, applicant.name, language, urlencode(form.query())]
         token = seal_up(site.key, f"sent.{slug}", told, now)
         return RedirectResponse(f"/{slug}/{'embed/' if framed else ''}sent/{token}", 303)
@@ -154,7 +154,7 @@ def routes(site: Site) -> APIRouter:
         site.limiter.admit("resend", client_network(request), address.key)
         applicant = Applicant(email, name, address)
         if list_row.archived_at is None:
-            sign_up(site, list_row, applicant, form, language, EMBEDDED if framed else PAGE, site.clock())
+            sign_up(site, list_row, wished(request, applicant, form, language, framed), site.clock())
         return RedirectResponse(f"{request.url.path}?again", 303)
 
     @shown(router, "/{slug}/sent/{token}")
@@ -176,3 +176,9 @@ def routes(site: Site) -> APIRouter:
         return await answer(request, lambda _: send_again(request, slug, token, framed=True))
 
     return router
+
+
+def wished(request: Request, applicant: Applicant, form: PicksForm, language: str, framed: bool) -> Wish:
+    """What this request asks for."""
+    host = request.client.host if request.client else None
+    return Wish(applicant, form, language, EMBEDDED if framed else PAGE, host)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from asgi import client_of
 from commanding import KEY
 from house import House
+from sites import listening
 from sqlalchemy import Engine
 
 from newsletter.machines.tokens import SCOPES, create_token
@@ -48,12 +48,14 @@ def machine(house: House) -> Iterator[Machines]:
             with house.engine.begin() as connection:
                 scopes = [scope for scope in scopes if list_id is None or scope != "metrics:read"]
                 token = create_token(connection, f"machine {len(clients)}", scopes, list_id, house.now)
-        clients.append(client_of(app, {"Authorization": f"Bearer {token}"} if token else {}))
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        clients.append(httpx.Client(base_url=url, headers=headers, timeout=60))
         return clients[-1]
 
-    yield make
-    for client in clients:
-        client.close()
+    with listening(app) as url:
+        yield make
+        for client in clients:
+            client.close()
 
 
 @pytest.fixture

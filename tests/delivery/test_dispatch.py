@@ -8,13 +8,13 @@ from email import message_from_bytes, policy
 
 import pytest
 from house import House
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Engine, func, select, update
 
 from newsletter.audience import subscribers as audience
-from newsletter.audience.addresses import address_hash
 from newsletter.audience.erasing import erase
 from newsletter.audience.lists import edit_list
 from newsletter.audience.picks import Picks
+from newsletter.audience.suppressions import suppress
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.delivery import dispatch, ledger, outbox, settling
 from newsletter.delivery.conversation import Answer, Verdict
@@ -22,7 +22,7 @@ from newsletter.delivery.letters import Letters
 from newsletter.delivery.settling import Outcome
 from newsletter.digests import oversight, runs
 from newsletter.settings import Settings
-from newsletter.tables import deliveries, subscribers, suppressions
+from newsletter.tables import deliveries, subscribers
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_late_acceptance(house: House) -> None:
     assert (house.states(reader), house.cursor(reader)) == (["sent"], 1)
 
 
-@pytest.mark.parametrize("leaving", ["unsubscribe", "pause", "erase", "suppress"])
+@pytest.mark.parametrize("leaving", ["unsubscribe", "pause", "erase", "suppress", "suppress as before"])
 def test_nobody_who_left_is_mailed(house: House, relay, leaving: str) -> None:
     """Who left, paused, was erased or suppressed after assembly gets nothing."""
     reader = house.subscribe("ana@example.org")
@@ -177,9 +177,10 @@ def test_nobody_who_left_is_mailed(house: House, relay, leaving: str) -> None:
             audience.pause(connection, reader, house.now)
         elif leaving == "erase":
             erase(connection, house.settings.keys, "ana@example.org", house.now)
+        elif leaving == "suppress":
+            suppress(connection, house.settings.keys, "ana@example.org", "complaint", house.now)
         else:
-            values = {"address_hash": address_hash("ana@example.org"), "reason": "complaint", "at": house.now}
-            connection.execute(insert(suppressions).values(values))
+            suppress(connection, house.settings.keys, "ana@example.org", "complaint", house.now)
     house.send()
     assert (relay.messages, house.states(reader), house.cursor(reader)) == ([], ["dropped"], 0)
 

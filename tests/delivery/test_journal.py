@@ -18,12 +18,11 @@ from sqlalchemy import Engine, select
 
 from newsletter.delivery import dispatch, outbox
 from newsletter.delivery.conversation import Answer, Verdict
-from newsletter.delivery.journal import SLOTS, Entry, Journal, abandoned, living_owners
-from newsletter.delivery.spell import journals
+from newsletter.delivery.journal import SLOTS, Entry, Journal, abandoned, journals, living_owners
 from newsletter.settings import Settings
 from newsletter.tables import deliveries
 
-HASH = bytes(range(32))
+HASH = bytes(range(16))
 ACCEPTED = Answer(Verdict.ACCEPTED, 250, "2.0.0 queued as 4bXq")
 
 
@@ -198,3 +197,15 @@ def test_asked_to_stop(house: House, relay) -> None:
     assert os.listdir(journals(house.settings)) == []
     house.send()
     assert sorted(relay.recipients) == sorted(f"r{n}@example.org" for n in range(100))
+
+
+def test_forgets_texts(tmp_path: Path) -> None:
+    """What a relay said is gone from the file once it stands in the database: an erased address does not stay there."""
+    journal = Journal(tmp_path)
+    journal.note_handed(7, HASH)
+    journal.note_answer(7, Answer(Verdict.REFUSED, 550, "no such user ana@example.org"))
+    (file,) = tmp_path.glob("*.journal")
+    assert b"ana@example.org" in file.read_bytes()
+    journal.forget(7)
+    assert not any(file.read_bytes())
+    journal.close()

@@ -7,12 +7,12 @@ import re
 import lxml.html
 import pytest
 from hypothesis import given, settings
-from letters import ENVELOPE, confirmations, letters
+from letters import ENVELOPE, letters, notices
 from plainly import Letter, letter_values_of
 
-from newsletter.mail.compose import confirmation_values
+from newsletter.mail.compose import notice_values
 from newsletter.mail.inlining import TemplateError, _tight, inline, run_premailer, split_rules
-from newsletter.mail.letter import Confirmation
+from newsletter.mail.letter import Notice
 from newsletter.mail.templates import environment, flat_source, folder, load_templates
 from newsletter.mail.words import words
 
@@ -42,13 +42,14 @@ def test_digest_is_the_same(letter: Letter) -> None:
     assert tree(load_templates()["digest"].html.render(values)) == tree(rendered_then_inlined("digest", values))
 
 
-@given(confirmations)
-@settings(max_examples=10, deadline=None)
-def test_confirmation_is_the_same(confirmation: Confirmation) -> None:
-    """So is a confirmation."""
-    said = words(confirmation.language)
-    values = confirmation_values(confirmation, said) | {"subject": "s", "confirm_url": ENVELOPE.confirm_url}
-    assert tree(load_templates()["confirm"].html.render(values)) == tree(rendered_then_inlined("confirm", values))
+@given(notices)
+@settings(max_examples=25, deadline=None)
+def test_notice_is_the_same(notice: Notice) -> None:
+    """So is a notice of any kind."""
+    values = notice_values(notice, words(notice.masthead.language)) | {"subject": "s"}
+    values |= {"unsubscribe_url": ENVELOPE.unsubscribe_url if notice.with_unsubscribe else "", "preferences_url": "p"}
+    kind = notice.kind
+    assert tree(load_templates()[kind].html.render(values)) == tree(rendered_then_inlined(kind, values))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A list's colours and logo, checked before they are kept: everybody must be able to read what stands in them. Pure.
+"""A list's colours and logo, checked before they are kept: everybody must be able to read what stands in them.
 
 Contrast as WCAG 2.2 defines it (relative luminance, success criterion 1.4.3: 4.5 to 1 for text).
 """
@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
+from sqlalchemy import Connection, update
+
+from newsletter.audience.lists import find_list
 from newsletter.errors import InputError
+from newsletter.tables import lists
 
 ENOUGH = 4.5
 PAPERS: Mapping[str, tuple[str, ...]] = {"accent": ("#ffffff", "#f6f3ee"), "accent_dark": ("#1b2226", "#12181b")}
@@ -100,3 +105,43 @@ def logo_type(content: bytes) -> str:
         if content.startswith(start) and content[8:12].startswith(further):
             return kind
     raise InputError("The logo is neither PNG nor JPEG nor WebP.", "Save it as PNG, with a transparent background.")
+
+
+def set_brand(
+    connection: Connection,
+    slug: str,
+    *,
+    accent: str | None = None,
+    accent_dark: str | None = None,
+    logo: bytes | None = None,
+) -> Mapping[str, str]:
+    """Change a list's colours and logo; what is None stays. The colours that it has then.
+
+    A new accent without one for dark pages brings its own, lightened until it can be read there.
+
+    Raises:
+        InputError: a colour is too faint, or the logo is none.
+        UnknownName: there is no such list.
+    """
+    row = find_list(connection, slug)
+    brand = dict(row.brand)
+    if accent is not None:
+        brand["accent"] = check_colour("accent", accent)
+        brand["accent_dark"] = readable("accent_dark", brand["accent"])
+    if accent_dark is not None:
+        brand["accent_dark"] = check_colour("accent_dark", accent_dark)
+    values: dict[str, Any] = {"brand": brand}
+    if logo is not None:
+        values |= {"logo": logo, "logo_type": logo_type(logo)}
+    connection.execute(update(lists).where(lists.c.id == row.id).values(**values))
+    return brand
+
+
+def clear_brand(connection: Connection, slug: str) -> None:
+    """Give a list the house's own look again.
+
+    Raises:
+        UnknownName: there is no such list.
+    """
+    row = find_list(connection, slug)
+    connection.execute(update(lists).where(lists.c.id == row.id).values(brand={}, logo=None, logo_type=None))

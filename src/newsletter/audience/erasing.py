@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, case, delete, or_, select, update
+from sqlalchemy import Connection, Text, case, delete, or_, select, type_coerce, update
 
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.links import Keys
@@ -67,7 +67,7 @@ def erase_subscriber(connection: Connection, keys: Keys, subscriber_id: int, now
     connection.execute(
         update(subscriptions)
         .where(subscriptions.c.subscriber_id == subscriber_id)
-        .values(state="unsubscribed", due_at=None, confirm_due_at=None, paused_until=None)
+        .values(state="unsubscribed", due_at=None, paused_until=None)
     )
     connection.execute(delete(consents).where(consents.c.subscriber_id == subscriber_id))
     spellings = {person.email, person.email_key}
@@ -103,8 +103,11 @@ def _bar(connection: Connection, keys: Keys, address_key: str, now: datetime) ->
 
 
 def _redact(connection: Connection, spellings: set[str]) -> None:
-    """Take the address out of texts that belong to nobody: a relay's last error, and kept answers of the API."""
+    """Take the address out of what belongs to others: a relay's last error, their notices, kept answers of the API."""
     for spelling in spellings:
         tells = relays.c.last_error.icontains(spelling, autoescape=True)
         connection.execute(update(relays).where(tells).values(last_error=None))
+        # A mail to somebody else may say that this is the address that they wish to have.
+        names = type_coerce(notices.c.data, Text).icontains(spelling, autoescape=True)
+        connection.execute(delete(notices).where(names))
         connection.execute(delete(requests).where(requests.c.answer.icontains(spelling, autoescape=True)))

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from newsletter.audience.addresses import parse_address
 from newsletter.errors import InputError, StateError, UnknownName
+from newsletter.languages import LANGUAGES
 from newsletter.resembling import nearest
 from newsletter.slugs import check_list_slug
 from newsletter.tables import items, lists, subscriptions
@@ -51,7 +52,7 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
         if name in values:
             checked[name] = _text(name, values[name])
     if "languages" in values and not values["languages"]:
-        raise InputError("The list has no language.", "Give at least one of en, es, fr.")
+        raise InputError("The list has no language.", f"Give at least one of {', '.join(LANGUAGES)}.")
     if "max_items" in values and not 1 <= values["max_items"] <= 200:
         raise InputError("A digest shows 1 to 200 items.")
     return checked

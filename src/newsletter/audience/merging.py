@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from newsletter.audience import notices
 from newsletter.audience.addresses import Address
 from newsletter.audience.consents import agreed, consent_hash
 from newsletter.audience.links import Keys
@@ -223,7 +224,7 @@ class _Changes:
             connection.execute(
                 update(subscriptions)
                 .where(subscriptions.c.id.in_(self.ended))
-                .values(state="unsubscribed", due_at=None, confirm_due_at=None)
+                .values(state="unsubscribed", due_at=None, paused_until=None)
             )
         if self.schedules:
             ids = profile_ids(connection, {picks for _, picks in self.schedules})
@@ -240,9 +241,7 @@ class _Changes:
             connection.execute(statement, self.due)
         if self.activated:
             connection.execute(
-                one.where(subscriptions.c.state == "pending").values(
-                    state="active", due_at=bindparam("new_due_at"), confirm_due_at=None
-                ),
+                one.where(subscriptions.c.state == "pending").values(state="active", due_at=bindparam("new_due_at")),
                 self.activated,
             )
         if self.moved:
@@ -325,9 +324,10 @@ def _insert(connection: Connection, context: ImportContext, rows: Sequence[Row],
                 "start": context.cursor,
                 "cursor": context.cursor,
                 "due_at": _due(context, schedule, person.timezone) if context.confirmed else None,
-                "confirm_due_at": None if context.confirmed else now,
                 "created_at": now,
             }
         )
     connection.execute(insert(connection, subscriptions), made)
     connection.execute(insert(connection, consents), notes)
+    if not context.confirmed:
+        notices.ask_all(connection, "confirm", [row["subscriber_id"] for row in made], list_id=list_row.id, now=now)

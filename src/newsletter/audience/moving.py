@@ -28,6 +28,7 @@ Outcome = Literal["waiting", "done", "gone"]
 SOURCE = "change of address, confirmed at both ends"
 AT_MOST = 3
 """Changes that one subscriber can ask for within ``notices.PAUSE``: each sends a mail to an address that they name."""
+KEPT = 7 * LIFETIME["address"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,5 +177,4 @@ def _move(connection: Connection, keys: Keys, row: Any, now: datetime, proof: Pr
 
 def forget_old(connection: Connection, now: datetime) -> None:
     """Delete what is over: an address that somebody named may belong to a person who has nothing to do with us."""
-    over = now - 7 * LIFETIME["address"]
-    connection.execute(delete(address_changes).where(address_changes.c.asked_at < over))
+    connection.execute(delete(address_changes).where(address_changes.c.asked_at < now - KEPT))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, or_, select
 
 from newsletter.tables import notices
 
@@ -28,8 +28,9 @@ def ask(
     data: Mapping[str, Any] | None = None,
     pause: timedelta | None = PAUSE,
 ) -> bool:
-    """Ask for a mail to a subscriber, or to ``email`` in its place; False if the same went out within ``pause``.
+    """Ask for a mail to a subscriber, or to ``email`` in its place; False if one waits or went out within ``pause``.
 
+    One that was given up without being tried counts for nothing: they left in between, and come back now.
     Without ``pause`` the caller sees to it that nobody is bombarded.
     """
     lately = select(notices.c.id).where(
@@ -37,7 +38,10 @@ def ask(
         notices.c.subscriber_id == subscriber_id,
         notices.c.list_id.is_not_distinct_from(list_id),
         notices.c.email.is_not_distinct_from(email),
-        notices.c.asked_at > now - (pause or timedelta()),
+        or_(
+            notices.c.due_at.is_not(None),
+            notices.c.code.is_not(None) & (notices.c.asked_at > now - (pause or timedelta())),
+        ),
     )
     if pause and connection.execute(lately.limit(1)).first() is not None:
         return False
@@ -53,3 +57,10 @@ def ask(
         )
     )
     return True
+
+
+def ask_all(connection: Connection, kind: Kind, subscriber_ids: Sequence[int], *, list_id: int, now: datetime) -> None:
+    """Ask for a mail to each of these, who have not been asked before."""
+    same: dict[str, Any] = {"kind": kind, "list_id": list_id, "data": {}, "asked_at": now, "due_at": now}
+    if subscriber_ids:
+        connection.execute(insert(notices), [{"subscriber_id": number, **same} for number in subscriber_ids])

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
+from newsletter.audience import notices
 from newsletter.audience.addresses import Address, parse_address
 from newsletter.audience.consents import Proof, agreed, consent_hash, note
 from newsletter.audience.links import Keys
@@ -124,6 +125,11 @@ def subscriptions_of(connection: Connection, email: str) -> Sequence[Any]:
     return connection.execute(_listing().where(subscribers.c.email_key == key)).all()
 
 
+def subscriptions_by_id(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
+    """These subscriptions, those that there are, in the order of their ids."""
+    return connection.execute(_listing().where(subscriptions.c.id.in_(ids)).order_by(subscriptions.c.id)).all()
+
+
 def _listing() -> Any:
     return (
         select(
@@ -139,6 +145,7 @@ def _listing() -> Any:
             subscribers.c.suppressed_at,
             lists.c.slug,
             lists.c.last_position,
+            lists.c.archived_at,
             profiles.c.countries,
             profiles.c.regions,
             profiles.c.themes,
@@ -201,7 +208,7 @@ def subscribe(
         "start": cursor,
         "cursor": cursor,
         "due_at": due_at,
-        "confirm_due_at": now if due_at is None else None,
+        "paused_until": None,
         "last_run_id": None,
         "last_outcome": None,
     }
@@ -214,16 +221,23 @@ def subscribe(
     event = "asked" if due_at is None else "confirmed"
     proof = replace(proof or Proof(), address_hash=consent_hash(keys, address.key), picks=agreed(picks, schedule))
     note(connection, subscriber_id, list_id, event, source, now, proof)
+    if due_at is None:
+        notices.ask(connection, "confirm", subscriber_id=subscriber_id, list_id=list_id, now=now)
     return subscription_id
 
 
 def _keep_subscriber(
     connection: Connection, address: Address, name: str, language: str, timezone: str, now: datetime
 ) -> int:
-    present = connection.scalar(select(subscribers.c.id).where(subscribers.c.email_key == address.key))
+    # The spelling that they gave last is the one to write to. Written first, which locks them: a sign-up that never
+    # was confirmed may be vanishing at this moment.
+    present = connection.scalar(
+        update(subscribers)
+        .where(subscribers.c.email_key == address.key)
+        .values(email=address.email)
+        .returning(subscribers.c.id)
+    )
     if present is not None:
-        # The spelling that they gave last is the one to write to.
-        connection.execute(update(subscribers).where(subscribers.c.id == present).values(email=address.email))
         return int(present)
     statement = insert(subscribers).values(
         email=address.email,
@@ -280,9 +294,11 @@ def confirm(
     now: datetime,
     proof: Proof | None = None,
 ) -> None:
-    """Make a pending subscription active; doing it twice changes nothing."""
+    """Make a pending subscription active, and ask for the welcome; doing it twice changes nothing."""
     change = _Change(("pending",), "active", "confirmed", source, due_at)
-    _make(connection, subscription_id, change, now, proof)
+    row = _make(connection, subscription_id, change, now, proof)
+    if row is not None:
+        notices.ask(connection, "welcome", subscriber_id=row.subscriber_id, list_id=row.list_id, now=now)
 
 
 def unsubscribe(
@@ -316,15 +332,16 @@ class _Change:
     due_at: datetime | None = None
 
 
-def _make(connection: Connection, subscription_id: int, change: _Change, now: datetime, proof: Proof | None) -> None:
+def _make(connection: Connection, subscription_id: int, change: _Change, now: datetime, proof: Proof | None) -> Any:
     row = connection.execute(
         update(subscriptions)
         .where(subscriptions.c.id == subscription_id, subscriptions.c.state.in_(change.before))
-        .values(state=change.after, due_at=change.due_at, confirm_due_at=None)
+        .values(state=change.after, due_at=change.due_at, paused_until=None)
         .returning(subscriptions.c.subscriber_id, subscriptions.c.list_id)
     ).one_or_none()
     if row is not None:
         note(connection, row.subscriber_id, row.list_id, change.event, change.source, now, proof)
+    return row
 
 
 def check_name(text: str) -> str:

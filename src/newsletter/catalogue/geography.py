@@ -119,7 +119,7 @@ def _names() -> dict[str, frozenset[str]]:
 
 
 def find_place(text: str) -> str:
-    """The code of a country or region given as a code (alpha-2, alpha-3, M49) or a name in en, es or fr.
+    """The code of a country or region given as a code (alpha-2, alpha-3, M49) or a name in any of our languages.
 
     Raises:
         UnknownName: no place, or more than one, is called so; with suggestions.

@@ -52,7 +52,7 @@ for command in (show, export, erase):
     app.command()(command)
 
 PersonName = Annotated[str | None, typer.Option("--name", help="The reader's name, for the To header.")]
-Language = Annotated[str | None, typer.Option("--language", help="Of the mails: en, es, fr.")]
+Language = Annotated[str | None, typer.Option("--language", help="Of the mails: en, es, fr, ar.")]
 Source = Annotated[str, typer.Option("--source", help="Where consent was given, for the record.")]
 COMMAND_LINE = "command line"
 

@@ -13,10 +13,15 @@ from newsletter.cli.output import print_json, say, table
 from newsletter.cli.shared import Json, ListSlug, chosen_list, opened
 from newsletter.database import reading
 from newsletter.errors import InputError
+from newsletter.languages import LANGUAGES
 from newsletter.tabular import BadRecord, open_sheet
 
 app = typer.Typer(name="themes", help="A list's vocabulary, with names per language.", no_args_is_help=True)
 
+Descriptions = Annotated[
+    list[str] | None,
+    typer.Option("--description", metavar="CODE=TEXT", help="A sentence on it: en='Asylum and returns'. Repeatable."),
+]
 Names = Annotated[list[str], typer.Option("--name", metavar="CODE=NAME", help="A name: es=Protección. Repeatable.")]
 
 
@@ -34,8 +39,8 @@ def _names(texts: list[str]) -> dict[str, str]:
 def import_(file: Annotated[Path, typer.Argument(metavar="FILE", help=".json or .csv")], slug: ListSlug = None) -> None:
     """Add themes from JSON or CSV, and bring those there are up to date.
 
-    JSON: `[{"slug": "protection", "names": {"en": "Protection"}, "parent": null}]`;
-    CSV: columns slug, en, es, fr, parent.
+    JSON: `[{"slug": "protection", "names": {"en": "Protection"}, "parent": null, "descriptions": {}}]`;
+    CSV: columns slug, en, es, fr, ar, parent.
 
     Example: `newsletter themes import themes.json --list rutas`
     """
@@ -62,13 +67,12 @@ def read_themes(file: Path) -> list[Theme]:
         if not isinstance(entries, list):
             raise InputError(f"{file.name} holds no list of themes.", "See `newsletter themes import --help`.")
         return [_theme(number, entry) for number, entry in enumerate(entries, 1)]
-    languages = ("en", "es", "fr")
-    fields = {"slug": (), "parent": (), **{code: (f"name {code}", f"name_{code}") for code in languages}}
+    fields = {"slug": (), "parent": (), **{code: (f"name {code}", f"name_{code}") for code in LANGUAGES}}
     found = []
     for record in open_sheet(file, fields, ("slug",)).records():
         if isinstance(record, BadRecord):
             raise InputError(f"{file.name}, line {record.line}: {record.reason}")
-        names = {code: record.cells[code] for code in languages if record.cells.get(code)}
+        names = {code: record.cells[code] for code in LANGUAGES if record.cells.get(code)}
         found.append(Theme(record.cells["slug"], names, record.cells.get("parent") or None))
     return found
 
@@ -82,7 +86,10 @@ def _theme(number: int, entry: Any) -> Theme:
         or not all(isinstance(name, str) for name in names.values())
     ):
         raise InputError(f"Entry {number} is not a theme with slug and names.")
-    return Theme(entry["slug"], names, entry.get("parent"))
+    descriptions = entry.get("descriptions") or {}
+    if not isinstance(descriptions, dict) or not all(isinstance(text, str) for text in descriptions.values()):
+        raise InputError(f"Entry {number} has descriptions that are not texts by language.")
+    return Theme(entry["slug"], names, entry.get("parent"), descriptions)
 
 
 @app.command()
@@ -90,6 +97,7 @@ def add(
     theme: Annotated[str, typer.Argument(metavar="THEME", help="Its slug, for ever: counter-trafficking.")],
     names: Names,
     parent: Annotated[str | None, typer.Option("--parent", help="Who picks the parent gets this too.")] = None,
+    descriptions: Descriptions = None,
     slug: ListSlug = None,
 ) -> None:
     """Add one theme.
@@ -98,7 +106,8 @@ def add(
     """
     house = opened()
     with house.engine.begin() as connection:
-        added, changed = add_themes(connection, chosen_list(connection, slug).id, [Theme(theme, _names(names), parent)])
+        wanted = Theme(theme, _names(names), parent, _names(descriptions or []))
+        added, changed = add_themes(connection, chosen_list(connection, slug).id, [wanted])
     say("Added." if added else "Changed." if changed else "It was there already, just so.")
 
 
@@ -112,7 +121,12 @@ def show_all(slug: ListSlug = None, as_json: Json = False) -> None:
     with reading(house.engine) as connection:
         vocabulary = all_themes(connection, chosen_list(connection, slug).id)
     if as_json:
-        print_json([{"slug": t.slug, "names": t.names, "parent": t.parent} for t in vocabulary.values()])
+        print_json(
+            [
+                {"slug": t.slug, "names": t.names, "parent": t.parent, "descriptions": t.descriptions}
+                for t in vocabulary.values()
+            ]
+        )
         return
     table(
         ("theme", "name", "also", "parent"),

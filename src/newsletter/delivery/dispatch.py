@@ -14,22 +14,19 @@ import structlog
 from sqlalchemy import Engine
 
 from newsletter.database import reading
-from newsletter.delivery import confirming, outbox, settling
-from newsletter.delivery.journal import Journal, abandoned
-from newsletter.delivery.relays import Relay, relays_of
+from newsletter.delivery import notices, outbox, settling
+from newsletter.delivery.journal import Journal, abandoned, journals
+from newsletter.delivery.loops import run
+from newsletter.delivery.relays import relays_of
 from newsletter.delivery.signatures import check_key
-from newsletter.delivery.spell import BATCH, Kept, Spell, Tally, journals
+from newsletter.delivery.spell import BATCH, Kept, Spell
+from newsletter.delivery.unsettled import Tally
 from newsletter.digests import runs
 from newsletter.errors import SettingsError
 from newsletter.mail.templates import load_templates
 from newsletter.settings import Settings
 
 log = structlog.get_logger("newsletter.delivery")
-
-
-def relay_of(settings: Settings) -> Relay:
-    """The first configured relay, else the built-in inbox."""
-    return relays_of(settings)[0]
 
 
 def warm_up(settings: Settings) -> None:
@@ -69,7 +66,7 @@ def sweep(engine: Engine, settings: Settings, now: datetime) -> int:
         outbox.sweep(connection, now)
     with reading(engine) as connection:
         ready = outbox.ready_count(connection, now, settings.workers * BATCH[0])
-        return max(-(-ready // BATCH[0]), int(confirming.any_due(connection, now)))
+        return max(-(-ready // BATCH[0]), int(notices.any_due(connection, now)))
 
 
 def recover(engine: Engine, settings: Settings, now: datetime) -> None:
@@ -101,7 +98,7 @@ def dispatch(
     journal = Journal(journals(settings))
     try:
         spell = Spell(engine, settings, kept or Kept(engine, settings), journal, clock, stopping)
-        asyncio.run(_cast(spell))
+        run(_cast(spell))
     finally:
         journal.close()
     with engine.begin() as connection:

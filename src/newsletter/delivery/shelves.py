@@ -154,16 +154,7 @@ class Shelf:
 
     def _set(self, number: int, language: str) -> _Setting:
         item, placeable = self._items[number]
-        card = Card(
-            title=item.title,
-            summary=item.summary,
-            url=item.url or f"{self._site}/items/{item.id}",
-            language=item.language,
-            source=item.source,
-            day=item.published_at.date(),
-            places=_places((*item.countries, *item.regions), language),
-            themes=self._themes(item.themes, language),
-        )
+        card = card_of(item, self._vocabulary, self._site, language)
         setting = _Setting(placeable, self.frame(language).cards.set_item(card))
         self._settings[language][number] = setting
         self._held += setting.item.size
@@ -201,16 +192,30 @@ class Shelf:
         key = language, placing.places, placing.themes
         why = self._reasons.get(key)
         if why is None:
-            because = _places(placing.places, language) + self._themes(placing.themes, language)
+            because = _places(placing.places, language) + _themes(placing.themes, self._vocabulary, language)
             if len(self._reasons) >= REASONS_KEPT:
                 del self._reasons[next(iter(self._reasons))]
             why = self._reasons[key] = self.frame(language).cards.reason(because)
         return why
 
-    def _themes(self, slugs: Iterable[str], language: str) -> tuple[str, ...]:
-        vocabulary = self._vocabulary
-        return tuple(theme_name(vocabulary[slug], language) for slug in slugs if slug in vocabulary)
+
+def card_of(item: Item, vocabulary: Mapping[str, Theme], site: str, language: str) -> Card:
+    """An item in names instead of codes."""
+    return Card(
+        title=item.title,
+        summary=item.summary,
+        url=item.url or f"{site}/items/{item.id}",
+        language=item.language,
+        source=item.source,
+        day=item.published_at.date(),
+        places=_places((*item.countries, *item.regions), language),
+        themes=_themes(item.themes, vocabulary, language),
+    )
 
 
 def _places(codes: Iterable[str], language: str) -> tuple[str, ...]:
     return tuple(place_name(code, language) for code in codes)
+
+
+def _themes(slugs: Iterable[str], vocabulary: Mapping[str, Theme], language: str) -> tuple[str, ...]:
+    return tuple(theme_name(vocabulary[slug], language) for slug in slugs if slug in vocabulary)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from newsletter.languages import direction
 from newsletter.mail.letter import Card
 from newsletter.mail.words import Words
 
@@ -24,6 +25,7 @@ class Shown:
     title: str
     url: str
     language: str
+    direction: str
     short: tuple[str, ...] = ()
     long: tuple[str, ...] = ()
     meta: str = ""
@@ -63,6 +65,7 @@ def shown_card(card: Card, heading: str, said: Words) -> Shown:
         title=cut(card.title, TITLE),
         url=card.url,
         language=card.language,
+        direction=direction(card.language),
         short=paragraphs(card.summary, HTML_SUMMARY),
         long=paragraphs(card.summary, TEXT_SUMMARY),
         meta=meta_line(card, heading, said),
@@ -73,20 +76,20 @@ def shown_card(card: Card, heading: str, said: Words) -> Shown:
 
 def named_card(card: Card) -> Shown:
     """A card of which only title and link are shown."""
-    return Shown(title=cut(card.title, TITLE), url=card.url, language=card.language)
+    return Shown(cut(card.title, TITLE), card.url, card.language, direction(card.language))
 
 
 def meta_line(card: Card, heading: str, said: Words) -> str:
     """Source, day, themes, and the countries that the heading does not name already."""
-    elsewhere = ", ".join(place for place in card.places[:PICKS_NAMED] if place != heading)
+    elsewhere = said.comma.join(place for place in card.places[:PICKS_NAMED] if place != heading)
     other_language = said.language_name(card.language) if card.language != said.language else ""
     meta = [card.source, said.short_day(card.day), elsewhere, *card.themes[:PICKS_NAMED], other_language]
-    return " · ".join(part for part in meta if part)
+    return said.dot.join(part for part in meta if part)
 
 
 def why_line(because: Sequence[str], said: Words) -> str:
     """The picks that it met; nothing for who follows everything."""
-    return said.say("because", picks=" · ".join(because[:PICKS_NAMED])) if because else ""
+    return said.say("because", picks=said.dot.join(because[:PICKS_NAMED])) if because else ""
 
 
 def contents_line(groups: Sequence[ShownGroup], rest: int, said: Words) -> str:
@@ -96,7 +99,7 @@ def contents_line(groups: Sequence[ShownGroup], rest: int, said: Words) -> str:
         return ""
     line = said.count("items", total)
     if len(groups) > 1:
-        named = " · ".join([f"{group.heading} {len(group.cards)}" for group in groups[:8]])
+        named = said.dot.join([f"{group.heading} {len(group.cards)}" for group in groups[:8]])
         line += f": {named}" + (" …" if len(groups) > 8 else "")
     return line
 
@@ -104,8 +107,8 @@ def contents_line(groups: Sequence[ShownGroup], rest: int, said: Words) -> str:
 def preheader_of(cards: Sequence[Shown], subject: str, said: Words, list_name: str) -> str:
     """What mail readers show beside the subject: the titles it did not name, else the summary's beginning."""
     least, most = PREHEADER
-    titles = " · ".join([card.title for card in cards[1:8]])
+    titles = said.dot.join([card.title for card in cards[1:8]])
     text = cut(titles or " ".join(cards[0].short), most)
     if len(text) < least or text == subject:
-        text = cut(f"{text} · {said.say('preheader_fill', list=list_name)}".removeprefix(" · "), most)
+        text = cut(f"{text}{said.dot}{said.say('preheader_fill', list=list_name)}".removeprefix(said.dot), most)
     return text

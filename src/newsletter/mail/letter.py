@@ -35,22 +35,41 @@ class Masthead:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmation:
-    """What a confirmation mail says; empty ``places`` or ``themes`` mean all. ``weekday``: 0 is Monday."""
+class Choices:
+    """What a subscription gets and when; empty ``places`` or ``themes`` mean all. ``weekday``: 0 is Monday."""
 
-    language: str
-    list_name: str
-    list_slug: str
-    description: str
-    sender_name: str
-    sender_email: str
-    postal_address: str
     places: tuple[str, ...]
     themes: tuple[str, ...]
     frequency: str
     hour: int
     weekday: int
     timezone: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a transactional mail says; ``kind`` is the name of its templates.
+
+    Moments are in the reader's own zone. What a kind does not speak of is left empty.
+    """
+
+    kind: str
+    masthead: Masthead
+    description: str
+    action_url: str
+    """Where its one button leads: always to a page, since link scanners follow links."""
+    choices: Choices | None = None
+    until: datetime | None = None
+    """When its link stops working."""
+    next_at: datetime | None = None
+    """When the next digest is due."""
+    latest: tuple[Card, ...] = ()
+    new_address: str = ""
+    paused: bool = False
+    everywhere: bool = False
+    """Whether every list was left, and not only this one."""
+    with_unsubscribe: bool = False
+    """Whether there is a subscription to leave from here."""
 
 
 @dataclass(slots=True)
@@ -68,7 +87,8 @@ class Envelope:
     unsubscribe_url: str
     preferences_url: str
     feedback_id: str
-    confirm_url: str = ""
+    copy_url: str = ""
+    """The digest on the site; empty if it is not in the database."""
 
 
 @dataclass(slots=True)

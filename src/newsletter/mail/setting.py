@@ -25,8 +25,8 @@ from newsletter.mail.splitting import (
 from newsletter.mail.words import Words
 
 # What is known when: of the list, of an item, of an item under a heading, of the reader's picks.
-OF_LIST: Known = frozenset({"language", "list_name", "postal_address", "say", "more_note_text"})
-OF_ITEM: Known = OF_LIST | {f"card.{name}" for name in ("title", "url", "language", "short", "long")}
+OF_LIST: Known = frozenset({"language", "direction", "list_name", "postal_address", "say", "more_note_text"})
+OF_ITEM: Known = OF_LIST | {f"card.{name}" for name in ("title", "url", "language", "direction", "short", "long")}
 OF_HEADED: Known = OF_ITEM | {"card.meta"}
 OF_REASON: Known = OF_LIST | {"card.why"}
 OF_CARD: Known = OF_HEADED | OF_REASON
@@ -101,7 +101,9 @@ class Setter:
         """The item as a card under a heading (a place's name, or nothing) for this ``reason``."""
         plain = item.plain
         meta, bodies = item.headed.get(heading) or self._headed(item, heading)
-        card = Shown(plain.title, plain.url, plain.language, plain.short, plain.long, meta, why, plain.named)
+        card = Shown(
+            plain.title, plain.url, plain.language, plain.direction, plain.short, plain.long, meta, why, plain.named
+        )
         made: list[Setting] = []
         for number, body in enumerate(bodies):
             if isinstance(body, _Around):
@@ -118,7 +120,7 @@ class Setter:
     def _headed(self, item: SetItem, heading: str) -> tuple[str, list[Program | _Around]]:
         plain = item.plain
         meta = meta_line(item.card, heading, self._said)
-        card = Shown(plain.title, plain.url, plain.language, plain.short, plain.long, meta)
+        card = Shown(plain.title, plain.url, plain.language, plain.direction, plain.short, plain.long, meta)
         filled_bodies = [
             self._filled(number, body, OF_HEADED, card) if body else () for number, body in enumerate(item.bodies)
         ]

@@ -14,6 +14,8 @@ from newsletter.mail.inlining import inline
 from newsletter.mail.splitting import Known, Program, split
 
 WIDTH = 72
+KINDS = ("digest", "confirm", "welcome", "known", "account", "address_old", "address_new", "goodbye")
+"""Kinds of mail, each with a folder of templates: the digest, and notices (``audience.notices.Kind``)."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,21 @@ class Programs:
 
 SUBJECT_VALUES: Known = frozenset({"first_title", "others"})
 DIGEST_VALUES: Known = frozenset(
-    {"language", "list_name", "postal_address", "say", "day", "why", "subject", "preheader", "contents", "groups"}
+    {
+        "language",
+        "direction",
+        "list_name",
+        "postal_address",
+        "say",
+        "day",
+        "why",
+        "subject",
+        "preheader",
+        "contents",
+        "groups",
+    }
     | {"rest", "shown_rest", "listed_rest", "more_title", "more_note", "more_note_text", "unlisted_note"}
-    | {"unsubscribe_url", "preferences_url"}
+    | {"unsubscribe_url", "preferences_url", "copy_url"}
 )
 
 
@@ -49,10 +63,10 @@ def folder() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "templates" / "email"
 
 
-def flat_source(kind: str) -> str:
-    """The HTML template of ``digest`` or ``confirm``, the shared base around its content."""
-    base = (folder() / "base.html").read_text("utf-8")
-    return base.replace("[[content]]", (folder() / kind / "body.html").read_text("utf-8").rstrip("\n"))
+def flat_source(kind: str, part: str = "html") -> str:
+    """The ``html`` or ``txt`` template of a kind of mail, the shared base around its content."""
+    base = (folder() / f"base.{part}").read_text("utf-8")
+    return base.replace("[[content]]", (folder() / kind / f"body.{part}").read_text("utf-8").rstrip("\n"))
 
 
 def wrapped(text: str) -> str:
@@ -103,10 +117,10 @@ def load_templates() -> dict[str, MailTemplates]:
     return {
         kind: MailTemplates(
             subject=plain.from_string((folder() / kind / "subject.txt").read_text("utf-8")),
-            text=plain.from_string((folder() / kind / "body.txt").read_text("utf-8")),
+            text=plain.from_string(flat_source(kind, "txt")),
             html=escaped.from_string(inline(flat_source(kind), css)),
         )
-        for kind in ("digest", "confirm")
+        for kind in KINDS
     }
 
 
@@ -118,8 +132,8 @@ def load_programs() -> Programs:
         TemplateError: as ``load_templates``.
     """
     css = (folder() / "style.css").read_text("utf-8")
-    subject, text = ((folder() / "digest" / name).read_text("utf-8") for name in ("subject.txt", "body.txt"))
-    return programs(subject, text, inline(flat_source("digest"), css))
+    subject = (folder() / "digest" / "subject.txt").read_text("utf-8")
+    return programs(subject, flat_source("digest", "txt"), inline(flat_source("digest"), css))
 
 
 def programs(subject: str, text: str, html: str) -> Programs:

@@ -19,6 +19,7 @@ def fixed_values(masthead: Masthead, said: Words) -> Values:
     """What the templates of a digest are filled with for each of a list's readers."""
     return {
         "language": said.language,
+        "direction": said.direction,
         "list_name": masthead.list_name,
         "postal_address": masthead.postal_address,
         "say": said.say,

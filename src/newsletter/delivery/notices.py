@@ -1,0 +1,168 @@
+"""Notices on their way: transactional mail that waits in the database overtakes every digest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from jinja2 import TemplateError
+from sqlalchemy import Connection, and_, exists, func, or_, select, update
+
+from newsletter.audience.addresses import parse_address
+from newsletter.audience.suppressions import suppressed
+from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.wording import Writer
+from newsletter.errors import NewsletterError
+from newsletter.mail.letter import Message
+from newsletter.settings import Settings
+from newsletter.tables import notices, subscribers, subscriptions
+
+log = structlog.get_logger("newsletter.delivery")
+
+BATCH = 50
+PAUSE = timedelta(minutes=10)
+PATIENCE = timedelta(days=4)
+
+STATES = {"confirm": ("pending",), "welcome": ("active",), "known": ("active", "paused"), "goodbye": ("unsubscribed",)}
+"""States of a subscription of which a kind of notice still speaks true."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A notice in hand, composed; ``slug`` is that of the list it comes from."""
+
+    id: int
+    kind: str
+    subscriber_id: int
+    slug: str
+    email: str
+    message: Message
+
+
+def any_due(connection: Connection, now: datetime) -> bool:
+    """Whether a notice is to be sent."""
+    return bool(connection.scalar(select(exists().where(notices.c.due_at <= now))))
+
+
+def claim(connection: Connection, settings: Settings, now: datetime) -> list[Taken]:
+    """Take up to fifty notices that are due, composed. Who dies with them leaves them due in ten minutes."""
+    while rows := _take(connection, now):
+        writer = Writer(connection, settings, now)
+        blocked = suppressed(connection, settings.keys, {_key(row) for row in rows if not row.gone})
+        taken = []
+        for row in rows:
+            over = _over(row, blocked, now) or writer.over(row)
+            if over:
+                _close(connection, row.id, now, None, over)
+                continue
+            try:
+                slug, message = writer.write(row)
+            except (NewsletterError, TemplateError, ValueError, LookupError) as error:
+                # It stays due after the pause: the others must not wait for it.
+                log.warning("a notice could not be composed", notice=row.id, kind=row.kind, error=type(error).__name__)
+                continue
+            taken.append(Taken(row.id, row.kind, row.subscriber_id, slug, _to(row), message))
+        if taken:
+            return taken
+    return []
+
+
+def settle(connection: Connection, told: Sequence[tuple[Taken, Answer]], now: datetime) -> int:
+    """Write down the relays' answers; how many were accepted.
+
+    One that was deferred, or whose answer was lost, is due again by itself.
+    """
+    for notice, answer in told:
+        if answer.verdict in (Verdict.ACCEPTED, Verdict.REFUSED):
+            _close(connection, notice.id, now, answer.code, answer.text)
+        else:
+            connection.execute(
+                update(notices).where(notices.c.id == notice.id).values(code=answer.code or None, answer=answer.text)
+            )
+        # A refusal at another address says nothing about the subscriber's own.
+        if answer.verdict is Verdict.REFUSED and notice.kind != "address_new":
+            connection.execute(
+                update(subscribers)
+                .where(subscribers.c.id == notice.subscriber_id, subscribers.c.erased_at.is_(None))
+                .values(failed_at=now, failure_code=answer.code, failure=answer.text)
+            )
+    return sum(answer.verdict is Verdict.ACCEPTED for _, answer in told)
+
+
+def give_back(connection: Connection, untried: Sequence[Taken], due_at: datetime) -> None:
+    """Return those that were not tried."""
+    if untried:
+        ids = [notice.id for notice in untried]
+        connection.execute(
+            update(notices).where(notices.c.id.in_(ids), notices.c.due_at.is_not(None)).values(due_at=due_at)
+        )
+
+
+def _take(connection: Connection, now: datetime) -> Sequence[Any]:
+    due = (
+        select(notices.c.id)
+        .where(notices.c.due_at <= now)
+        .order_by(notices.c.due_at)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    ids = list(connection.scalars(due))
+    if not ids:
+        return []
+    connection.execute(
+        update(notices)
+        .where(notices.c.id.in_(ids))
+        .values(due_at=now + PAUSE, dated_at=func.coalesce(notices.c.dated_at, now))
+    )
+    same = and_(subscriptions.c.subscriber_id == notices.c.subscriber_id, subscriptions.c.list_id == notices.c.list_id)
+    return connection.execute(
+        select(
+            notices,
+            subscribers.c.email.label("own_email"),
+            subscribers.c.email_key,
+            subscribers.c.name,
+            subscribers.c.language,
+            subscribers.c.timezone,
+            or_(subscribers.c.erased_at.is_not(None), subscribers.c.suppressed_at.is_not(None)).label("gone"),
+            subscriptions.c.id.label("subscription_id"),
+            subscriptions.c.state,
+            subscriptions.c.frequency,
+            subscriptions.c.hour,
+            subscriptions.c.weekday,
+            subscriptions.c.cursor,
+            subscriptions.c.profile_id,
+            subscriptions.c.due_at.label("next_at"),
+        )
+        .join(subscribers, subscribers.c.id == notices.c.subscriber_id)
+        .outerjoin(subscriptions, same)
+        .where(notices.c.id.in_(ids))
+        .order_by(notices.c.id)
+    ).all()
+
+
+def _to(row: Any) -> str:
+    return str(row.email or row.own_email)
+
+
+def _key(row: Any) -> str:
+    return parse_address(row.email).key if row.email else str(row.email_key)
+
+
+def _over(row: Any, blocked: Collection[str], now: datetime) -> str:
+    """Why this notice is not to go out any more; empty if it is."""
+    if row.gone or _key(row) in blocked:
+        return "The address must not be mailed."
+    if now - row.asked_at > PATIENCE:
+        return "Not accepted for four days."
+    if row.list_id is not None and row.kind in STATES and row.state not in STATES[row.kind]:
+        return f"The subscription is {row.state or 'gone'}."
+    return ""
+
+
+def _close(connection: Connection, notice_id: int, now: datetime, code: int | None, answer: str) -> None:
+    connection.execute(
+        update(notices).where(notices.c.id == notice_id).values(due_at=None, closed_at=now, code=code, answer=answer)
+    )

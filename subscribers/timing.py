@@ -1,0 +1,23 @@
+"""Answers of which nobody can tell how long the work took."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from fastapi.concurrency import run_in_threadpool
+
+ANSWER_TIME = 0.05
+"""Seconds: the answer comes at a whole multiple of this."""
+
+_Answer = TypeVar("_Answer")
+
+
+async def evenly(work: Callable[[], _Answer]) -> _Answer:
+    """Do the work in a thread and give what it gives, at a whole multiple of ``ANSWER_TIME`` after it began."""
+    began = time.monotonic()
+    answer = await run_in_threadpool(work)
+    await asyncio.sleep(ANSWER_TIME - (time.monotonic() - began) % ANSWER_TIME)
+    return answer

@@ -1,0 +1,218 @@
+"""The account: only a fresh mailed link opens it; another address, all of one's data, erasure."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+from house import House
+from sqlalchemy import Engine, select
+
+from newsletter.audience.links import make_expiring, make_token
+from newsletter.settings import Settings
+from newsletter.tables import address_changes, consents, metadata, notices, subscribers, subscriptions, suppressions
+from subscribers.app import site_app
+
+
+@pytest.fixture
+def house(engine: Engine, settings: Settings) -> House:
+    return House(engine, settings).create()
+
+
+@pytest.fixture
+def site(house: House) -> TestClient:
+    return TestClient(site_app(house.engine, house.settings, house.clock), follow_redirects=False)
+
+
+@pytest.fixture
+def person(house: House) -> int:
+    """The number of a subscriber (and that of her one subscription)."""
+    return house.subscribe("ana@example.org", name="Ana")
+
+
+def account(house: House, number: int) -> str:
+    return "/a/" + make_expiring(house.settings.key, "account", number, house.now + timedelta(hours=24))
+
+
+def end(house: House, number: int) -> str:
+    return "/address/" + make_expiring(house.settings.key, "address", number, house.now + timedelta(hours=24))
+
+
+def rows(house: House, table: Any) -> list[Any]:
+    with house.engine.connect() as connection:
+        return list(connection.execute(select(table).order_by(*table.primary_key)))
+
+
+def contents(house: House) -> dict[str, list[Any]]:
+    return {table.name: list(map(tuple, rows(house, table))) for table in metadata.sorted_tables}
+
+
+def test_looking_is_inert(house: House, site: TestClient, person: int) -> None:
+    """GET and HEAD change nothing, also where they bring the whole of somebody's data."""
+    link = account(house, person)
+    before = contents(house)
+    for method in ("GET", "HEAD"):
+        for path in ("/account", link, f"{link}/data", f"{link}/erase"):
+            assert site.request(method, path).status_code == 200
+        for path in (f"{link}/address", f"{link}/again"):
+            assert site.request(method, path).status_code == 405
+    assert contents(house) == before
+
+
+def test_asking_for_a_link(house: House, site: TestClient, person: int) -> None:
+    """Known, unknown and pestered addresses get the same answer; one mail an hour goes to the one that is known."""
+    answers = [
+        site.post("/account", data={"email": email})
+        for email in ("ana@example.org", "ANA@example.org", "nobody@example.org", "bea@example.org")
+    ]
+    assert {(answer.status_code, answer.text) for answer in answers} == {(200, answers[0].text)}
+    assert "set-cookie" not in answers[0].headers
+    assert [(row.kind, row.subscriber_id) for row in rows(house, notices)] == [("account", person)]
+    robot = site.post("/account", data={"email": "ana@example.org", "website": "https://spam.example"})
+    assert robot.text == answers[0].text
+    for email in ("", "x", "a\r\nBcc: b@example.org", "a" * 5000 + "@example.org", "a@b\x00.example"):
+        assert site.post("/account", data={"email": email}).status_code == 422
+
+
+def test_only_a_fresh_link_opens_it(house: House, site: TestClient, person: int) -> None:
+    """Tokens of digests, and those that are older than a day, open nothing; the expired one brings a new mail."""
+    link = account(house, person)
+    for purpose in ("unsubscribe", "preferences", "confirm", "account"):
+        token = make_token(house.settings.key, purpose, person)
+        for path in (f"/a/{token}", f"/a/{token}/data", f"/a/{token}/erase"):
+            assert site.get(path).status_code == 404
+        assert site.post(f"/a/{token}/erase", data={"sure": "yes"}).status_code == 404
+        assert site.post(f"/a/{token}/again").status_code == 404
+    house.pass_time(hours=24, seconds=2)
+    for method, path in (("GET", link), ("GET", f"{link}/data"), ("GET", f"{link}/erase"), ("POST", f"{link}/address")):
+        answer = site.request(method, path, data={"email": "new@example.org"} if method == "POST" else None)
+        assert (answer.status_code, "This link has expired" in answer.text) == (410, True)
+        assert "ana@" not in answer.text
+    assert site.post(f"{link}/erase", data={"sure": "yes"}).status_code == 410
+    for _ in range(2):
+        assert "on its way" in site.post(f"{link}/again").text
+    assert [(row.kind, row.subscriber_id) for row in rows(house, notices)] == [("account", person)]
+
+
+def test_all_of_ones_data(house: House, site: TestClient, person: int) -> None:
+    """The download is a JSON file with what is kept, for nobody's cache."""
+    answer = site.get(account(house, person) + "/data")
+    data = json.loads(answer.text)
+    assert data["subscriber"]["email"] == "ana@example.org"
+    assert data["subscriptions"]
+    assert data["consents"]
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["content-disposition"] == 'attachment; filename="newsletter-data.json"'
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_another_address(house: House, site: TestClient, person: int) -> None:
+    """Both ends confirm behind a button, in any order, again and again; then every list writes to the new address."""
+    answer = site.post(account(house, person) + "/address", data={"email": "ana.new@example.org"})
+    assert (answer.status_code, "ana.new@example.org" in answer.text) == (200, True)
+    assert {row.kind for row in rows(house, notices)} == {"address_old", "address_new"}
+    (change,) = rows(house, address_changes)
+    old, new = end(house, 2 * change.id), end(house, 2 * change.id + 1)
+    before = contents(house)
+    assert "ana@example.org" not in site.get(new).text
+    assert "ana.new@example.org" in site.get(old).text
+    assert contents(house) == before
+    for _ in range(2):
+        assert "One more step" in site.post(new).text
+    assert "One more step" in site.get(new).text
+    assert rows(house, subscribers)[0].email == "ana@example.org"
+    for _ in range(2):
+        assert "Your address is changed" in site.post(old).text
+    assert "Your address is changed" in site.get(new).text
+    assert rows(house, subscribers)[0].email == "ana.new@example.org"
+    event = rows(house, consents)[-1]
+    assert (event.event, event.wording) == ("changed", "Yes, this is right")
+
+
+def test_what_is_no_new_address(house: House, site: TestClient, person: int) -> None:
+    """Nonsense and one's own address are said at the field; the fourth change in an hour has to wait."""
+    link = account(house, person) + "/address"
+    for email, said in (("", "Enter your"), ("x y", "like name@"), ("ana@example.org", "already")):
+        answer = site.post(link, data={"email": email})
+        assert (answer.status_code, said in answer.text, 'id="email-error"' in answer.text) == (422, True, True)
+    statuses = [site.post(link, data={"email": f"new{n}@example.org"}).status_code for n in range(4)]
+    assert statuses == [200, 200, 200, 429]
+
+
+def test_a_change_that_is_over(house: House, site: TestClient, person: int) -> None:
+    """Links to a change that was replaced, is too old or never was say so, and nothing happens."""
+    link = account(house, person) + "/address"
+    site.post(link, data={"email": "one@example.org"})
+    site.post(link, data={"email": "two@example.org"})
+    first, second = rows(house, address_changes)
+    for number in (2 * first.id, 2 * first.id + 1, 998, 999):
+        assert site.post(end(house, number)).status_code == 410
+    late = end(house, 2 * second.id + 1)
+    site.post(end(house, 2 * second.id))
+    house.pass_time(hours=24, seconds=2)
+    assert [site.get(late).status_code, site.post(late).status_code] == [410, 410]
+    for purpose in ("account", "confirm"):
+        wrong = make_expiring(house.settings.key, purpose, 2 * second.id, house.now + timedelta(hours=1))
+        assert site.post(f"/address/{wrong}").status_code == 404
+    assert rows(house, subscribers)[0].email == "ana@example.org"
+
+
+def test_erasing(house: House, site: TestClient, person: int) -> None:
+    """The box has to be ticked; then nothing of the person is left but a hash, and the link says so ever after."""
+    link = account(house, person)
+    for sure in ({}, {"sure": ""}, {"sure": "no"}):
+        answer = site.post(f"{link}/erase", data=sure)
+        assert (answer.status_code, 'id="sure-error"' in answer.text) == (422, True)
+    assert rows(house, subscribers)[0].erased_at is None
+    for _ in range(2):
+        answer = site.post(f"{link}/erase", data={"sure": "yes"})
+        assert (answer.status_code, "Your data are erased" in answer.text) == (200, True)
+    assert rows(house, consents) == []
+    assert len(rows(house, suppressions)) == 1
+    assert rows(house, subscriptions)[0].state == "unsubscribed"
+    everything = repr(contents(house))
+    assert not re.search("ana@|Ana", everything)
+    for path in (link, f"{link}/data", f"{link}/erase"):
+        assert "Your data are erased" in site.get(path).text
+    assert "Your data are erased" in site.post(f"{link}/address", data={"email": "b@example.org"}).text
+    site.post("/account", data={"email": "ana@example.org"})
+    assert rows(house, notices) == []
+
+
+def test_every_state_in_every_language(house: House, site: TestClient) -> None:
+    """Each page has its words in the language that its link names, and keeps to it."""
+    for language in ("en", "es", "fr", "ar"):
+        person = house.subscribe(f"{language}@example.org")
+        for answer in every_state(house, site, person, f"?lang={language}"):
+            assert f'<html lang="{language}" dir="{"rtl" if language == "ar" else "ltr"}"' in answer.text
+            actions = re.findall(r'<form[^>]+action="([^"]+)"', answer.text)
+            assert all(action.endswith(f"?lang={language}") for action in actions)
+
+
+def every_state(house: House, site: TestClient, person: int, lang: str) -> list[httpx.Response]:
+    """The answers of every page and button of the account, of one person, in one language."""
+    link = account(house, person)
+    asked = site.post(f"{link}/address{lang}", data={"email": f"new{person}@example.org"})
+    change = rows(house, address_changes)[-1].id
+    answers = [
+        site.get(f"/account{lang}"),
+        site.post(f"/account{lang}", data={"email": "x"}),
+        site.post(f"/account{lang}", data={"email": "who@example.org"}),
+        site.get(link + lang),
+        asked,
+        *(site.get(end(house, number) + lang) for number in (2 * change, 2 * change + 1, 998)),
+        site.post(end(house, 2 * change) + lang),
+        site.post(end(house, 2 * change + 1) + lang),
+        site.get(f"{link}/erase{lang}"),
+        site.post(f"{link}/erase{lang}"),
+    ]
+    house.pass_time(hours=25)
+    answers += [site.get(link + lang), site.post(f"{link}/again{lang}")]
+    house.pass_time(hours=-25)
+    answers.append(site.post(f"{link}/erase{lang}", data={"sure": "yes"}))
+    return answers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 
 from babel import Locale
@@ -37,6 +37,12 @@ class Place:
     code: str
     name: str
     parts: tuple[Place, ...] = ()
+
+    @cached_property
+    def box(self) -> tuple[Markup, Markup]:
+        """A country's check-box, before and after the place where it is ticked: there are 250 on each form."""
+        before = Markup('<li><label class="check"><input type="checkbox" name="country" value="{}"').format(self.code)
+        return before, Markup("><span>{}</span></label>").format(self.name)
 
 
 @dataclass(frozen=True)

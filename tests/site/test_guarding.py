@@ -121,7 +121,15 @@ def test_names_of_the_site() -> None:
         "[::1]:8026",
     ):
         assert is_ours(good, names), good
-    for bad in ("", "evil.example", "news.example.org.evil.example", "news.example.org@evil.example", "a b", "[::2]", "x:y"):
+    for bad in (
+        "",
+        "evil.example",
+        "news.example.org.evil.example",
+        "news.example.org@evil.example",
+        "a b",
+        "[::2]",
+        "x:y",
+    ):
         assert not is_ours(bad, names), bad
     assert is_ours("anything.example", host_names("", ["more.example"]))
     assert not is_ours("any thing", host_names("", []))
@@ -138,7 +146,7 @@ def test_wrong_hosts(wire: Wire) -> None:
         assert wire("GET", path, host="10.2.3.4:8026").status in (200, 401)
 
 
-MANY = b"--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nb\r\n" * 1100 + b"--x--\r\n"
+MANY = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n' * 1100 + b"--x--\r\n"
 REFUSED = {
     "an unknown method": ("BREW", "/rutas", (), b"", 501),
     "a method that no page has": ("DELETE", "/rutas", (), b"", 405),
@@ -155,7 +163,13 @@ REFUSED = {
     "JSON": ("POST", "/rutas", [("content-type", "application/json")], b"{}", 415),
     "a body of no kind": ("POST", "/rutas", (), b"email=a", 415),
     "a kind that is none": ("POST", "/rutas", [("content-type", "\x01;;=")], b"email=a", 415),
-    "another alphabet": ("POST", "/rutas", [("content-type", "multipart/form-data; boundary=x; charset=idna")], MANY, 415),
+    "another alphabet": (
+        "POST",
+        "/rutas",
+        [("content-type", "multipart/form-data; boundary=x; charset=idna")],
+        MANY,
+        415,
+    ),
     "a form that is no UTF-8": ("POST", "/rutas", [("content-type", FORM)], b"name=Jos%E9", 400),
     "a form with broken escapes": ("POST", "/rutas", [("content-type", FORM)], b"name=100%", 400),
     "a form with NUL": ("POST", "/rutas", [("content-type", FORM)], b"name=a%00b", 400),
@@ -175,7 +189,13 @@ REFUSED = {
         b'--x\r\nContent-Disposition: form-data; name="email"; filename="a"\r\n\r\nb\r\n--x--\r\n',
         400,
     ),
-    "a header in an address": ("POST", "/rutas", [("content-type", FORM)], b"email=a@b.example%0d%0aBcc:c@d.example", 422),
+    "a header in an address": (
+        "POST",
+        "/rutas",
+        [("content-type", FORM)],
+        b"email=a@b.example%0d%0aBcc:c@d.example",
+        422,
+    ),
     "two addresses": ("POST", "/rutas", [("content-type", FORM)], b"email=a@b.example&email=no", 422),
     "a form from another site for our own page": ("POST", "/p/x", [("sec-fetch-site", "cross-site")], b"", 403),
 }

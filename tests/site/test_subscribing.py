@@ -12,15 +12,18 @@ import pytest
 from commanding import KEY
 from fastapi.testclient import TestClient
 from house import House
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, insert, select, update
 
 from newsletter.audience.links import make_expiring
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import withdraw
 from newsletter.settings import Settings
-from newsletter.tables import lists, notices, profiles, subscribers, subscriptions
+from newsletter.tables import consents, lists, notices, profiles, subscribers, subscriptions
 from subscribers.app import site_app
 from subscribers.rendering import strings
+
+page_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what does not depend on the kind of database."""
 
 PICKS = {
     "country": ["GT", "HN"],
@@ -59,7 +62,7 @@ def test_subscribing(house: House, site: TestClient) -> None:
     """A form that was filled in makes a pending subscription with its picks; the answer leads to the inbox page."""
     answer = apply(site, name="Ana", lang="es")
     assert answer.status_code == 303
-    assert "ana" not in answer.headers["location"].lower()
+    assert "example" not in answer.headers["location"]
     (row,) = rows(house, subscriptions)
     (person,) = rows(house, subscribers)
     (profile,) = rows(house, profiles)
@@ -73,10 +76,15 @@ def test_subscribing(house: House, site: TestClient) -> None:
     assert "ana@example.org" in page.text
     assert 'lang="es"' in page.text
     assert "set-cookie" not in {*page.headers, *answer.headers}
-    back = re.search(r'href="(/rutas\?[^"]+)"', page.text)
+    back = re.search(r'href="(/rutas\?country[^"]+)"', page.text)
     assert back
     query = parse_qs(urlsplit(back[1].replace("&amp;", "&")).query)
     assert query["country"] == ["GT", "HN"]
+    (consent,) = rows(house, consents)
+    assert consent.wording.startswith("Al suscribirse, acepta que Rutas le envíe Rutas <b>")
+    assert consent.page.startswith("subscribe-es-")
+    assert consent.picks["countries"] == ["GT", "HN"]
+    assert consent.address_hash
 
 
 def test_known_unknown_and_blocked_look_the_same(house: House, site: TestClient) -> None:
@@ -113,14 +121,22 @@ def test_asking_again_before_confirming(house: House, site: TestClient) -> None:
     assert rows(house, subscribers)[0].timezone == "UTC"
 
 
+@page_only
 def test_a_form_changes_nobodys_language(house: House, site: TestClient) -> None:
     """Somebody else's form changes neither language nor zone of a reader who is there."""
     house.subscribe("ana@example.org")
-    apply(site, lang="fr", timezone="Asia/Tokyo")
+    with house.engine.begin() as connection:
+        columns = connection.execute(select(lists)).one()._asdict()
+        connection.execute(insert(lists).values({**columns, "id": 99, "slug": "puentes"}))
+    for path in ("/rutas", "/puentes", "/puentes"):
+        answer = site.post(path, data={"email": "ana@example.org", "lang": "fr", "timezone": "Asia/Tokyo"})
+        assert answer.status_code == 303
+    assert [row.state for row in rows(house, subscriptions)] == ["active", "pending"]
     (person,) = rows(house, subscribers)
     assert (person.language, person.timezone) == ("en", "UTC")
 
 
+@page_only
 def test_send_again(house: House, site: TestClient) -> None:
     """The button on the inbox page asks again, and says so calmly; a changed or old page address opens nothing."""
     path = apply(site).headers["location"]
@@ -134,33 +150,29 @@ def test_send_again(house: House, site: TestClient) -> None:
     assert site.get(path).status_code == 404
 
 
-@pytest.mark.parametrize("language", ["en", "es", "fr", "ar"])
-@pytest.mark.parametrize(
-    ("fields", "field"),
-    [
-        ({"email": ""}, "email"),
-        ({"email": "ana@"}, "email"),
-        ({"email": "a@" + "b" * 400 + ".example"}, "email"),
-        ({"name": "x\ny"}, "name"),
-        ({"hour": "99"}, "hour"),
-        ({"country": ["GT", "XX"]}, "country"),
-    ],
-)
-def test_errors_keep_what_was_entered(
-    house: House, site: TestClient, language: str, fields: dict[str, Any], field: str
-) -> None:
+@page_only
+def test_errors_keep_what_was_entered(house: House, site: TestClient) -> None:
     """A form with an error comes back whole, says what is wrong at the top and at the field, and changes nothing."""
-    answer = apply(site, **{"lang": language, **fields})
-    assert answer.status_code == 422
-    assert f'lang="{language}"' in answer.text
-    assert f'href="#{field}"' in answer.text
-    assert f'id="{field}-error"' in answer.text
-    assert 'value="GT" checked' in answer.text
-    assert 'value="protection" checked' in answer.text
-    assert 'value="weekly" checked' in answer.text
+    for language, field, fields in (
+        ("en", "email", {"email": ""}),
+        ("es", "email", {"email": "ana@"}),
+        ("fr", "email", {"email": "a@" + "b" * 400 + ".example"}),
+        ("ar", "name", {"name": "x\ny"}),
+        ("es", "hour", {"hour": "99"}),
+        ("ar", "country", {"country": ["GT", "XX"]}),
+    ):
+        answer = apply(site, **{"lang": language, **fields})
+        assert answer.status_code == 422
+        assert f'lang="{language}"' in answer.text
+        assert f'href="#{field}"' in answer.text
+        assert f'id="{field}-error"' in answer.text
+        assert 'value="GT" checked' in answer.text
+        assert 'value="protection" checked' in answer.text
+        assert 'value="weekly" checked' in answer.text
     assert rows(house, subscriptions) == []
 
 
+@page_only
 def test_a_link_carries_picks(site: TestClient) -> None:
     """A link ticks what it names; the page is no one reader's, so that a browser may keep it."""
     page = site.get("/rutas", params={**PICKS, "lang": "es"})
@@ -173,6 +185,7 @@ def test_a_link_carries_picks(site: TestClient) -> None:
     assert int(compressed.headers["content-length"]) < 20_000
 
 
+@page_only
 def test_who_sees_which_list(house: House, site: TestClient) -> None:
     """Public lists are on the first page; others have no page, and an archived one says that it has ended."""
     assert "/rutas?lang=es" in site.get("/", headers={"accept-language": "es"}).text
@@ -189,6 +202,7 @@ def test_who_sees_which_list(house: House, site: TestClient) -> None:
     assert rows(house, subscriptions) == []
 
 
+@page_only
 def test_the_form_for_other_sites(house: House, site: TestClient) -> None:
     """Only the embeddable form may be framed; it carries the picks of its address and subscribes."""
     page = site.get("/rutas/embed?country=GT&theme=trade&lang=fr")
@@ -231,12 +245,13 @@ def test_a_preview(house: House, site: TestClient) -> None:
     assert "2 items last week" in said("country=GT")
 
 
+@page_only
 def test_the_preview_button(house: House, site: TestClient) -> None:
     """Without scripts the preview's button leads to the preview of these picks, whose address names nobody."""
     answer = apply(site, preview="1")
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/rutas/preview?country=GT")
-    assert "ana" not in answer.headers["location"]
+    assert "email" not in answer.headers["location"]
     assert rows(house, subscriptions) == []
 
 
@@ -259,6 +274,7 @@ def test_confirming(house: House, site: TestClient) -> None:
     assert [row.kind for row in rows(house, notices)].count("welcome") == 1
 
 
+@page_only
 def test_an_expired_link(house: House, site: TestClient) -> None:
     """An expired link offers a new one, by POST, to the same address; one whose request vanished leads to the lists."""
     reader = house.subscribe("ana@example.org", due_at=None)

@@ -12,10 +12,13 @@ from starlette.exceptions import HTTPException
 
 from newsletter.errors import InputError
 from newsletter.settings import Settings
+from subscribers.api.application import LIMITS, mounted
 from subscribers.guarding import Guard
+from subscribers.metrics import Measured, Metrics
 from subscribers.rendering import DEFAULT, HERE, notice
 from subscribers.routes import (
     account,
+    archive,
     branding,
     confirming,
     health,
@@ -38,13 +41,19 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     # Asked for now: a site that cannot check links is not to start.
     assert site.key
     app = FastAPI(title="Newsletter", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    metrics = Metrics()
+    metrics.watch(engine)
     # No page holds a secret beside what somebody else may put into it, so that compressing tells nothing (BREACH).
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
-    app.add_middleware(Guard, too_large=notice("too_large", DEFAULT, 413))
+    app.add_middleware(Guard, too_large=notice("too_large", DEFAULT, 413), others=LIMITS)
+    app.add_middleware(Measured, metrics=metrics)
     _problems(app)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    app.router.routes.append(mounted(site))
+    app.include_router(health.routes(site, metrics))
     # Subscribing comes last: a list's page may have any address that nothing else has.
-    for part in (health, reading, leaving, confirming, preferences, account, branding, previewing, subscribing):
+    parts = (reading, leaving, confirming, preferences, account, archive, branding, previewing, subscribing)
+    for part in parts:
         app.include_router(part.routes(site))
     return app
 

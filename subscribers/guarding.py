@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,11 +23,23 @@ FRAMED = ALWAYS["Content-Security-Policy"].replace("frame-ancestors 'none'", "fr
 
 
 class Guard:
-    """ASGI middleware: adds the headers, and answers ``too_large`` (413) to a body beyond 64 KB."""
+    """ASGI middleware: adds the headers, and answers ``too_large`` (413) to a body beyond 64 KB.
 
-    def __init__(self, app: ASGIApp, too_large: Response) -> None:
+    ``others``: what an address begins with → another limit in bytes, and the answer beyond it; the first that fits.
+    """
+
+    def __init__(
+        self, app: ASGIApp, too_large: Response, others: Mapping[str, tuple[int, Response]] | None = None
+    ) -> None:
         self.app = app
         self.too_large = too_large
+        self.others = others or {}
+
+    def _limit(self, path: str) -> tuple[int, Response]:
+        for beginning, found in self.others.items():
+            if path.startswith(beginning):
+                return found
+        return BODY_LIMIT, self.too_large
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -46,16 +60,17 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        body = await _read(receive, Headers(scope=scope).get("content-length", ""))
+        limit, too_large = self._limit(scope["path"])
+        body = await _read(receive, Headers(scope=scope).get("content-length", ""), limit)
         if body is None:
-            await self.too_large(scope, receive, with_headers)
+            await too_large(scope, receive, with_headers)
             return
         await self.app(scope, _replay(body, receive), with_headers)
 
 
-async def _read(receive: Receive, announced: str) -> bytes | None:
+async def _read(receive: Receive, announced: str, limit: int) -> bytes | None:
     """The whole body, or None if it is larger than the limit or was broken off."""
-    if announced.isdecimal() and int(announced) > BODY_LIMIT:
+    if announced.isdecimal() and int(announced) > limit:
         return None
     body = bytearray()
     while True:
@@ -63,7 +78,7 @@ async def _read(receive: Receive, announced: str) -> bytes | None:
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
-        if len(body) > BODY_LIMIT:
+        if len(body) > limit:
             return None
         if not message.get("more_body"):
             return bytes(body)

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, select
 
 from newsletter.catalogue.geography import place_name
 from newsletter.catalogue.themes import all_themes, theme_name
+from newsletter.delivery.ledger import as_claimed, find_delivery
+from newsletter.delivery.outbox import Claimed
 from newsletter.digests.calendar import next_due
 from newsletter.errors import UnknownName
 from newsletter.tables import items, lists, profiles, subscribers, subscriptions
@@ -39,6 +41,8 @@ class Reader:
 class Story:
     """One item as its page shows it; ``body`` is HTML as it is stored, ``withdrawn`` items show nothing."""
 
+    item_id: int
+    list_id: int
     title: str
     summary: str
     body: str
@@ -46,9 +50,13 @@ class Story:
     language: str
     source: str
     list_name: str
+    slug: str
+    """Of its list, if that has an archive for everybody; else empty."""
     published_at: datetime
-    places: tuple[str, ...]
-    themes: tuple[str, ...]
+    places: tuple[tuple[str, str], ...]
+    """Code and name."""
+    themes: tuple[tuple[str, str], ...]
+    """Slug and name."""
     withdrawn: bool
 
 
@@ -107,16 +115,45 @@ def due(reader: Reader, now: datetime) -> datetime:
     return next_due(reader.frequency, reader.hour, reader.weekday, reader.timezone, now)
 
 
+@dataclass(frozen=True)
+class Copied:
+    """A delivery whose web copy is asked for; ``slug``: of its list, empty if that is not for everybody."""
+
+    delivery: Claimed
+    list_name: str
+    slug: str
+
+
+def find_copied(conn: Connection, delivery_id: int, now: datetime) -> Copied | None:
+    """The delivery with this number, as it would be sent now; None if it is not kept, or its reader was erased."""
+    row = find_delivery(conn, delivery_id)
+    if row is None:
+        return None
+    told: Any = conn.execute(
+        select(lists.c.name, lists.c.slug, lists.c.is_public, lists.c.archived_at, subscribers.c.erased_at)
+        .join_from(subscriptions, lists, subscriptions.c.list_id == lists.c.id)
+        .join(subscribers, subscriptions.c.subscriber_id == subscribers.c.id)
+        .where(subscriptions.c.id == row.subscription_id)
+    ).one()
+    if told.erased_at is not None:
+        return None
+    is_open = told.is_public and told.archived_at is None
+    return Copied(as_claimed(row, now), told.name, told.slug if is_open else "")
+
+
 def find_story(conn: Connection, item_id: int, language: str) -> Story | None:
     """The item with this number, its places and themes named in ``language``; None if there is none."""
     row: Any = conn.execute(
-        select(items, lists.c.name.label("list_name"))
+        select(items, lists.c.name.label("list_name"), lists.c.slug, lists.c.is_public, lists.c.archived_at)
         .join_from(items, lists, items.c.list_id == lists.c.id)
         .where(items.c.id == item_id)
     ).one_or_none()
     if row is None:
         return None
+    places, known = (*row.countries, *row.regions), all_themes(conn, row.list_id)
     return Story(
+        item_id=row.id,
+        list_id=row.list_id,
         title=row.title,
         summary=row.summary,
         body=row.body,
@@ -125,7 +162,8 @@ def find_story(conn: Connection, item_id: int, language: str) -> Story | None:
         source=row.source,
         list_name=row.list_name,
         published_at=row.published_at,
-        places=_places([*row.countries, *row.regions], language),
-        themes=_themes(conn, row.list_id, row.themes, language),
+        slug=row.slug if row.is_public and row.archived_at is None else "",
+        places=tuple(zip(places, _places(places, language), strict=True)),
+        themes=tuple((slug, theme_name(known[slug], language)) for slug in row.themes if slug in known),
         withdrawn=row.withdrawn_at is not None,
     )

@@ -87,6 +87,11 @@ def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResp
     Any page may be given ``masthead`` (``branding.masthead_of``), which brings the list's name, logo and colours, and
     ``request``, which brings the page's other languages; it must then take ``asked_language`` as its own.
     """
+    return HTMLResponse(fill(name, language, **values), status)
+
+
+def fill(name: str, language: str, **values: Any) -> str:
+    """The text of a page, or of a part of one."""
     tongue = speak(language)
 
     values.setdefault("masthead", None)
@@ -94,16 +99,13 @@ def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResp
     request = values.pop("request", None)
     tongues = in_other_languages(request.url.path, request.query_params.multi_items(), tongue) if request else ()
     direction = "rtl" if tongue in RIGHT_TO_LEFT else "ltr"
-    return HTMLResponse(
-        pages.get_template(name).render(
-            values,
-            say=partial(say, tongue),
-            plural=Locale(tongue).plural_form,
-            language=tongue,
-            direction=direction,
-            tongues=tongues,
-        ),
-        status,
+    return pages.get_template(name).render(
+        values,
+        say=partial(say, tongue),
+        plural=Locale(tongue).plural_form,
+        language=tongue,
+        direction=direction,
+        tongues=tongues,
     )
 
 
@@ -149,15 +151,17 @@ def language_names(codes: tuple[str, ...], language: str) -> tuple[str, ...]:
     return tuple(str(names.get(code, code)) for code in codes)
 
 
-def story_page(story: Story, language: str) -> HTMLResponse:
-    """An item's own page: its body if it has one, else the summary."""
+def story_page(story: Story, language: str, site: str, **values: Any) -> HTMLResponse:
+    """An item's own page: its body if it has one, else the summary; ``site``: where ours is."""
     return page(
         "item.html",
         language,
         story=story,
+        canonical=story.url or f"{site}/items/{story.item_id}",
         # Cleaned on its way in already; what is marked safe here does not rely on it.
         body=Markup(clean_html(story.body)),  # noqa: S704
         paragraphs=[text for text in story.summary.split("\n\n") if text.strip()],
         day=format_date(story.published_at.astimezone(UTC).date(), "long", locale=speak(language)),
         host=urlsplit(story.url).hostname if story.url else "",
+        **values,
     )

@@ -21,6 +21,7 @@ ENVELOPE = Envelope(
     dated_at=datetime(2026, 11, 24, 8, 0, tzinfo=UTC),
     unsubscribe_url="https://news.example.org/u/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
     preferences_url="https://news.example.org/p/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
+    copy_url="https://news.example.org/d/1.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ",
     feedback_id="1:rutas:digest:newsletter",
 )
 

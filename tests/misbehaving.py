@@ -17,7 +17,8 @@ class Misbehaving:
     """``mood(number, recipient)`` says what happens to the number-th message that is begun.
 
     ``ok``; ``452`` at RCPT; ``451`` after the dot; ``hang``: stops reading in the middle of the content;
-    ``drop``: accepts and hangs up without an answer; ``garbage``: accepts and answers nonsense.
+    ``drop``: accepts and hangs up without an answer; ``garbage``: accepts and answers nonsense; ``twice``: answers two
+    times; ``early``: also before the content has come.
     """
 
     mood: Callable[[int, str], str] = lambda number, recipient: "ok"
@@ -27,6 +28,7 @@ class Misbehaving:
     unanswered: int = 0
     """Messages that were accepted without saying so: each may come again."""
     begun: int = 0
+    misbehaved: int = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
@@ -46,6 +48,7 @@ class Misbehaving:
                 writer.write(b"250-misbehaving\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES\r\n")
             elif verb == b"MAIL":
                 if self.closes_after and mails >= self.closes_after:
+                    self.misbehaved += 1
                     writer.write(b"421 4.3.2 enough for one connection\r\n")
                     return
                 mails += 1
@@ -55,6 +58,7 @@ class Misbehaving:
                 self.begun += 1
                 recipient = line.partition(b"<")[2].partition(b">")[0].decode()
                 mood = self.mood(self.begun, recipient)
+                self.misbehaved += mood != "ok"
                 if mood == "452":
                     recipient = ""
                     writer.write(b"452 4.2.2 mailbox full\r\n")
@@ -65,6 +69,10 @@ class Misbehaving:
                     writer.write(b"503 5.5.1 no recipient\r\n")
                     continue
                 writer.write(b"354 go\r\n")
+                if mood == "early":
+                    await writer.drain()
+                    await asyncio.sleep(0.01)
+                    writer.write(OK)
                 if mood == "hang":
                     await reader.read(100)
                     await asyncio.sleep(30)
@@ -91,7 +99,7 @@ class Misbehaving:
                 writer.write(b"\x00\xff what? \r\n" * 3)
                 await writer.drain()
             return False
-        writer.write(OK)
+        writer.write(OK * 2 if mood == "twice" else OK)
         return True
 
 

@@ -166,9 +166,9 @@ def _card_maker(site: str, vocabulary: dict[str, Theme], language: str) -> Calla
 def envelope_of(settings: Any, list_row: Any, delivery: Claimed) -> Envelope:
     """The reader's values of a digest, its signatures by itsdangerous and hmac."""
 
-    def token(purpose: str) -> str:
+    def token(purpose: str, number: int = delivery.subscription_id) -> str:
         signer = Signer(settings.key, salt=f"newsletter.{purpose}", sep=".", digest_method=hashlib.sha256)
-        return signer.sign(str(delivery.subscription_id)).decode()
+        return signer.sign(str(number)).decode()
 
     proof = hmac.new(settings.key.encode(), f"delivery {delivery.id}".encode(), hashlib.sha256).hexdigest()[:20]
     domain = list_row.sender_email.rpartition("@")[2]
@@ -180,6 +180,7 @@ def envelope_of(settings: Any, list_row: Any, delivery: Claimed) -> Envelope:
         dated_at=delivery.dated_at,
         unsubscribe_url=f"{settings.site}/u/{token('unsubscribe')}",
         preferences_url=f"{settings.site}/p/{token('preferences')}",
+        copy_url=f"{settings.site}/d/{token('copy', delivery.id)}",
         feedback_id=f"{delivery.run_id}:{list_row.slug}:digest:newsletter",
         leave_mail=_leave_mail(settings, delivery),
     )
@@ -239,6 +240,7 @@ def _values(letter: Letter, envelope: Envelope, groups: Any, rest: Any, subject:
         **values_module.rest_values(said, rest),
         "unsubscribe_url": envelope.unsubscribe_url,
         "preferences_url": envelope.preferences_url,
+        "copy_url": envelope.copy_url,
     }
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import httpx
 import redis
+from sqlalchemy import select
 
 from newsletter.cli.supervising import Child, Supervisor, free_port, is_listening
+from newsletter.tables import deliveries, subscribers, subscriptions
 
 
 def wait_until(met: Callable[[], Any], seconds: float = 60.0) -> Any:
@@ -24,6 +26,16 @@ def wait_until(met: Callable[[], Any], seconds: float = 60.0) -> Any:
             return found
         time.sleep(0.05)
     raise AssertionError(f"not met in {seconds} s")
+
+
+def select_doubtful() -> Any:
+    """The addresses whose digest may have come twice, as the ledger says."""
+    return (
+        select(subscribers.c.email)
+        .join(subscriptions, subscriptions.c.subscriber_id == subscribers.c.id)
+        .join(deliveries, deliveries.c.subscription_id == subscriptions.c.id)
+        .where(deliveries.c.doubtful)
+    )
 
 
 @dataclass

@@ -11,7 +11,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from commanding import CommandLine
-from sqlalchemy import Engine, inspect, select, text
+from sqlalchemy import Engine, delete, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from newsletter.audience.addresses import address_hash
@@ -19,7 +19,7 @@ from newsletter.audience.suppressions import suppressed
 from newsletter.database import connect
 from newsletter.errors import SettingsError, StateError
 from newsletter.migrations import _config, latest, require_current, upgrade
-from newsletter.tables import deliveries, editions, metadata, notices, subscribers
+from newsletter.tables import address_changes, deliveries, editions, metadata, notices, subscribers, subscriptions
 
 
 def picture(engine: Engine) -> dict[str, object]:
@@ -56,6 +56,18 @@ def test_migrations_match_the_tables(database_url: str, tmp_path: Path, request:
     assert picture(engine) == picture(direct)
     engine.dispose()
     direct.dispose()
+
+
+def test_room_in_pages(postgres) -> None:
+    """On PostgreSQL moving a cursor writes no index entries: its table leaves room for it, migrated or made anew."""
+    engine, direct = connect(postgres.create()), connect(postgres.create())
+    upgrade(engine)
+    metadata.create_all(direct)
+    for one in (engine, direct):
+        with one.connect() as connection:
+            found = connection.scalar(text("SELECT reloptions FROM pg_class WHERE relname = 'subscriptions'"))
+            assert found == ["fillfactor=50"]
+        one.dispose()
 
 
 def test_constraints_are_there(database_url: str) -> None:
@@ -127,6 +139,39 @@ def test_suppressions_mark_their_subscribers(database_url: str) -> None:
         assert marks == [datetime(2026, 2, 2, tzinfo=UTC)] * 2 + [None]
         keys = ("k" * 40,)
         assert set(suppressed(connection, keys, ["josé@e.example", "ben@e.example"])) == {"josé@e.example"}
+    engine.dispose()
+
+
+def test_numbers_are_given_once(database_url: str) -> None:
+    """A number that a token may name is not given out again when its row is gone; what was there before stays."""
+    engine = connect(database_url)
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0005")
+        for statement in OLD_ROWS:
+            connection.execute(text(statement))
+        if engine.dialect.name == "postgresql":
+            for table in ("subscribers", "subscriptions"):
+                connection.execute(text(f"SELECT setval('{table}_id_seq', 1)"))
+    assert upgrade(engine)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    person = {"email": "x@e.example", "language": "en", "timezone": "UTC", "created_at": now}
+    held = {"list_id": 1, "profile_id": 1, "state": "pending", "frequency": "daily", "hour": 8, "weekday": 0}
+    held |= {"start": 0, "cursor": 0, "created_at": now}
+    change = {"email": "y@e.example", "email_key": "y@e.example", "asked_at": now}
+    for number in (2, 3):
+        with engine.begin() as connection:
+            assert connection.scalars(select(subscribers.c.email)).all() == ["r@e.example"]
+            made = insert(subscribers).values({**person, "email_key": str(number)}).returning(subscribers.c.id)
+            assert connection.scalar(made) == number
+            for table, values in ((subscriptions, held), (address_changes, change)):
+                made = insert(table).values({**values, "subscriber_id": number}).returning(table.c.id)
+                assert connection.scalar(made) == number - (table is address_changes)
+                connection.execute(delete(table).where(table.c.subscriber_id == number))
+            connection.execute(delete(subscribers).where(subscribers.c.id == number))
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(delete(subscribers))
     engine.dispose()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -10,9 +9,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ARRAY, Connection, Engine, cast, create_engine, event, func, make_url, text
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Text,
+    TypeDecorator,
+    bindparam,
+    create_engine,
+    event,
+    make_url,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import NullType
 
 from newsletter.errors import SettingsError
 
@@ -100,14 +113,44 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def among(connection: Connection, column: Any, values: Collection[Any]) -> Any:
-    """``column`` is one of ``values``, as a condition that is the same text for any number of them.
+class IdList(TypeDecorator[Collection[int]]):
+    """Any number of ids as one parameter: an array as PostgreSQL writes it, or JSON for SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Collection[int] | None, dialect: Dialect) -> str:
+        """Write them; several times faster than the driver's own way."""
+        numbers = ",".join(map(str, value or ()))
+        return f"{{{numbers}}}" if dialect.name == "postgresql" else f"[{numbers}]"
+
+
+IDS = bindparam("ids", type_=IdList())
+
+
+class Among(FunctionElement[Any]):
+    """``Among(column, IDS)``: the column is one of the ids that the statement is executed with.
 
     An IN is written with a parameter for each value: to write, read and plan that costs more than to look up the rows.
+    This is the same text for any number of them, so that a statement is built and planned once.
     """
-    if connection.dialect.name == "postgresql":
-        return column == func.any(cast(list(values), ARRAY(column.type)))
-    return column.in_(text("SELECT value FROM json_each(:among)").bindparams(among=json.dumps(list(values))))
+
+    name = "among"
+    inherit_cache = True
+    # A Boolean would be compared with 1 on SQLite, which then reads the whole table.
+    type = NullType()
+
+
+@compiles(Among)
+def _write_among(element: Among, compiler: SQLCompiler, **options: Any) -> str:
+    column, ids = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({ids}))"  # noqa: S608 - clauses, not values
+
+
+@compiles(Among, "postgresql")
+def _write_among_postgresql(element: Among, compiler: SQLCompiler, **options: Any) -> str:
+    column, ids = (compiler.process(clause, **options) for clause in element.clauses)
+    return f"{column} = ANY(CAST({ids} AS bigint[]))"
 
 
 def insert(connection: Connection, table: Any) -> Any:

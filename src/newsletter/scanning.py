@@ -24,6 +24,9 @@ def _finder() -> Callable[..., list[int]]:
     def places_quickly(data: bytes, what: bytes, most: int = 0) -> list[int]:
         if b"\0" in data:  # where strstr would stop
             return places(data, what, most)
+        # Most often it is not there, and then nobody need know where the bytes lie, which takes as long as the search.
+        if strstr(data, what) is None:
+            return []
         found: list[int] = []
         start = at = ctypes.cast(ctypes.c_char_p(data), ctypes.c_void_p).value or 0
         while (not most or len(found) < most) and (at := strstr(at, what)) is not None:

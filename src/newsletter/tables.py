@@ -93,7 +93,8 @@ metadata = MetaData(
     }
 )
 
-# SQLite only numbers by itself what is called exactly INTEGER.
+# SQLite only numbers by itself what is called exactly INTEGER. Where rows that tokens name are deleted, it is told not
+# to give a number out again (``sqlite_autoincrement``): an old link must not open what came later.
 Id = BigInteger().with_variant(Integer, "sqlite")
 
 
@@ -167,6 +168,17 @@ items = Table(
     UniqueConstraint("list_id", "key"),
 )
 
+item_tags = Table(
+    "item_tags",
+    metadata,
+    # What items carry, for finding them: a row for each tag of each item that is not withdrawn. The key is the index.
+    Column("list_id", Id, ForeignKey("lists.id"), primary_key=True, autoincrement=False),
+    Column("kind", String(16), primary_key=True),  # country, region, theme, language
+    Column("code", String(64), primary_key=True),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),  # of the item
+    sqlite_with_rowid=False,
+)
+
 profiles = Table(
     "profiles",
     metadata,
@@ -193,6 +205,7 @@ subscribers = Table(
     Column("failure_code", SmallInteger),
     Column("failure", Text),
     Column("suppressed_at", Moment),  # since when this address is among the suppressions
+    sqlite_autoincrement=True,
 )
 
 _pending = text("state = 'pending'")
@@ -222,6 +235,9 @@ subscriptions = Table(
     Index("ix_subscriptions_pending", "created_at", postgresql_where=_pending, sqlite_where=_pending),
     Index("ix_subscriptions_paused_until", "paused_until", postgresql_where=_pausing, sqlite_where=_pausing),
     Index("ix_subscriptions_subscriber_id", "subscriber_id"),
+    # Each run writes a row, and each acceptance does: with room in its page, the latter needs no new index entries.
+    postgresql_with={"fillfactor": 50},
+    sqlite_autoincrement=True,
 )
 
 consents = Table(
@@ -275,6 +291,7 @@ address_changes = Table(
     Column("new_confirmed_at", Moment),
     Column("closed_at", Moment),  # done, or given up
     Index("ix_address_changes_subscriber_id", "subscriber_id"),
+    sqlite_autoincrement=True,
 )
 
 suppressions = Table(
@@ -341,7 +358,7 @@ deliveries = Table(
     Column("doubtful", Boolean, nullable=False, server_default=text("false")),  # an answer was lost: may arrive twice
     Column("code", SmallInteger),  # the relay's last answer
     Column("answer", Text),
-    Column("body_hash", String(64)),  # SHA-256 of the message handed over
+    Column("body_hash", String(64)),  # of the message handed over: ledger.content_hash
     Column("closed_at", Moment),
     Column("relay", String(255)),  # whose answer it is
     UniqueConstraint("run_id", "subscription_id"),

@@ -1,32 +1,79 @@
-"""Whether the site is alive and able to work."""
+"""Whether the site is alive and able to work, and what it counts."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+import json
+from functools import cache
+
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
-from sqlalchemy import select
+from prometheus_client import CONTENT_TYPE_LATEST
+from redis import Redis, RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from newsletter.database import reading
-from newsletter.tables import lists
+from newsletter.migrations import latest, revision_of
+from subscribers.api.access import admit
+from subscribers.api.problems import Refused, problem
+from subscribers.gauges import gauges
+from subscribers.metrics import Metrics
 from subscribers.site import Site, shown
 
+PATIENCE = 2
+"""Seconds that Redis has for each step of an answer."""
 
-def routes(site: Site) -> APIRouter:
-    """``/livez`` and ``/readyz``."""
+
+def routes(site: Site, metrics: Metrics) -> APIRouter:
+    """``/healthz``, ``/readyz`` and ``/metrics``."""
     router = APIRouter()
 
-    @shown(router, "/livez")
+    @shown(router, "/healthz")
     def alive() -> Response:
         return PlainTextResponse("ok")
 
     @shown(router, "/readyz")
     def ready() -> Response:
+        parts = {**_database(site), "redis": _redis(site.settings.redis_url)}
+        able = all(said in ("ok", NO_REDIS) for said in parts.values())
+        return Response(json.dumps({"ready": able, **parts}), 200 if able else 503, media_type="application/json")
+
+    @shown(router, "/metrics")
+    def counted(request: Request) -> Response:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         try:
-            with reading(site.engine) as connection:
-                connection.execute(select(lists.c.id).limit(1)).all()
-        except SQLAlchemyError:
-            return PlainTextResponse("the database does not answer", 503)
-        return PlainTextResponse("ready")
+            admit(site, token.strip() if scheme.lower() == "bearer" and token.strip() else None, "metrics:read")
+        except Refused as refused:
+            return problem(refused)
+        return Response(metrics.text() + gauges(site), media_type=CONTENT_TYPE_LATEST)
 
     return router
+
+
+NO_REDIS = "not configured"
+
+_needed = cache(latest)
+
+
+def _database(site: Site) -> dict[str, str]:
+    """``database`` and ``migrations``: ok, or why not; nothing that would tell where the database is."""
+    try:
+        with reading(site.engine) as connection:
+            revision = revision_of(connection)
+    except SQLAlchemyError:
+        return {"database": "does not answer", "migrations": "not known"}
+    if not revision:
+        return {"database": "ok", "migrations": "none has run; run `newsletter init`"}
+    if revision != _needed():
+        return {"database": "ok", "migrations": f"at {revision}, this version needs {_needed()}"}
+    return {"database": "ok", "migrations": "ok"}
+
+
+def _redis(url: str) -> str:
+    if not url:
+        return NO_REDIS
+    try:
+        with Redis.from_url(url, socket_connect_timeout=PATIENCE, socket_timeout=PATIENCE) as client:
+            client.ping()
+    except (RedisError, OSError, ValueError):
+        return "does not answer"
+    return "ok"

@@ -11,11 +11,13 @@ from commanding import CommandLine
 from house import House
 from sqlalchemy import Engine, event, select
 
-from newsletter.audience.accounts import ask_link
+from newsletter.audience import moving
+from newsletter.audience.accounts import ask_link, open_account
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.consents import Proof
-from newsletter.audience.erasing import erase
+from newsletter.audience.erasing import erase, erase_subscriber
 from newsletter.audience.exporting import person_data
+from newsletter.audience.links import LIFETIME, LinkError, make_expiring
 from newsletter.audience.picks import Picks
 from newsletter.audience.suppressions import suppress
 from newsletter.settings import Settings
@@ -72,6 +74,40 @@ def test_known_and_unknown(house: House) -> None:
     house.pass_time(minutes=61)
     ask(house, "ana@example.org")
     assert mails(house) == ["account"] * 2
+
+
+def test_opening(house: House) -> None:
+    """A link opens its account for a day: not after erasure, and not if it was made before the address was changed."""
+    keys = house.settings.keys
+
+    def opened(token: str) -> int | str:
+        with house.engine.connect() as connection:
+            try:
+                return open_account(connection, keys, token, house.now)
+            except LinkError as error:
+                return error.kind
+
+    def fresh() -> str:
+        return make_expiring(keys[0], "account", 1, house.now + LIFETIME["account"])
+
+    token, other = fresh(), make_expiring(keys[0], "account", 99, house.now + LIFETIME["account"])
+    assert (opened(token), opened(other), opened(token + "x")) == (1, "bad", "bad")
+    house.pass_time(hours=1)
+    with house.engine.begin() as connection:
+        moving.ask(connection, keys, 1, parse_address("new@example.org"), house.now)
+        assert moving.confirm(connection, keys, moving.number_of(1, "new"), house.now)[0] == "waiting"
+    assert opened(token) == 1
+    house.pass_time(hours=1)
+    with house.engine.begin() as connection:
+        assert moving.confirm(connection, keys, moving.number_of(1, "old"), house.now)[0] == "done"
+    house.pass_time(seconds=1)
+    assert (opened(token), opened(fresh())) == ("expired", 1)
+    token = fresh()
+    house.pass_time(hours=25)
+    assert opened(token) == "expired"
+    with house.engine.begin() as connection:
+        erase_subscriber(connection, keys, 1, house.now)
+    assert opened(fresh()) == "bad"
 
 
 def test_nobody_at_all(engine: Engine, settings: Settings) -> None:

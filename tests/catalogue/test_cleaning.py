@@ -59,3 +59,9 @@ def test_any_text_is_safe_to_keep(source: str) -> None:
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", title)
     assert title == " ".join(title.split())
     assert clean_html(clean_html(source)) == clean_html(source)
+
+
+@pytest.mark.parametrize("source", ["<" + " " * 500_000 + "x", "<p" * 100_000, "<br " * 100_000, "\n" * 500_000])
+def test_time_grows_with_length(source: str) -> None:
+    """Half a million characters are read at once, whatever they are: by the square of them it would take hours."""
+    assert len(plain_text(source)) < len(source)

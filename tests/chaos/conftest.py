@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from rich.console import Console
 from rich.table import Table
 
-ROWS = pytest.StashKey[list[tuple[str, int, int, int, int]]]()
+COLUMNS = ("fault", "database", "times", "deliveries", "lost", "doubled", "at most")
+ROWS = pytest.StashKey[list[dict[str, str | int]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -15,9 +18,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def survived(request: pytest.FixtureRequest) -> list[tuple[str, int, int, int, int]]:
-    """Rows of fault, deliveries, lost, doubled, and the bound for doubles."""
-    return request.config.stash[ROWS]
+def note(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Note a row: ``fault``, ``database``, ``times`` (how often it struck), and deliveries by what became of them."""
+    return lambda **row: request.config.stash[ROWS].append(row)
 
 
 def pytest_terminal_summary(config: pytest.Config) -> None:
@@ -26,8 +29,9 @@ def pytest_terminal_summary(config: pytest.Config) -> None:
     if not rows:
         return
     table = Table(box=None, title="Faults survived", title_justify="left")
-    for column in ("fault", "deliveries", "lost", "doubled", "at most"):
-        table.add_column(column, justify="left" if column == "fault" else "right")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in ("fault", "database") else "right")
     for row in rows:
-        table.add_row(*(f"{value:,}" if isinstance(value, int) else value for value in row))
-    Console(highlight=False, width=100).print(table)
+        values = [row[column.replace(" ", "_")] for column in COLUMNS]
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else value for value in values))
+    Console(highlight=False, width=120).print(table)

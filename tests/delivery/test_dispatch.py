@@ -8,10 +8,9 @@ from email import message_from_bytes, policy
 
 import pytest
 from house import House
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Engine, func, select, update
 
 from newsletter.audience import subscribers as audience
-from newsletter.audience.addresses import address_hash
 from newsletter.audience.erasing import erase
 from newsletter.audience.lists import edit_list
 from newsletter.audience.picks import Picks
@@ -23,7 +22,7 @@ from newsletter.delivery.letters import Letters
 from newsletter.delivery.settling import Outcome
 from newsletter.digests import oversight, runs
 from newsletter.settings import Settings
-from newsletter.tables import deliveries, subscribers, suppressions
+from newsletter.tables import deliveries, subscribers
 
 
 @pytest.fixture
@@ -181,8 +180,7 @@ def test_nobody_who_left_is_mailed(house: House, relay, leaving: str) -> None:
         elif leaving == "suppress":
             suppress(connection, house.settings.keys, "ana@example.org", "complaint", house.now)
         else:
-            values = {"address_hash": address_hash("ana@example.org"), "reason": "complaint", "at": house.now}
-            connection.execute(insert(suppressions).values(values))
+            suppress(connection, house.settings.keys, "ana@example.org", "complaint", house.now)
     house.send()
     assert (relay.messages, house.states(reader), house.cursor(reader)) == ([], ["dropped"], 0)
 

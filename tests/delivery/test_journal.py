@@ -18,12 +18,11 @@ from sqlalchemy import Engine, select
 
 from newsletter.delivery import dispatch, outbox
 from newsletter.delivery.conversation import Answer, Verdict
-from newsletter.delivery.journal import SLOTS, Entry, Journal, abandoned, living_owners
-from newsletter.delivery.spell import journals
+from newsletter.delivery.journal import SLOTS, Entry, Journal, abandoned, journals, living_owners
 from newsletter.settings import Settings
 from newsletter.tables import deliveries
 
-HASH = bytes(range(32))
+HASH = bytes(range(16))
 ACCEPTED = Answer(Verdict.ACCEPTED, 250, "2.0.0 queued as 4bXq")
 
 

@@ -6,7 +6,6 @@ import pickle
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -155,6 +154,27 @@ def test_edits_are_noticed_between_batches(house: House) -> None:
     check((5,))
 
 
+def test_what_still_waits_is_not_read_again(house: House) -> None:
+    """What was prepared and is still in the queue asks for nothing but whether it was edited; what is new is read."""
+    fill(house)
+    waiting = claim(house)
+    letters = Letters(house.engine, house.settings)
+    asked: list[str] = []
+    event.listen(house.engine, "before_cursor_execute", lambda *told: asked.append(told[2]))
+    with house.engine.connect() as connection:
+        letters.prepare(connection, waiting[:3])
+        letters._editions.clear()
+        del asked[:]
+        letters.prepare(connection, waiting[:3])
+        assert not [one for one in asked if "FROM editions" in one or "FROM profiles" in one]
+        assert len(asked) <= 3
+        letters.prepare(connection, waiting)
+    del asked[:]
+    made = [composed(letters, one) for one in waiting]
+    assert asked == []
+    assert made == [plainly(house, one) for one in waiting]
+
+
 def test_everything_withdrawn(house: House) -> None:
     """A digest of which every item was withdrawn before it was claimed is no message."""
     house.subscribe("ana@example.org")
@@ -258,7 +278,7 @@ def test_dates_are_the_readers(house: House) -> None:
     house.tick()
     (delivery,) = claim(house)
     letters = Letters(house.engine, house.settings)
-    dated = replace(delivery, dated_at=datetime(2026, 11, 24, 12, 45, 7, 999_999, tzinfo=UTC))
+    dated = delivery._replace(dated_at=datetime(2026, 11, 24, 12, 45, 7, 999_999, tzinfo=UTC))
     content = composed(letters, dated)
     assert b"\r\nDate: Tue, 24 Nov 2026 12:45:07 +0000\r\n" in content
     assert b"Wednesday, November 25, 2026" in content

@@ -54,6 +54,17 @@ def test_rests_grow_and_end(engine: Engine) -> None:
     assert rest_after(10_000) == resting.LONGEST
 
 
+def test_a_clock_that_was_ahead(engine: Engine) -> None:
+    """A worker whose clock was an hour ahead does not keep the others from a relay for an hour: they find out anew."""
+    with engine.begin() as connection:
+        resting.rest(connection, MAIN, "cannot be reached", seconds(3600))
+    assert usable(engine, NOW) == ["main", "spare"]
+    with engine.begin() as connection:
+        assert resting.rest(connection, MAIN, "cannot be reached", NOW) == seconds(40)
+    assert usable(engine, NOW) == ["spare"]
+    assert usable(engine, seconds(40)) == ["main", "spare"]
+
+
 def test_failing_together_counts_once(engine: Engine) -> None:
     """Workers that find the same relay failing at the same moment make one rest of it."""
 

@@ -25,6 +25,7 @@ envelopes = st.builds(
     dated_at=st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),
     unsubscribe_url=st.integers(0, 60).map(lambda n: f'https://news.example.org/u/1.{"x" * n}?a=1&b="2"'),
     preferences_url=st.integers(0, 60).map(lambda n: f"https://news.example.org/p/1.{'=' * n}"),
+    copy_url=st.one_of(st.just(""), st.integers(0, 60).map(lambda n: f"https://news.example.org/d/1.{'_' * n}")),
     feedback_id=st.just("1:rutas:digest:newsletter"),
 )
 

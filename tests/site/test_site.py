@@ -149,7 +149,7 @@ def test_item_pages(house: House, site: httpx.Client) -> None:
 
 def test_headers(site: httpx.Client, reader: int) -> None:
     """Every answer forbids scripts, frames and referrers; pages load nothing from elsewhere."""
-    for path in ("/livez", "/nothing", link("preferences", reader)):
+    for path in ("/healthz", "/nothing", link("preferences", reader)):
         answer = site.get(path)
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
@@ -188,12 +188,3 @@ def test_raw_requests(site: httpx.Client) -> None:
         connection.putrequest("GET", target, skip_host=False)
         connection.endheaders()
         assert connection.getresponse().status == 404
-
-
-def test_ready_and_alive(house: House, site: httpx.Client) -> None:
-    """/livez answers always; /readyz only while the database does."""
-    assert site.get("/livez").text == "ok"
-    assert site.get("/readyz").text == "ready"
-    metadata.drop_all(house.engine)
-    assert site.get("/readyz").status_code == 503
-    assert site.get("/livez").status_code == 200

@@ -1,4 +1,4 @@
-"""A fresh link to all of one's subscriptions, sent to the address, whoever asks for it."""
+"""A fresh link to all of one's subscriptions: sent to the address, whoever asks for it, and opened."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from sqlalchemy import Connection, delete, insert, select
 
 from newsletter.audience import notices
 from newsletter.audience.addresses import Address
+from newsletter.audience.links import Keys, LinkError, made_at, read_expiring
+from newsletter.tables import address_changes, subscribers
 from newsletter.tables import notices as table
-from newsletter.tables import subscribers
 
 
 def ask_link(connection: Connection, address: Address, now: datetime) -> None:
@@ -27,6 +28,28 @@ def ask_link(connection: Connection, address: Address, now: datetime) -> None:
     asked = person is not None and notices.ask(connection, "account", subscriber_id=person.id, list_id=None, now=now)
     if not asked:
         pretend(connection, now)
+
+
+def open_account(connection: Connection, keys: Keys, token: str, now: datetime) -> int:
+    """The subscriber whose account a token of purpose ``account`` opens.
+
+    One that went to an address that they have left since has expired: that mailbox may be why they left it.
+
+    Raises:
+        LinkError: as ``links.read_expiring``; ``bad`` also if they were erased.
+    """
+    number = read_expiring(keys, "account", token, now)
+    if connection.scalar(select(subscribers.c.erased_at.is_(None)).where(subscribers.c.id == number)) is not True:
+        raise LinkError("bad")
+    moved = select(address_changes.c.id).where(
+        address_changes.c.subscriber_id == number,
+        address_changes.c.closed_at >= made_at("account", token),
+        address_changes.c.old_confirmed_at.is_not(None),
+        address_changes.c.new_confirmed_at.is_not(None),
+    )
+    if connection.execute(moved.limit(1)).first() is not None:
+        raise LinkError("expired")
+    return number
 
 
 def pretend(connection: Connection, now: datetime) -> None:

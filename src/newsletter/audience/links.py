@@ -110,6 +110,11 @@ def read_expiring(keys: Keys, purpose: Purpose, token: str, now: datetime) -> in
     return int(number)
 
 
+def made_at(purpose: Purpose, token: str) -> datetime:
+    """When a token that ``read_expiring`` has read was made, if it was made for its ``LIFETIME``."""
+    return datetime.fromtimestamp(int(token.split(".")[1]), UTC) - LIFETIME[purpose]
+
+
 def _unsign(keys: Keys, purpose: Purpose, token: str, parts: int) -> list[str]:
     """The signed parts, as many as are asked for: a token with fewer or more is of the other sort."""
     try:

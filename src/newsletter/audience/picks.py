@@ -7,11 +7,11 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Connection, Text, bindparam, select, type_coerce
+from sqlalchemy import Connection, Text, select, type_coerce
 
-from newsletter.database import insert
+from newsletter.database import IDS, Among, insert
 from newsletter.errors import InputError
 from newsletter.tables import profiles
 
@@ -90,18 +90,16 @@ def profile_ids(connection: Connection, wanted: Iterable[Picks]) -> dict[Picks, 
     return found
 
 
+# As text, since the same few sets come again and again: each is read once.
+_PROFILES = select(profiles.c.id, *(type_coerce(profiles.c[kind], Text) for kind in KINDS)).where(
+    Among(profiles.c.id, IDS)
+)
+
+
 def load_profiles(connection: Connection, ids: Sequence[int]) -> dict[int, Picks]:
     """The picks of these profiles, by id."""
-    # As text, since the same few sets come again and again: each is read once.
-    sets = [type_coerce(profiles.c[kind], Text) for kind in KINDS]
-    # The ids are part of the statement: as parameters, hundreds of them cost more than the rows.
-    wanted: Any = bindparam("ids", expanding=True, literal_execute=True)
-    statement = select(profiles.c.id, *sets).where(profiles.c.id.in_(wanted))
-    found = {}
-    for part in _parts(ids):
-        for number, *texts in connection.execute(statement, {"ids": part}).all():
-            found[number] = Picks(*map(_set_of, texts))
-    return found
+    rows = connection.execute(_PROFILES, {"ids": ids}).all()
+    return {number: Picks(*map(_set_of, texts)) for number, *texts in rows}
 
 
 @lru_cache(maxsize=4096)

@@ -125,6 +125,11 @@ def subscriptions_of(connection: Connection, email: str) -> Sequence[Any]:
     return connection.execute(_listing().where(subscribers.c.email_key == key)).all()
 
 
+def subscriptions_by_id(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
+    """These subscriptions, those that there are, in the order of their ids."""
+    return connection.execute(_listing().where(subscriptions.c.id.in_(ids)).order_by(subscriptions.c.id)).all()
+
+
 def _listing() -> Any:
     return (
         select(
@@ -140,6 +145,7 @@ def _listing() -> Any:
             subscribers.c.suppressed_at,
             lists.c.slug,
             lists.c.last_position,
+            lists.c.archived_at,
             profiles.c.countries,
             profiles.c.regions,
             profiles.c.themes,

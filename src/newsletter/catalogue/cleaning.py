@@ -12,8 +12,11 @@ BODY_TAGS = {
     *("p", "br", "h2", "h3", "h4", "ul", "ol", "li", "blockquote", "strong", "b", "em", "i", "a"),
     *("table", "thead", "tbody", "tr", "th", "td", "hr", "sup", "sub"),
 }
-_BREAK = re.compile(r"<\s*br\b[^>]*>", re.IGNORECASE)
-_BLOCK = re.compile(r"<\s*/?\s*(?:p|div|h[1-6]|ul|ol|li|blockquote|table|tr|section|article|hr)\b[^>]*>", re.IGNORECASE)
+# Whatever comes, they need time in proportion to its length: no two parts of them can take the same character.
+_BREAK = re.compile(r"<\s*br\b[^<>]*>", re.IGNORECASE)
+_BLOCK = re.compile(
+    r"<\s*(?:/\s*)?(?:p|div|h[1-6]|ul|ol|li|blockquote|table|tr|section|article|hr)\b[^<>]*>", re.IGNORECASE
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 

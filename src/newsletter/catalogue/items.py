@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from newsletter.catalogue.tagging import add_tags, drop_tags, lock_item, move_tags
 from newsletter.errors import UnknownName
 from newsletter.tables import items, lists
 
@@ -102,6 +103,7 @@ def save_items(connection: Connection, list_id: int, drafts: Sequence[Draft], no
         saved.keys.add(key)
     if fresh:
         connection.execute(insert(items), [row | {"created_at": now, "revised_at": now} for row in fresh])
+        add_tags(connection, fresh)
         connection.execute(update(lists).where(lists.c.id == list_id).values(last_position=position))
     saved.added = len(fresh)
     return saved
@@ -157,6 +159,7 @@ def _revise(connection: Connection, row: Any, draft: Draft, now: datetime) -> bo
     if row.source_tags is not None:
         values["source_tags"] = said
     if changed or said != before:
+        move_tags(connection, lock_item(connection, row.id), values)
         connection.execute(update(items).where(items.c.id == row.id).values(**values))
     return changed
 
@@ -167,10 +170,12 @@ def retag(connection: Connection, item_id: int, tags: dict[str, list[str]], now:
     The position stays: readers whose cursor has not passed it are matched by the new tags. What the source said is
     kept beside them, so that it can be told whether it says something else when the item comes again.
     """
+    locked = lock_item(connection, item_id)
     row = find_item(connection, item_id)
     if all(getattr(row, kind) == value for kind, value in tags.items()):
         return False
     said = row.source_tags or {kind: getattr(row, kind) for kind in TAGS}
+    move_tags(connection, locked, tags)
     connection.execute(
         update(items)
         .where(items.c.id == item_id)
@@ -181,13 +186,13 @@ def retag(connection: Connection, item_id: int, tags: dict[str, list[str]], now:
 
 def withdraw(connection: Connection, item_id: int, now: datetime) -> bool:
     """Take an item out of every digest that is not yet sent; whether it was still in."""
+    row = lock_item(connection, item_id)
     find_item(connection, item_id)
-    return (
-        connection.execute(
-            update(items).where(items.c.id == item_id, items.c.withdrawn_at.is_(None)).values(withdrawn_at=now)
-        ).rowcount
-        > 0
-    )
+    if row.withdrawn_at is not None:
+        return False
+    drop_tags(connection, row)
+    connection.execute(update(items).where(items.c.id == item_id).values(withdrawn_at=now))
+    return True
 
 
 def find_item(connection: Connection, item_id: int) -> Any:

@@ -24,6 +24,7 @@ from newsletter.cli import (
     setup,
     subscribers,
     themes,
+    tokens,
 )
 from newsletter.cli.output import complain
 from newsletter.errors import NewsletterError
@@ -38,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("init")(setup.init)
-for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays, keys):
+for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays, keys, tokens):
     app.add_typer(noun.app)
 app.command("explain")(digest.explain)
 app.command("mailbox")(mailbox.mailbox)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from sqlalchemy import Connection
 
 from newsletter.cli.output import complain, facts, print_json, say, table
 from newsletter.cli.shared import Json, now, opened
@@ -162,10 +164,7 @@ def pause(name: Name) -> None:
 
     Example: `newsletter relays pause mail.example.org`
     """
-    house = opened()
-    relay = _chosen(relays_of(house.settings), name)
-    with house.engine.begin() as connection:
-        changed = resting.pause(connection, relay, now())
+    changed = _change(name, resting.pause)
     say(f"Relay [bold]{escape(name)}[/] {'is paused' if changed else 'was paused before'}.")
 
 
@@ -175,11 +174,15 @@ def resume(name: Name) -> None:
 
     Example: `newsletter relays resume mail.example.org`
     """
+    changed = _change(name, resting.resume)
+    say(f"Relay [bold]{escape(name)}[/] {'is used again' if changed else 'was in use'}.")
+
+
+def _change(name: str, change: Callable[[Connection, Relay, datetime], bool]) -> bool:
     house = opened()
     relay = _chosen(relays_of(house.settings), name)
     with house.engine.begin() as connection:
-        changed = resting.resume(connection, relay, now())
-    say(f"Relay [bold]{escape(name)}[/] {'is used again' if changed else 'was in use'}.")
+        return change(connection, relay, now())
 
 
 def _chosen(relays: tuple[Relay, ...], name: str) -> Relay:

@@ -12,22 +12,10 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import Protocol, cast
 
-from newsletter.delivery.conversation import (
-    Answer,
-    Answered,
-    Closed,
-    Conversation,
-    Credentials,
-    Down,
-    Event,
-    Ready,
-    Step,
-    Unsent,
-    UpgradeToTls,
-    Verdict,
-)
+from newsletter.delivery.conversation import Answer, Conversation, Credentials, Verdict
+from newsletter.delivery.outcomes import Answered, Closed, Down, Event, Ready, Step, Unsent, UpgradeToTls
 from newsletter.delivery.relays import Relay
 from newsletter.errors import NewsletterError
 
@@ -49,7 +37,7 @@ def local_name() -> str:
     return name if "." in name and name.isascii() else "[127.0.0.1]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would take thrice the time, for each message
 class Outgoing:
     """A message on its way; ``tag`` is handed back with what becomes of it."""
 
@@ -71,7 +59,7 @@ class Office(Protocol):
     def answered(self, tag: object, answer: Answer, relay: Relay) -> None:
         """The relay's answer."""
 
-    def unsent(self, tag: object) -> None:
+    def unsent(self, tag: object, relay: Relay) -> None:
         """It was certainly not accepted, and nobody is to blame."""
 
     def relay_down(self, relay: Relay, reason: str) -> None:
@@ -216,7 +204,6 @@ class _Line(asyncio.Protocol):
         self._limit = 0.0
         self._step = Step.GREETING
         self._unwritten = False
-        self._handed: object = None
         self._after_dot = 0
         self._sent = 0
         self._problem = ""
@@ -232,10 +219,14 @@ class _Line(asyncio.Protocol):
         """Whether it waits for a message."""
         return self.ready and self.carrying == 0 and self._conversation.wants_message
 
+    @property
+    def _unwritten_bytes(self) -> int:
+        return self._transport.get_write_buffer_size() if self._unwritten and self._transport else 0
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TCP stands, and TLS if the relay wants it from the start."""
-        assert isinstance(transport, asyncio.Transport)
-        self._use(transport)
+        # uvloop's transports are of no class that says so.
+        self._use(cast(asyncio.Transport, transport))
         if self._pool.relay.security == "tls":
             self._report(self._conversation.encrypted())
         self._pool.joined(self)
@@ -257,7 +248,7 @@ class _Line(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Answers."""
-        self.go_on(self._conversation.receive(data))
+        self.go_on(self._conversation.receive(data, dot_written=self._unwritten_bytes <= self._after_dot))
 
     def connection_lost(self, error: Exception | None) -> None:
         """The other side, or we, ended it."""
@@ -288,12 +279,14 @@ class _Line(asyncio.Protocol):
 
     def _write(self) -> None:
         buffers = self._conversation.outgoing()
-        handed = self._conversation.handed
-        if handed is not None and handed is not self._handed:
-            self._pool.office.handing(handed)
-        self._handed = handed
         if DOT in buffers:
             self._after_dot = sum(map(len, buffers[buffers.index(DOT) + 1 :]))
+            # A lone dot hands nothing over.
+            if (handed := self._conversation.handed) is not None:
+                self._pool.office.handing(handed)
+        else:
+            # An envelope may also follow its dot with a later write.
+            self._after_dot += sum(map(len, buffers))
         if buffers and self._transport is not None:
             self._transport.writelines(buffers)
         if buffers or self._step is not self._conversation.waiting_for:
@@ -321,7 +314,7 @@ class _Line(asyncio.Protocol):
                     office.answered(tag, answer, self._pool.relay)
                 case Unsent(tag=tag):
                     self.carrying -= 1
-                    office.unsent(tag)
+                    office.unsent(tag, self._pool.relay)
                 case Ready():
                     self.ready = self._greeted = True
                 case UpgradeToTls():
@@ -366,8 +359,9 @@ class _Line(asyncio.Protocol):
 
     def abort(self, reason: str) -> None:
         """End it now, whatever is in flight."""
-        unwritten = self._transport.get_write_buffer_size() if self._transport else 0
-        self._report(self._conversation.lost(reason, dot_written=unwritten <= self._after_dot))
+        # Nothing is left, too, once the transport has met an error and thrown away what the kernel did not take.
+        dot_written = not self._unwritten or self._unwritten_bytes <= self._after_dot > 0
+        self._report(self._conversation.lost(reason, dot_written=dot_written))
         if not self.ready and not self._problem:
             self._problem = f"{self._pool.relay}: {reason}"
         if self._transport is not None:
@@ -377,4 +371,5 @@ class _Line(asyncio.Protocol):
         self.ready = False
         if self._transport is not None:
             with contextlib.suppress(OSError):
-                self._transport.close()
+                # What the relay does not read would keep a connection open that is over.
+                (self._transport.abort if self._unwritten else self._transport.close)()

@@ -26,21 +26,7 @@ from newsletter.delivery.outcomes import (
 )
 from newsletter.delivery.replies import Garbage, Replies, Reply, capabilities, readable
 
-__all__ = [
-    "Answer",
-    "Answered",
-    "Closed",
-    "Conversation",
-    "Credentials",
-    "Down",
-    "Event",
-    "Ready",
-    "Step",
-    "Unsent",
-    "UpgradeToTls",
-    "Verdict",
-]
-
+__all__ = ["Answer", "Conversation", "Credentials", "Verdict"]
 
 # An enumeration's members are slow to look up (Python 3.11).
 _ACCEPTED, _DEFERRED, _REFUSED = Verdict.ACCEPTED, Verdict.DEFERRED, Verdict.REFUSED
@@ -99,6 +85,7 @@ class Conversation:
         self._sent: _Message | None = None  # its dot is on its way
         self._reset_first = False
         self._dot_out = False
+        self._dot_written = True
         self._ready = self._upgrading = self._quitting = self._over = False
 
     @property
@@ -127,9 +114,10 @@ class Conversation:
         self._dot_out = self._sent is not None
         return out
 
-    def receive(self, data: bytes) -> list[Event]:
-        """Take bytes from the relay, in pieces of any size."""
+    def receive(self, data: bytes, *, dot_written: bool = True) -> list[Event]:
+        """Take bytes from the relay, in pieces of any size; ``dot_written`` as in ``lost``."""
         events: list[Event] = []
+        self._dot_written = dot_written
         if self._over or not data:
             return events
         try:
@@ -317,7 +305,8 @@ class Conversation:
 
     def _dot(self, reply: Reply, events: list[Event]) -> None:
         assert self._sent is not None
-        if reply.code // 100 == 3:
+        # Nobody takes a message that has not left us yet; refusing it early is another thing.
+        if reply.code // 100 == 3 or (reply.code < 300 and not self._dot_written):
             raise _senseless(reply)
         self._dot_out = False  # no longer in doubt
         self._blame_no_message_for_a_login(reply)

@@ -15,21 +15,18 @@ from sqlalchemy import Engine
 
 from newsletter.database import reading
 from newsletter.delivery import notices, outbox, settling
-from newsletter.delivery.journal import Journal, abandoned
-from newsletter.delivery.relays import Relay, relays_of
+from newsletter.delivery.journal import Journal, abandoned, journals
+from newsletter.delivery.loops import run
+from newsletter.delivery.relays import relays_of
 from newsletter.delivery.signatures import check_key
-from newsletter.delivery.spell import BATCH, Kept, Spell, Tally, journals
+from newsletter.delivery.spell import BATCH, Kept, Spell
+from newsletter.delivery.unsettled import Tally
 from newsletter.digests import runs
 from newsletter.errors import SettingsError
 from newsletter.mail.templates import load_templates
 from newsletter.settings import Settings
 
 log = structlog.get_logger("newsletter.delivery")
-
-
-def relay_of(settings: Settings) -> Relay:
-    """The first configured relay, else the built-in inbox."""
-    return relays_of(settings)[0]
 
 
 def warm_up(settings: Settings) -> None:
@@ -101,7 +98,7 @@ def dispatch(
     journal = Journal(journals(settings))
     try:
         spell = Spell(engine, settings, kept or Kept(engine, settings), journal, clock, stopping)
-        asyncio.run(_cast(spell))
+        run(_cast(spell))
     finally:
         journal.close()
     with engine.begin() as connection:

@@ -21,11 +21,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.outcomes import Answer, Verdict
 from newsletter.errors import StateError
+from newsletter.settings import Settings
 
 SLOTS = 2048
-SLOT = struct.Struct("<BBHq32sH212s")
+TEXT = 226
+SLOT = struct.Struct(f"<BBHq16sH{TEXT}s")
 """State, verdict, code, delivery id, message hash, length of text, text."""
 
 FREE, HANDED, ANSWERED = 0, 1, 2
@@ -82,7 +84,7 @@ class Journal:
     def note_answer(self, delivery_id: int, answer: Answer) -> None:
         """As soon as the answer to a message that was handed over is read."""
         slot = self._slots[delivery_id]
-        verdict, text = VERDICTS.index(answer.verdict), answer.text.encode()[:212]
+        verdict, text = VERDICTS.index(answer.verdict), answer.text.encode()[:TEXT]
         body_hash = SLOT.unpack_from(self._map, slot * SLOT.size)[4]
         self._write(slot, ANSWERED, verdict, answer.code, delivery_id, body_hash, text)
 
@@ -116,6 +118,11 @@ def _reserve(file: int, size: int) -> None:
         os.posix_fallocate(file, 0, size)
     else:
         os.write(file, bytes(size))
+
+
+def journals(settings: Settings) -> Path:
+    """Where worker processes keep their journals: those who share the folder help one another at once."""
+    return settings.home / "journals"
 
 
 def living_owners(folder: Path) -> list[str]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from newsletter.audience.links import make_token, seal
 from newsletter.audience.picks import load_profiles
-from newsletter.database import among, reading
+from newsletter.database import IDS, Among, reading
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.shelves import SHELF_COLUMNS, Shelf
 from newsletter.delivery.signatures import signed
@@ -27,7 +27,19 @@ SHELVES_KEPT = 50
 EDITIONS_KEPT = 2000
 BYTES_KEPT = 44_000_000
 """Of items and cards, roughly, in a process. Reached with many lists only: see ``shelves.GENERATION``."""
-MANY = 500
+
+_LISTS = select(*(lists.c[name] for name in SHELF_COLUMNS)).where(Among(lists.c.id, IDS))
+_THEMES = (
+    select(themes.c.list_id, themes.c.slug, themes.c.names, themes.c.parent_slug)
+    .where(Among(themes.c.list_id, IDS))
+    .order_by(themes.c.list_id, themes.c.slug)
+)
+_EDITIONS = select(editions.c.id, editions.c.language, editions.c.item_ids).where(Among(editions.c.id, IDS))
+_EDITS = select(func.sum(items.c.revision), func.count(items.c.withdrawn_at)).where(Among(items.c.id, IDS))
+_REVISIONS = select(items.c.id, items.c.revision, items.c.withdrawn_at).where(Among(items.c.id, IDS))
+_ITEMS = select(*(items.c[name] for name in (*Item.__slots__, "revision", "withdrawn_at"))).where(
+    Among(items.c.id, IDS)
+)
 
 
 class _Job(NamedTuple):
@@ -38,6 +50,15 @@ class _Job(NamedTuple):
     language: str
     item_ids: tuple[int, ...]
     mask: int
+
+
+class Copy(NamedTuple):
+    """A digest to read in a browser: a whole page of HTML, or nothing if every item was withdrawn."""
+
+    html: str
+    language: str
+    withdrawn: int
+    """How many items of it were withdrawn by now, and are left out."""
 
 
 class Letters:
@@ -81,6 +102,18 @@ class Letters:
         self._prepare(connection, [delivery], {delivery.edition_id: (language, tuple(item_ids))})
         return self._compose(delivery, self._jobs[delivery.id])
 
+    def copy(self, connection: Connection, delivery: Claimed) -> Copy:
+        """A delivery as anybody may read it: without its reader's links, and without what was withdrawn by now."""
+        self._prepare(connection, [delivery], {})
+        job = self._jobs[delivery.id]
+        shelf, language = job.shelf, job.language
+        chosen = tuple(number for number in job.item_ids if number not in shelf.withdrawn)
+        html = ""
+        if chosen:
+            groups, rest = shelf.arranged(chosen, job.mask, language)
+            html = shelf.frame(language).copy(groups, rest, _day(delivery.slot, delivery.timezone))
+        return Copy(html, language, len(job.item_ids) - len(chosen))
+
     def _compose(self, delivery: Claimed, job: _Job) -> Message | None:
         shelf = job.shelf
         chosen = job.item_ids
@@ -106,34 +139,41 @@ class Letters:
         unassembled: Mapping[int, tuple[str, tuple[int, ...]]],
     ) -> None:
         self._read_shelves(connection, {delivery.list_id for delivery in claimed})
-        chosen = dict(unassembled) | self._read_editions(
-            connection, {delivery.edition_id for delivery in claimed} - unassembled.keys()
-        )
-        wanted: dict[int, set[int]] = {}
-        profiles: dict[int, set[int]] = {}
+        # What is prepared and still waits is as it was, unless its list was edited.
+        jobs = {} if unassembled else self._jobs
+        self._jobs = {}
+        wanted: dict[int, set[int]] = {delivery.list_id: set() for delivery in claimed}
+        fresh = []
         for delivery in claimed:
-            wanted.setdefault(delivery.list_id, set()).update(chosen[delivery.edition_id][1])
+            job = jobs.get(delivery.id)
+            if job is None or job.claim != delivery.claim or job.shelf is not self._shelves[delivery.list_id]:
+                fresh.append(delivery)
+                continue
+            self._jobs[delivery.id] = job
+            wanted[delivery.list_id].update(job.item_ids)
+        chosen = dict(unassembled) | self._read_editions(
+            connection, {delivery.edition_id for delivery in fresh} - unassembled.keys()
+        )
+        profiles: dict[int, set[int]] = {}
+        for delivery in fresh:
+            wanted[delivery.list_id].update(chosen[delivery.edition_id][1])
             profiles.setdefault(delivery.list_id, set()).add(delivery.profile_id)
         for list_id, shelf in self._shelves.items():
             _read_items(connection, shelf, wanted.get(list_id, set()))
-        self._jobs = {}
         masks = {
             list_id: self._shelves[list_id].masks(ids, lambda missing: load_profiles(connection, missing))
             for list_id, ids in profiles.items()
         }
-        for delivery in claimed:
+        for delivery in fresh:
             language, ids = chosen[delivery.edition_id]
             mask = masks[delivery.list_id][delivery.profile_id]
             self._jobs[delivery.id] = _Job(delivery.claim, self._shelves[delivery.list_id], language, ids, mask)
         _forget(self._shelves, wanted)
 
     def _read_shelves(self, connection: Connection, ids: set[int]) -> None:
-        found = connection.execute(select(*(lists.c[name] for name in SHELF_COLUMNS)).where(lists.c.id.in_(ids))).all()
+        found = connection.execute(_LISTS, {"ids": ids}).all()
         entries: dict[int, list[tuple[Any, ...]]] = {list_id: [] for list_id in ids}
-        columns = (themes.c.list_id, themes.c.slug, themes.c.names, themes.c.parent_slug)
-        for list_id, *entry in connection.execute(
-            select(*columns).where(themes.c.list_id.in_(ids)).order_by(themes.c.list_id, themes.c.slug)
-        ):
+        for list_id, *entry in connection.execute(_THEMES, {"ids": ids}):
             entries[list_id].append(tuple(entry))
         for row in found:
             shelf = self._shelves.get(row.id)
@@ -143,32 +183,33 @@ class Letters:
 
     def _read_editions(self, connection: Connection, ids: set[int]) -> dict[int, tuple[str, tuple[int, ...]]]:
         found = {number: self._editions[number] for number in ids if number in self._editions}
-        for part in _parts(ids - found.keys()):
-            statement = select(editions.c.id, editions.c.language, editions.c.item_ids).where(
-                among(connection, editions.c.id, part)
-            )
-            for number, language, item_ids in connection.execute(statement):
+        missing = ids - found.keys()
+        if missing:
+            for number, language, item_ids in connection.execute(_EDITIONS, {"ids": missing}).all():
                 found[number] = self._editions[number] = language, tuple(item_ids)
         _drop_oldest(self._editions, EDITIONS_KEPT)
         return found
 
 
 def _read_items(connection: Connection, shelf: Shelf, ids: set[int]) -> None:
-    """Bring the items of a shelf up to date: those that are new to it, and those revised since."""
+    """Bring the items of a shelf up to date: those that are new to it, and those edited since."""
     stale = ids - shelf.revisions.keys()
-    for part in _parts(ids & shelf.revisions.keys()):
-        statement = select(items.c.id, items.c.revision, items.c.withdrawn_at).where(
-            among(connection, items.c.id, part)
-        )
-        for number, revision, withdrawn_at in connection.execute(statement):
+    known = ids - stale
+    if known and not _as_known(connection, shelf, known):
+        for number, revision, withdrawn_at in connection.execute(_REVISIONS, {"ids": known}):
             if revision != shelf.revisions[number]:
                 stale.add(number)
             shelf.withdraw(number, withdrawn_at)
-    columns = [items.c[name] for name in (*Item.__slots__, "revision", "withdrawn_at")]
-    for part in _parts(stale):
-        for row in connection.execute(select(*columns).where(among(connection, items.c.id, part))):
+    if stale:
+        for row in connection.execute(_ITEMS, {"ids": stale}):
             shelf.put(as_item(row), row.revision)
             shelf.withdraw(row.id, row.withdrawn_at)
+
+
+def _as_known(connection: Connection, shelf: Shelf, ids: set[int]) -> bool:
+    """Whether none of these items was edited: revisions only grow, and what was withdrawn stays so."""
+    revisions = sum([shelf.revisions[number] for number in ids])
+    return connection.execute(_EDITS, {"ids": ids}).one() == (revisions, len(shelf.withdrawn.keys() & ids))
 
 
 def _forget(shelves: dict[int, Shelf], wanted: Mapping[int, set[int]]) -> None:
@@ -195,11 +236,6 @@ def _drop_oldest(kept: dict[Any, Any], most: int) -> None:
         del kept[key]
 
 
-def _parts(values: Iterable[int]) -> Iterator[list[int]]:
-    ordered = sorted(values)
-    return (ordered[start : start + MANY] for start in range(0, len(ordered), MANY))
-
-
 @lru_cache(maxsize=2000)
 def _day(slot: datetime, timezone: str) -> date:
     return slot.astimezone(ZoneInfo(timezone)).date()
@@ -216,4 +252,6 @@ def digest_envelope(key: str, site: str, shelf: Shelf, delivery: Claimed, mark: 
         f"{site}/u/{make_token(key, 'unsubscribe', delivery.subscription_id)}",
         f"{site}/p/{make_token(key, 'preferences', delivery.subscription_id)}",
         f"{delivery.run_id}:{shelf.slug}:digest:newsletter",
+        # One that is only tried out has no number.
+        copy_url=f"{site}/d/{make_token(key, 'copy', delivery.id)}" if delivery.id else "",
     )

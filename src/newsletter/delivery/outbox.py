@@ -6,30 +6,20 @@ Claims and answers go through in batches, a few statements each.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, func, not_, or_, select, update
+from sqlalchemy import Connection, bindparam, func, select, text, update
 
-from newsletter.audience.addresses import address_hash
-from newsletter.database import among
+from newsletter.database import IDS
 from newsletter.digests.oversight import close_cancelled
 from newsletter.digests.runs import close_finished
-from newsletter.tables import (
-    CLAIMABLE,
-    deliveries,
-    lists,
-    runs,
-    subscribers,
-    subscriptions,
-    suppressions,
-)
+from newsletter.tables import Moment, deliveries, lists, runs
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A delivery in a worker's hands until ``expires``."""
 
     id: int
@@ -58,25 +48,89 @@ class Claimed:
         return self.email.rpartition("@")[2].lower()
 
 
+_SENDING = (
+    select(runs.c.id, runs.c.list_id, lists.c.slug, runs.c.slot, runs.c.upper, lists.c.archived_at)
+    .join(lists, lists.c.id == runs.c.list_id)
+    .where(runs.c.state.in_(("assembling", "sending")))
+)
+
+
 def _sending_runs(connection: Connection) -> dict[int, Any]:
     """The runs that are being sent, with their lists, by number. They are few."""
-    rows = connection.execute(
-        select(runs.c.id, runs.c.list_id, lists.c.slug, runs.c.slot, runs.c.upper, lists.c.archived_at)
-        .join(lists, lists.c.id == runs.c.list_id)
-        .where(runs.c.state.in_(("assembling", "sending")))
-    )
-    return {row.id: row for row in rows}
+    return {row.id: row for row in connection.execute(_SENDING)}
 
 
-def _ready(now: datetime, run_ids: Collection[int]) -> Any:
-    # The runs by number: asked row by row, whether a run is being sent costs more than all the rest.
-    return and_(deliveries.c.state.in_(CLAIMABLE), deliveries.c.due_at <= now, deliveries.c.run_id.in_(list(run_ids)))
+# The states as literals: only so do both databases know that the index of what is claimable will do. The runs by
+# number: asked row by row, whether a run is being sent costs more than all the rest.
+_READY = {
+    "postgresql": """
+        FROM deliveries WHERE state IN ('queued', 'deferred', 'claimed') AND due_at <= :now
+        AND run_id = ANY(CAST(:ids AS bigint[]))
+    """,
+    "sqlite": """
+        FROM deliveries WHERE state IN ('queued', 'deferred', 'claimed') AND due_at <= :now
+        AND +run_id IN (SELECT value FROM json_each(:ids))
+    """,
+}
+_NOW = bindparam("now", type_=Moment())
+_COUNT = {
+    dialect: select(func.count()).select_from(text(f"(SELECT 1 {ready} LIMIT :most) AS waiting").bindparams(IDS, _NOW))
+    for dialect, ready in _READY.items()
+}
 
 
 def ready_count(connection: Connection, now: datetime, most: int) -> int:
     """How many deliveries could be claimed now, counted up to ``most``."""
-    waiting = select(deliveries.c.id).where(_ready(now, _sending_runs(connection))).limit(most).subquery()
-    return connection.scalar(select(func.count()).select_from(waiting)) or 0
+    values = {"now": now, "ids": _sending_runs(connection), "most": most}
+    return connection.scalar(_COUNT[connection.dialect.name], values) or 0
+
+
+_TAKE = """
+    UPDATE deliveries SET state = 'claimed', claim = :owner, claimed_at = :now, due_at = :until,
+        dated_at = coalesce(dated_at, :now), attempts = attempts + 1, doubtful = doubtful OR state = 'claimed'
+"""
+_READ = """
+    SELECT taken.id, run_id, subscription_id, taken.profile_id, edition_id, attempts, deadline, dated_at,
+        subscriptions.state, frequency, email, name, timezone, erased_at IS NOT NULL, suppressed_at IS NOT NULL
+    FROM {taken} AS taken
+    JOIN subscriptions ON subscriptions.id = subscription_id
+    JOIN subscribers ON subscribers.id = subscriber_id
+    ORDER BY taken.id
+"""
+_READ_COLUMNS = {"deadline": Moment(), "dated_at": Moment()}
+# One statement, which finds each row once: by its place, from taking it to reading what belongs to it.
+_CLAIM_POSTGRESQL = (
+    text(f"""
+        WITH claimed AS (
+            {_TAKE}
+            WHERE ctid = ANY(ARRAY(
+                SELECT ctid {_READY["postgresql"]} AND NOT (state = 'claimed' AND claim = ANY(CAST(:living AS text[])))
+                ORDER BY due_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
+            ))
+            RETURNING id, run_id, subscription_id, profile_id, edition_id, attempts, deadline, dated_at
+        )
+        {_READ.format(taken="claimed")}
+    """)
+    .bindparams(IDS, _NOW, bindparam("until", type_=Moment()))
+    .columns(**_READ_COLUMNS)
+)
+_TAKE_SQLITE = text(f"""
+    {_TAKE}
+    WHERE id IN (
+        SELECT id {_READY["sqlite"]} AND NOT (state = 'claimed' AND claim IN (SELECT value FROM json_each(:living)))
+        ORDER BY due_at, id LIMIT :limit
+    )
+    RETURNING id
+""").bindparams(IDS, _NOW, bindparam("until", type_=Moment()))  # noqa: S608 - all of it stands here
+_READ_SQLITE = (
+    text(
+        _READ.format(
+            taken="(SELECT * FROM deliveries WHERE id IN (SELECT value FROM json_each(:ids)))",
+        )
+    )
+    .bindparams(IDS)
+    .columns(**_READ_COLUMNS)
+)
 
 
 def claim(
@@ -89,112 +143,67 @@ def claim(
     Those that must not go out any more (promise 6, or past their deadline) are closed here and left out,
     so that fewer may come back than were claimed, and none while there are more: see ``ready_count``.
     """
-    others = not_(and_(deliveries.c.state == "claimed", deliveries.c.claim.in_(living)))
     sending = _sending_runs(connection)
-    chosen = (
-        select(deliveries.c.id)
-        .where(_ready(now, sending), others)
-        .order_by(deliveries.c.due_at, deliveries.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("chosen")
-    )
-    taken = connection.scalars(
-        update(deliveries)
-        .where(deliveries.c.id == chosen.c.id)
-        .values(
-            state="claimed",
-            claim=owner,
-            claimed_at=now,
-            due_at=now + lease,
-            dated_at=func.coalesce(deliveries.c.dated_at, now),
-            attempts=deliveries.c.attempts + 1,
-            doubtful=or_(deliveries.c.doubtful, deliveries.c.state == "claimed"),
-        )
-        .returning(deliveries.c.id)
-    ).all()
-    if not taken:
+    if not sending:
         return []
-    sendable, expires = [], now + lease
-    rows = _claimed_rows(connection, taken)
-    suppressed = _suppressed(connection, rows)
-    for row in rows:
-        run = sending[row.run_id]
-        problem = ("dropped", "The address is suppressed.") if row.id in suppressed else _must_not_go(row, run, now)
-        if problem:
-            state, why = problem
-            closed = update(deliveries).where(deliveries.c.id == row.id)
-            connection.execute(closed.values(state=state, answer=why, code=None, relay=None, closed_at=now))
+    until = now + lease
+    values = {"owner": owner, "now": now, "until": until, "ids": sending, "limit": limit}
+    claimed = []
+    for row in _take(connection, values, living):
+        number, run_id, subscription_id, profile_id, edition_id, attempts, deadline, dated_at = row[:8]
+        state, frequency, email, name, timezone, erased, suppressed = row[8:]
+        run = sending[run_id]
+        if erased or suppressed or state != "active" or run.archived_at is not None or deadline < now:
+            closing, why = _closing(deadline, state, now, erased=erased, suppressed=suppressed)
+            closed = update(deliveries).where(deliveries.c.id == number)
+            connection.execute(closed.values(state=closing, answer=why, code=None, relay=None, closed_at=now))
             continue
-        sendable.append(
+        claimed.append(
             Claimed(
-                id=row.id,
-                claim=owner,
-                expires=expires,
-                run_id=run.id,
-                list_id=run.list_id,
-                slug=run.slug,
-                slot=run.slot,
-                upper=run.upper,
-                subscription_id=row.subscription_id,
-                profile_id=row.profile_id,
-                edition_id=row.edition_id,
-                frequency=row.frequency,
-                attempts=row.attempts,
-                deadline=row.deadline,
-                dated_at=row.dated_at,
-                claimed_at=now,
-                email=row.email,
-                name=row.name,
-                timezone=row.timezone,
+                number,
+                owner,
+                until,
+                run_id,
+                run.list_id,
+                run.slug,
+                run.slot,
+                run.upper,
+                subscription_id,
+                profile_id,
+                edition_id,
+                frequency,
+                attempts,
+                deadline,
+                dated_at,
+                now,
+                email,
+                name,
+                timezone,
             )
         )
-    return sendable
+    return claimed
 
 
-def _claimed_rows(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
-    own = ("id", "run_id", "subscription_id", "profile_id", "edition_id", "attempts", "deadline", "dated_at")
-    return connection.execute(
-        select(
-            *(deliveries.c[name] for name in own),
-            subscriptions.c.state,
-            subscriptions.c.frequency,
-            subscribers.c.email,
-            subscribers.c.email_key,
-            subscribers.c.name,
-            subscribers.c.timezone,
-            subscribers.c.erased_at.is_not(None).label("erased"),
-            subscribers.c.suppressed_at.is_not(None).label("suppressed"),
-        )
-        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
-        .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
-        .where(among(connection, deliveries.c.id, ids))
-        .order_by(deliveries.c.id)
-    ).all()
+def _take(connection: Connection, values: dict[str, Any], living: Collection[str]) -> Sequence[Any]:
+    """Claim, and read what ``_READ`` names of each that was claimed."""
+    if connection.dialect.name == "postgresql":
+        # Owners are hexadecimal numbers: nothing in them needs quoting.
+        return connection.execute(_CLAIM_POSTGRESQL, values | {"living": f"{{{','.join(living)}}}"}).all()
+    taken = connection.scalars(_TAKE_SQLITE, values | {"living": json.dumps(list(living))}).all()
+    return connection.execute(_READ_SQLITE, {"ids": taken}).all() if taken else []
 
 
-def _suppressed(connection: Connection, rows: Sequence[Any]) -> set[int]:
-    """The ids of the deliveries whose address must not be mailed."""
-    hashes = {address_hash(row.email_key): row.id for row in rows}
-    statement = select(suppressions.c.address_hash).where(among(connection, suppressions.c.address_hash, hashes))
-    marked = {row.id for row in rows if row.suppressed}
-    return marked | {hashes[blocked] for blocked in connection.scalars(statement)}
-
-
-def _must_not_go(row: Any, run: Any, now: datetime) -> tuple[str, str] | None:
+def _closing(deadline: datetime, state: str, now: datetime, *, erased: bool, suppressed: bool) -> tuple[str, str]:
     """The closing state and reason of a delivery that must not be sent any more."""
-    if row.erased:
+    if suppressed:
+        return "dropped", "The address is suppressed."
+    if erased:
         return "dropped", "The subscriber was erased."
-    if row.state != "active":
-        return "dropped", f"The subscription is {row.state}."
-    if run.archived_at is not None:
-        return "dropped", "The list is archived."
-    if row.deadline < now:
-        return (
-            "expired",
-            f"Not accepted by {row.deadline:%Y-%m-%d %H:%M} UTC; the items go into the next digest.",
-        )
-    return None
+    if state != "active":
+        return "dropped", f"The subscription is {state}."
+    if deadline < now:
+        return "expired", f"Not accepted by {deadline:%Y-%m-%d %H:%M} UTC; the items go into the next digest."
+    return "dropped", "The list is archived."
 
 
 def sweep(connection: Connection, now: datetime) -> None:

@@ -15,7 +15,7 @@ REPLY_LIMIT = 200
 TEXT_LIMIT = 500
 """Characters of an answer that are kept."""
 
-_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
+_CODES = {b"%d" % code: code for code in range(200, 600)}
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.])")
 
 
@@ -80,7 +80,7 @@ class Replies:
     def __init__(self) -> None:
         self.rest = b""
         """The beginning of a line whose end has not come yet."""
-        self._digits = b""
+        self._code = 0
         self._lines: list[bytes] = []
 
     def feed(self, data: bytes) -> Iterator[Reply]:
@@ -96,21 +96,21 @@ class Replies:
         for line in lines:
             if long and len(line) >= LINE_LIMIT:
                 raise Garbage("a line is too long")
-            found = _LINE.fullmatch(line.removesuffix(b"\r"))
-            if not found:
+            line = line.removesuffix(b"\r")
+            code, mark = _CODES.get(line[:3]), line[3:4]
+            if code is None or mark not in b" -":  # nothing is in it, too: a line may end behind the code
                 raise Garbage("a line does not begin with a reply code")
-            digits, mark, text = found.groups(b"")
             if mark != b"-" and not self._lines:
-                yield Reply(int(digits), [text])
+                yield Reply(code, [line[4:]])
                 continue
-            if self._lines and digits != self._digits:
+            if self._lines and code != self._code:
                 raise Garbage("one reply has two codes")
-            self._digits = digits
-            self._lines.append(text)
+            self._code = code
+            self._lines.append(line[4:])
             if len(self._lines) > REPLY_LIMIT:
                 raise Garbage("a reply has too many lines")
             if mark != b"-":
                 whole, self._lines = self._lines, []
-                yield Reply(int(digits), whole)
+                yield Reply(code, whole)
         if len(self.rest) >= LINE_LIMIT:
             raise Garbage("a line is too long")

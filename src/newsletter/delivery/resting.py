@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from newsletter.database import insert
 from newsletter.delivery.relays import Relay
@@ -37,7 +37,11 @@ class State:
         """ready, paused or resting."""
         if self.paused_at:
             return "paused"
-        return "resting" if self.rests_until and self.rests_until > now else "ready"
+        return "resting" if self.rests(now) else "ready"
+
+    def rests(self, now: datetime) -> bool:
+        """Whether its rest is not over; one beyond the longest was written by a clock that was ahead, and is none."""
+        return self.rests_until is not None and now < self.rests_until <= now + LONGEST
 
 
 def rest_after(failures: int) -> timedelta:
@@ -45,10 +49,14 @@ def rest_after(failures: int) -> timedelta:
     return min(LONGEST, SHORTEST * (1 << min(failures - 1, 10)))
 
 
+_STATES = select(table.c.name, *(table.c[name] for name in State.__slots__)).where(
+    table.c.name.in_(bindparam("names", expanding=True))
+)
+
+
 def states(connection: Connection, relays: Sequence[Relay]) -> dict[str, State]:
     """The state of each relay by its name; one that nothing happened to is ready."""
-    columns = [table.c[name] for name in State.__slots__]
-    rows = connection.execute(select(table.c.name, *columns).where(table.c.name.in_([r.name for r in relays])))
+    rows = connection.execute(_STATES, {"names": [relay.name for relay in relays]})
     found = {row.name: State(*row[1:]) for row in rows}
     return {relay.name: found.get(relay.name, State()) for relay in relays}
 
@@ -66,7 +74,7 @@ def rest(connection: Connection, relay: Relay, reason: str, now: datetime) -> da
     ``reason`` is stored as one line, without the relay's secrets.
     """
     state = _locked(connection, relay.name)
-    if state.rests_until and state.rests_until > now:
+    if state.rests_until and state.rests(now):
         return state.rests_until
     failures = state.failures + 1
     until = now + rest_after(failures)

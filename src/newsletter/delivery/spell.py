@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import itertools
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
+from functools import partial
 
 import structlog
 from jinja2 import TemplateError
@@ -23,8 +21,9 @@ from sqlalchemy.exc import DBAPIError
 
 from newsletter.delivery import notices, outbox, resting, settling
 from newsletter.delivery.connections import Outgoing, Pool
-from newsletter.delivery.conversation import Answer, Credentials, Verdict
-from newsletter.delivery.journal import Journal, living_owners
+from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.journal import Journal, journals, living_owners
+from newsletter.delivery.ledger import content_hash
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
@@ -33,7 +32,8 @@ from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.settling import Outcome
 from newsletter.delivery.shares import Shares, usable_for
 from newsletter.delivery.throttling import is_throttle
-from newsletter.delivery.tokens import forget_token, safe_reason, secret_of
+from newsletter.delivery.tokens import credentials_of, forget_token, safe_reason
+from newsletter.delivery.unsettled import Tally, Unsettled
 from newsletter.errors import NewsletterError
 from newsletter.settings import Settings
 
@@ -50,42 +50,6 @@ PATIENCE_WITH_DATABASE = 60.0
 LONGEST_HOLD = 5.0
 # The longest exchange over one message: three answers to the envelope, and a long one to the final dot.
 ANSWERS_TO_A_MESSAGE = 9
-
-
-@dataclass
-class Tally:
-    """What a spell did: deliveries by state, and whether more are ready."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    more: bool = False
-
-    @property
-    def total(self) -> int:
-        """How many deliveries were handled."""
-        return self.counts.total()
-
-
-@dataclass
-class _Unsettled:
-    """What the database has still to be told."""
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    told: list[tuple[Taken, Answer]] = field(default_factory=list)
-    withdrawn: list[Claimed] = field(default_factory=list)
-    returned: list[tuple[timedelta, str, list[Claimed]]] = field(default_factory=list)
-    unasked: list[Taken] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.outcomes or self.told or self.withdrawn or self.returned or self.unasked)
-
-    def drop(self, settled: _Unsettled) -> None:
-        """Forget the beginning of each list: what a transaction has settled, while more may have come."""
-        for name in ("outcomes", "told", "withdrawn", "returned", "unasked"):
-            del getattr(self, name)[: len(getattr(settled, name))]
-
-    def copy(self) -> _Unsettled:
-        """As it is now."""
-        return _Unsettled(self.outcomes[:], self.told[:], self.withdrawn[:], self.returned[:], self.unasked[:])
 
 
 class Kept:
@@ -123,11 +87,12 @@ class Spell:
         self._relays = relays_of(settings)
         self._shares = kept.shares
         self._pace = kept.pace
+        self._usable: tuple[Relay, ...] = ()
         self._pools: dict[str, Pool] = {}
         self._retired: list[Pool] = []
         self._queues: dict[str, deque[Claimed]] = {relay.name: deque() for relay in self._relays}
         self._urgent: deque[Taken] = deque()
-        self._unsettled = _Unsettled()
+        self._unsettled = Unsettled()
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
         self._failed: dict[str, tuple[Relay, str]] = {}
@@ -153,8 +118,8 @@ class Spell:
                 self._try_turn(loop.time())
                 if self._finished(loop.time()):
                     break
-                for pool in self._pools.values():
-                    pool.kick(len(self._queues[pool.relay.name]) + len(self._urgent))
+                for relay in self._usable:
+                    self._pools[relay.name].kick(len(self._queues[relay.name]) + len(self._urgent))
                 await self._woken()
         finally:
             self._closing = True
@@ -195,7 +160,9 @@ class Spell:
     # The office: what the pools ask and tell.
 
     def next_message(self, relay: Relay) -> Outgoing | None:
-        """Notices before any digest."""
+        """Notices before any digest; nothing once a turn has seen that the relay is paused or rests."""
+        if relay not in self._usable:
+            return None
         notice = self._next_notice(relay)
         if notice is not None:
             message = notice.message
@@ -238,8 +205,8 @@ class Spell:
         if last or len(unsettled.outcomes) >= UNSETTLED:
             self._wake.set()
 
-    def unsent(self, tag: object) -> None:
-        """Another connection, another relay or another time."""
+    def unsent(self, tag: object, relay: Relay) -> None:
+        """Another connection; another relay if this one cannot be used any more, which the next turn sees."""
         if isinstance(tag, Taken):
             (self._unsettled.unasked if self._closing else self._urgent).append(tag)
         elif isinstance(tag, Claimed):
@@ -248,9 +215,7 @@ class Spell:
             if self._closing:
                 self._give_back([tag])
             else:
-                # It carries on with the queue of any relay that may carry it; the turn shares out what is left over.
-                able = usable_for(self._relays, tag.slug)
-                self._queues[able[0].name].appendleft(tag)
+                self._queues[relay.name].appendleft(tag)
         self._wake.set()
 
     def relay_down(self, relay: Relay, reason: str) -> None:
@@ -279,7 +244,7 @@ class Spell:
             self._unsettled.withdrawn.append(delivery)
             return None
         content = message.content
-        self._hashes[delivery.id] = hashlib.sha256(content).hexdigest()
+        self._hashes[delivery.id] = content_hash(content)
         return Outgoing(delivery, message.return_path, delivery.email, content)
 
     def _give_back(self, claimed: list[Claimed], pause: timedelta = timedelta(0), reason: str = "") -> None:
@@ -314,7 +279,7 @@ class Spell:
         for name in failed:
             del self._failed[name]
             self.tally.counts["relay down"] += 1
-        self.relays_down = not usable
+        self._usable, self.relays_down = usable, not usable
         self._share_out(usable, claimed, at)
         self._urgent += urgent
         if not usable:
@@ -388,7 +353,7 @@ class Spell:
             if pool is None or pool.down:
                 if pool is not None:
                     self._retired.append(pool)
-                self._pools[relay.name] = Pool(relay, self, self._settings.smtp_timeout, _credentials_of(relay))
+                self._pools[relay.name] = Pool(relay, self, self._settings.smtp_timeout, partial(credentials_of, relay))
         for relay, deliveries in parts.items():
             self._queues[relay.name] += self._granted(relay, deliveries, at)
 
@@ -423,17 +388,3 @@ class Spell:
                 if loop.time() > limit:
                     raise
                 await asyncio.sleep(PULSE_SECONDS)
-
-
-def journals(settings: Settings) -> Path:
-    """Where worker processes keep their journals: those who share the folder help one another at once."""
-    return settings.home / "journals"
-
-
-def _credentials_of(relay: Relay) -> Callable[[], Credentials | None]:
-    def credentials() -> Credentials | None:
-        if not relay.user:
-            return None
-        return Credentials(relay.user, secret_of(relay), "token" if relay.token_command else "password")
-
-    return credentials

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from newsletter.delivery.conversation import Credentials
 from newsletter.delivery.relays import Relay
 from newsletter.errors import StateError
 
@@ -20,6 +21,17 @@ LONGEST_REASON = 500
 
 _tokens: dict[tuple[str, ...], tuple[str, float]] = {}
 _lock = threading.Lock()
+
+
+def credentials_of(relay: Relay) -> Credentials | None:
+    """What it asks for at login; None without a user. It blocks as ``secret_of`` does.
+
+    Raises:
+        StateError: the token command failed.
+    """
+    if not relay.user:
+        return None
+    return Credentials(relay.user, secret_of(relay), "token" if relay.token_command else "password")
 
 
 def secret_of(relay: Relay, clock: Callable[[], float] = time.monotonic) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import a2b_qp
 from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
@@ -20,6 +21,8 @@ from newsletter.mail.words import words
 # Gmail clips above 102 KB; ours keep clear of it (promise 12). Bytes as encoded for the wire.
 HTML_LIMIT = 95_000
 DAYS_KEPT = 12
+COPY = "copy"
+"""Stands for a frequency where nobody in particular reads."""
 OF_DAY: Known = OF_LIST | {"day", "why"}
 # Of the templates, filled for a list and for its days, in bytes.
 _SIZE = 300_000
@@ -66,6 +69,7 @@ class Frame:
             values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._subject)
             values["unsubscribe_url"] = envelope.unsubscribe_url
             values["preferences_url"] = envelope.preferences_url
+            values["copy_url"] = envelope.copy_url
             if rest:
                 values |= rest_values(self._said, rest)
             html = join(html_program, values)
@@ -82,6 +86,16 @@ class Frame:
             if size <= HTML_LIMIT or count <= 1:
                 return message
             groups, rest = shortened(groups, rest, max(1, min(count - 1, count * HTML_LIMIT // size)))
+
+    def copy(self, groups: Sequence[ShownGroup], rest: Sequence[Shown], day: date) -> str:
+        """The HTML of a digest for anybody to read in a browser: without its reader's links, the rest named whole."""
+        program, _, shared = self._days.get((day, COPY)) or self._of_day(day, COPY)
+        values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._subject)
+        values |= {"unsubscribe_url": "", "preferences_url": "", "copy_url": ""}
+        if rest:
+            values |= rest_values(self._said, rest)
+            values |= {"shown_rest": values["listed_rest"], "more_note": values["unlisted_note"]}
+        return a2b_qp(b"".join(self._joiner.join(program, values))).decode().replace("\r\n", "\n")
 
     def _of_day(self, day: date, frequency: str) -> tuple[Program, Program, Values]:
         values = self._fixed | day_values(self._masthead, self._said, day, frequency) | rest_values(self._said, ())

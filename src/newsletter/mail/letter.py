@@ -87,6 +87,8 @@ class Envelope:
     unsubscribe_url: str
     preferences_url: str
     feedback_id: str
+    copy_url: str = ""
+    """The digest on the site; empty if it is not in the database."""
     leave_mail: str = ""
     """Where one can leave by mail: a mailto URI, or nothing."""
 

@@ -52,7 +52,7 @@ DIGEST_VALUES: Known = frozenset(
         "groups",
     }
     | {"rest", "shown_rest", "listed_rest", "more_title", "more_note", "more_note_text", "unlisted_note"}
-    | {"unsubscribe_url", "preferences_url"}
+    | {"unsubscribe_url", "preferences_url", "copy_url"}
 )
 
 

@@ -31,7 +31,8 @@ def latest() -> str:
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
-def _current(connection: Connection) -> str:
+def revision_of(connection: Connection) -> str:
+    """The revision that a database is at; empty if it has none."""
     return MigrationContext.configure(connection).get_current_revision() or ""
 
 
@@ -45,7 +46,7 @@ def upgrade(engine: Engine) -> bool:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
-            current = _current(connection)
+            current = revision_of(connection)
             if current == latest():
                 return False
             _refuse_newer(current)
@@ -65,7 +66,7 @@ def require_current(engine: Engine) -> None:
     """
     try:
         with reading(engine) as connection:
-            current = _current(connection)
+            current = revision_of(connection)
     except OperationalError as error:
         raise _unreachable(error) from None
     if not current:

@@ -1,12 +1,14 @@
 """What the readers' site needs: transactional mail, proof of consent, changes of address, tokens for machines."""
 
 import hashlib
+import json
+import re
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 branch_labels = None
 depends_on = None
 
@@ -35,8 +37,12 @@ def upgrade() -> None:
         op.add_column("consents", sa.Column(name, kind, nullable=True))
     op.add_column("suppressions", sa.Column("key_print", sa.String(length=12), nullable=True))
     _mark_suppressed()
+    if op.get_bind().dialect.name == "sqlite":
+        for table in ("subscribers", "subscriptions"):
+            _number_once(table)
     _addresses()
     _machines()
+    _tags()
 
 
 def _mark_suppressed() -> None:
@@ -52,6 +58,27 @@ def _mark_suppressed() -> None:
         "UPDATE subscribers SET suppressed_at = found.at FROM suppressions AS found "  # noqa: S608 - no text from outside
         f"WHERE found.address_hash = {hashed}"
     )
+
+
+def _number_once(table: str) -> None:
+    """Have SQLite never give out a number of this table again: it cannot be told so of a table that is there."""
+    connection = op.get_bind()
+    made = "SELECT sql FROM sqlite_master WHERE tbl_name = :name AND type = :type AND sql IS NOT NULL"
+    sql = connection.execute(sa.text(made), {"name": table, "type": "table"}).scalar_one()
+    indexes = connection.scalars(sa.text(made), {"name": table, "type": "index"}).all()
+    sql = sql.replace("id INTEGER NOT NULL", "id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT", 1)
+    sql = re.sub(rf",\s*CONSTRAINT pk_{table} PRIMARY KEY \(id\)", "", sql)
+    # Other tables point here: that is checked when the rows are back.
+    for statement in (
+        "PRAGMA defer_foreign_keys = ON",
+        f"CREATE TEMPORARY TABLE kept AS SELECT * FROM {table}",  # noqa: S608 - two names from above
+        f"DROP TABLE {table}",
+        sql,
+        f"INSERT INTO {table} SELECT * FROM kept",  # noqa: S608
+        "DROP TABLE kept",
+        *indexes,
+    ):
+        connection.exec_driver_sql(statement)
 
 
 def _notices() -> None:
@@ -120,6 +147,7 @@ def _addresses() -> None:
         sa.Column("closed_at", _MOMENT, nullable=True),
         sa.ForeignKeyConstraint(["subscriber_id"], ["subscribers.id"], name=op.f("fk_address_changes_subscriber_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_address_changes")),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_address_changes_subscriber_id", "address_changes", ["subscriber_id"])
 
@@ -151,3 +179,38 @@ def _machines() -> None:
         sa.ForeignKeyConstraint(["token_id"], ["tokens.id"], name=op.f("fk_requests_token_id")),
         sa.PrimaryKeyConstraint("token_id", "key", name=op.f("pk_requests")),
     )
+
+
+def _tags() -> None:
+    op.create_table(
+        "item_tags",
+        sa.Column("list_id", _ID, autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("code", sa.String(length=64), nullable=False),
+        sa.Column("position", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.ForeignKeyConstraint(["list_id"], ["lists.id"], name=op.f("fk_item_tags_list_id")),
+        sa.PrimaryKeyConstraint("list_id", "kind", "code", "position", name=op.f("pk_item_tags")),
+        sqlite_with_rowid=False,
+    )
+    connection = op.get_bind()
+    tag = sa.text("INSERT INTO item_tags (list_id, kind, code, position) VALUES (:list_id, :kind, :code, :position)")
+    found = sa.text(
+        "SELECT id, list_id, position, countries, regions, themes, language FROM items"
+        " WHERE id > :after AND withdrawn_at IS NULL ORDER BY id LIMIT 1000"
+    )
+    after = 0
+    while rows := connection.execute(found, {"after": after}).all():
+        after = rows[-1].id
+        tags = {
+            (row.list_id, kind, code, row.position)
+            for row in rows
+            for kind, codes in (
+                ("country", json.loads(row.countries)),
+                ("region", json.loads(row.regions)),
+                ("theme", json.loads(row.themes)),
+                ("language", [row.language]),
+            )
+            for code in codes
+        }
+        names = ("list_id", "kind", "code", "position")
+        connection.execute(tag, [dict(zip(names, one, strict=True)) for one in sorted(tags)])

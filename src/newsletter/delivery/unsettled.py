@@ -1,0 +1,48 @@
+"""What a spell did, and what of it the database has still to be told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from newsletter.delivery.conversation import Answer
+from newsletter.delivery.notices import Taken
+from newsletter.delivery.outbox import Claimed
+from newsletter.delivery.settling import Outcome
+
+
+@dataclass
+class Tally:
+    """What a spell did: deliveries by state, and whether more are ready."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    more: bool = False
+
+    @property
+    def total(self) -> int:
+        """How many deliveries were handled."""
+        return self.counts.total()
+
+
+@dataclass
+class Unsettled:
+    """What the database has still to be told."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    told: list[tuple[Taken, Answer]] = field(default_factory=list)
+    withdrawn: list[Claimed] = field(default_factory=list)
+    returned: list[tuple[timedelta, str, list[Claimed]]] = field(default_factory=list)
+    unasked: list[Taken] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.outcomes or self.told or self.withdrawn or self.returned or self.unasked)
+
+    def drop(self, settled: Unsettled) -> None:
+        """Forget the beginning of each list: what a transaction has settled, while more may have come."""
+        for name in ("outcomes", "told", "withdrawn", "returned", "unasked"):
+            del getattr(self, name)[: len(getattr(settled, name))]
+
+    def copy(self) -> Unsettled:
+        """As it is now."""
+        return Unsettled(self.outcomes[:], self.told[:], self.withdrawn[:], self.returned[:], self.unasked[:])

@@ -1,0 +1,30 @@
+"""The readers' site on a free port."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+from house import House
+from stack import wait_until
+
+from subscribers.app import site_app
+
+
+@contextmanager
+def visiting(house: House) -> Iterator[httpx.Client]:
+    """The site over a house, and a client that asks it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(site_app(house.engine, house.settings, house.clock), log_level="error", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    wait_until(lambda: server.started, 10)
+    with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+        yield client
+    server.should_exit = True
+    thread.join()

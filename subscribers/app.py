@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
-from sqlalchemy.exc import OperationalError
-from starlette.exceptions import HTTPException
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from newsletter.errors import InputError
 from newsletter.settings import Settings
-from subscribers.api.application import LIMITS, mounted
+from subscribers.api.application import LIMITS, PREFIX, mounted
 from subscribers.guarding import Guard
+from subscribers.hosts import host_names, trusted
+from subscribers.logs import Logged
 from subscribers.metrics import Measured, Metrics
-from subscribers.rendering import DEFAULT, HERE, notice
+from subscribers.refusing import answer_problems, refusal
+from subscribers.rendering import HERE
 from subscribers.routes import (
     account,
     archive,
@@ -28,7 +28,8 @@ from subscribers.routes import (
     reading,
     subscribing,
 )
-from subscribers.site import Clock, Site, asked_language, utc_now
+from subscribers.site import Clock, Site, utc_now
+from subscribers.vetting import Rules
 
 
 def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> FastAPI:
@@ -45,9 +46,13 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     metrics.watch(engine)
     # No page holds a secret beside what somebody else may put into it, so that compressing tells nothing (BREACH).
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
-    app.add_middleware(Guard, too_large=notice("too_large", DEFAULT, 413), others=LIMITS)
+    rules = Rules(host_names(settings.base_url, settings.site_hosts.split()), PREFIX)
+    secure = settings.base_url.startswith("https:")
+    app.add_middleware(Guard, refuse=refusal, rules=rules, secure=secure, others=LIMITS)
     app.add_middleware(Measured, metrics=metrics)
-    _problems(app)
+    app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted(settings.proxies))
+    app.add_middleware(Logged)
+    answer_problems(app)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.router.routes.append(mounted(site))
     app.include_router(health.routes(site, metrics))
@@ -56,23 +61,3 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     for part in parts:
         app.include_router(part.routes(site))
     return app
-
-
-def _problems(app: FastAPI) -> None:
-    @app.exception_handler(InputError)
-    @app.exception_handler(RequestValidationError)
-    def missing(request: Request, error: Exception) -> Response:
-        return notice("missing", asked_language(request), 404)
-
-    @app.exception_handler(HTTPException)
-    def other(request: Request, error: HTTPException) -> Response:
-        kind = "missing" if error.status_code == 404 else "method"
-        response = notice(kind, asked_language(request), error.status_code)
-        response.headers.update(error.headers or {})
-        return response
-
-    @app.exception_handler(OperationalError)
-    def busy(request: Request, error: OperationalError) -> Response:
-        response = notice("busy", asked_language(request), 503)
-        response.headers["Retry-After"] = "120"
-        return response

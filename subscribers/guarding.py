@@ -1,87 +1,146 @@
-"""What every answer of the site has in common: its headers, and no more body read than is needed."""
+"""What every answer of the site has in common: its headers, no more body read than is needed, and never a trace."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
 
+import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from subscribers.vetting import Fault, Rules, vet, vet_body
+
 BODY_LIMIT = 64 * 1024
+SECONDS, SLOWEST = 20.0, 50_000
+"""A body has this long, and a second more for each so many bytes that it may have."""
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 ALWAYS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-        "frame-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
+    "Content-Security-Policy": POLICY,
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
+    "Permissions-Policy": (
+        "accelerometer=(), autoplay=(), browsing-topics=(), camera=(), display-capture=(), geolocation=(), "
+        "gyroscope=(), magnetometer=(), microphone=(), midi=(), payment=(), usb=()"
+    ),
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
-FRAMED = ALWAYS["Content-Security-Policy"].replace("frame-ancestors 'none'", "frame-ancestors *")
+"""An answer that brings its own is believed."""
+FRAMED = {
+    "Content-Security-Policy": POLICY.replace("frame-ancestors 'none'", "frame-ancestors *"),
+    "Cross-Origin-Resource-Policy": "cross-origin",
+}
 """For the one page that other sites may frame: a route says so with ``request.state.framed = True``."""
+HSTS = "max-age=31536000"
+"""RFC 6797. Not for names below ours: those are somebody else's to decide about."""
+STATIC = "/static/"
+KEPT = "public, max-age=600, stale-while-revalidate=86400"
+
+Refuse = Callable[[Scope, Fault, int], Response]
+log = structlog.get_logger("site")
 
 
 class Guard:
-    """ASGI middleware: adds the headers, and answers ``too_large`` (413) to a body beyond 64 KB.
+    """ASGI middleware: what it refuses, and whatever fails, is answered by ``refuse(scope, fault, limit)``.
 
-    ``others``: what an address begins with → another limit in bytes, and the answer beyond it; the first that fits.
+    ``secure``: readers reach the site by https only. ``others``: what an address begins with → bytes of a body, in
+    place of 64 KB; the first that fits. Why a request was refused is left in its state as ``refused``.
     """
 
     def __init__(
-        self, app: ASGIApp, too_large: Response, others: Mapping[str, tuple[int, Response]] | None = None
+        self, app: ASGIApp, refuse: Refuse, rules: Rules, secure: bool = False, others: Mapping[str, int] | None = None
     ) -> None:
         self.app = app
-        self.too_large = too_large
+        self.refuse = refuse
+        self.rules = rules
+        self.secure = secure
         self.others = others or {}
-
-    def _limit(self, path: str) -> tuple[int, Response]:
-        for beginning, found in self.others.items():
-            if path.startswith(beginning):
-                return found
-        return BODY_LIMIT, self.too_large
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-
-        scope.setdefault("state", {})
+        state = scope.setdefault("state", {})
+        begun = False
 
         async def with_headers(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in ALWAYS.items():
-                    headers.setdefault(name, value)
-                if scope["state"].get("framed"):
-                    headers["Content-Security-Policy"] = FRAMED
-                # Whatever does not say that it may be kept is about one reader.
-                headers.setdefault("Cache-Control", "no-store")
+                begun = True
+                self._complete(scope, message)
             await send(message)
 
-        limit, too_large = self._limit(scope["path"])
-        body = await _read(receive, Headers(scope=scope).get("content-length", ""), limit)
-        if body is None:
-            await too_large(scope, receive, with_headers)
+        async def refused(fault: Fault) -> None:
+            state["refused"] = fault
+            await self.refuse(scope, fault, limit)(scope, receive, with_headers)
+
+        limit = next((most for start, most in self.others.items() if scope["path"].startswith(start)), BODY_LIMIT)
+        fault = vet(scope, self.rules)
+        if fault:
+            await refused(fault)
             return
-        await self.app(scope, _replay(body, receive), with_headers)
+        body = await _read(receive, Headers(scope=scope).get("content-length", ""), limit)
+        if not isinstance(body, bytes):
+            await refused(body)
+            return
+        fault = vet_body(scope, body, self.rules)
+        if fault:
+            await refused(fault)
+            return
+        try:
+            await self.app(scope, _replay(body, receive), with_headers)
+        except Exception as error:  # noqa: BLE001 - the last who can answer, and the one who must not tell too much
+            # No trace: what was worked on stands in it.
+            log.error("failed", error=type(error).__qualname__, at=_where(error))  # noqa: TRY400
+            if not begun:
+                await refused("broken")
+
+    def _complete(self, scope: Scope, message: Message) -> None:
+        headers = MutableHeaders(scope=message)
+        if scope["state"].get("framed"):
+            headers.update(FRAMED)
+        for name, value in ALWAYS.items():
+            headers.setdefault(name, value)
+        if self.secure or scope["scheme"] == "https":
+            headers["Strict-Transport-Security"] = HSTS
+        if scope["path"].startswith(STATIC) and message["status"] in (200, 206, 304):
+            headers.setdefault("Cache-Control", KEPT)
+        # Whatever does not say that it may be kept is about one reader.
+        headers.setdefault("Cache-Control", "no-store")
 
 
-async def _read(receive: Receive, announced: str, limit: int) -> bytes | None:
-    """The whole body, or None if it is larger than the limit or was broken off."""
+def _where(error: BaseException) -> str:
+    """The places in the code that an error came through, and nothing of what was worked on there."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+
+
+async def _read(receive: Receive, announced: str, limit: int) -> bytes | Fault:
+    """The whole body, or why there is none."""
     if announced.isdecimal() and int(announced) > limit:
-        return None
+        return "too_large"
     body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if len(body) > limit:
-            return None
-        if not message.get("more_body"):
-            return bytes(body)
+    try:
+        async with asyncio.timeout(SECONDS + limit / SLOWEST):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return "broken_off"
+                body += message.get("body", b"")
+                if len(body) > limit:
+                    return "too_large"
+                if not message.get("more_body"):
+                    return bytes(body)
+    except TimeoutError:
+        return "slow"
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

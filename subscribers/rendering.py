@@ -109,9 +109,9 @@ def fill(name: str, language: str, **values: Any) -> str:
     )
 
 
-def notice(kind: str, language: str, status: int) -> HTMLResponse:
-    """A page that only says something: missing, withdrawn, too_large, method or busy."""
-    return page("notice.html", language, status, kind=kind)
+def notice(kind: str, language: str, status: int, **values: object) -> HTMLResponse:
+    """A page that only says something: missing, withdrawn, too_large, method, busy … (``words``); ``values`` for it."""
+    return page("notice.html", language, status, kind=kind, values=values)
 
 
 def schedule_line(reader: Any, language: str = "") -> tuple[str, dict[str, str]]:

@@ -22,8 +22,6 @@ from subscribers.picking import PicksForm, Problem
 from subscribers.rendering import say, strings
 from subscribers.site import Site
 
-TRAP = "website"
-"""A field that no person sees and programs fill in."""
 LONGEST_ADDRESS = 254
 """RFC 5321, 4.5.3.1.3: a path has 256 characters with its angle brackets."""
 
@@ -36,7 +34,6 @@ class Applicant:
     name: str = ""
     address: Address | None = None
     errors: Mapping[str, Problem] = field(default_factory=dict)
-    trapped: bool = False
 
 
 def read_applicant(pairs: Sequence[tuple[str, Any]]) -> Applicant:
@@ -58,7 +55,7 @@ def read_applicant(pairs: Sequence[tuple[str, Any]]) -> Applicant:
         name = audience.check_name(name)
     except InputError:
         errors["name"] = Problem("name_wrong")
-    return Applicant(email[:LONGEST_ADDRESS], name[:200], address, errors, bool(sent.get(TRAP)))
+    return Applicant(email[:LONGEST_ADDRESS], name[:200], address, errors)
 
 
 def wording(language: str, list_row: Any) -> str:

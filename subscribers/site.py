@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from newsletter.delivery.sampling import Samples
 from newsletter.settings import Settings
+from subscribers.limiting import Limiter
 from subscribers.rendering import preferred, strings
 
 Clock = Callable[[], datetime]
@@ -38,6 +39,11 @@ class Site:
     def samples(self) -> Samples:
         """What readers would have received, kept ready."""
         return Samples(self.settings.site)
+
+    @cached_property
+    def limiter(self) -> Limiter:
+        """How often somebody may have us send mail."""
+        return Limiter(self.settings.key, self.settings.redis_url)
 
     @property
     def key(self) -> str:

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -43,6 +44,13 @@ def _scheme(*allowed: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _networks(value: str) -> str:
+    if value != "none":
+        for text in value.split():
+            ip_network(text)
+    return value
 
 
 def _tables(value: object) -> object:
@@ -108,6 +116,13 @@ class Settings(BaseSettings):
         description="Mailbox for those who leave by mail, read every two minutes: imaps://user:password@host/folder, "
         "with ?address= if the user is not the address and ?password_file= if need be. Empty: leaving by link only.",
     )
+    site_hosts: str = Field(
+        "", description="Other names that the readers' site answers to, besides the base URL's; with spaces between."
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+        "127.0.0.1 ::1",
+        description="Proxies that are believed whom they ask for: addresses, networks, with spaces between; or `none`.",
+    )
     tick_seconds: int = Field(60, ge=1, le=3600, description="How often beat asks the database what is due.")
     workers: int = Field(2, ge=1, le=256, description="Celery worker processes that `up` and `worker` start.")
     lease_seconds: int = Field(
@@ -170,6 +185,11 @@ class Settings(BaseSettings):
                 "Set it to where readers reach the site: https://news.example.org",
             )
         return PLACEHOLDER_SITE
+
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Networks of the proxies that are believed."""
+        return () if self.trusted_proxies == "none" else tuple(self.trusted_proxies.split())
 
     @property
     def key_file(self) -> Path:

@@ -14,6 +14,7 @@ from newsletter.errors import StateError, UnknownName
 from newsletter.machines.tokens import Machine, Scope, find_machine, is_stale, note_use
 from newsletter.tables import lists
 from subscribers.api.problems import Refused
+from subscribers.limiting import TooMany
 from subscribers.site import Site
 
 CHALLENGE = 'Bearer realm="newsletter"'
@@ -30,6 +31,7 @@ def admit(site: Site, token: str | None, scope: Scope) -> Machine:
 
     Raises:
         Refused: 401 without a valid token, 403 without the scope (RFC 6750, section 3.1).
+        TooMany: it asks too often.
     """
     if token is None:
         raise Refused(401, "A token is needed: Authorization: Bearer TOKEN.", headers={"WWW-Authenticate": CHALLENGE})
@@ -43,6 +45,9 @@ def admit(site: Site, token: str | None, scope: Scope) -> Machine:
             headers={"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'},
         )
     machine, used_at = found
+    seconds = site.limiter.wait("api", str(machine.id))
+    if seconds:
+        raise TooMany(seconds)
     if is_stale(used_at, now):
         with site.engine.begin() as connection:
             note_use(connection, machine.id, now)

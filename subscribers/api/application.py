@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.routing import Mount
 
 from subscribers.api import items, lists
-from subscribers.api.problems import MEDIA_TYPE, answer_problems, too_large
+from subscribers.api.problems import MEDIA_TYPE, answer_problems
 from subscribers.api.schemas import Problem
 from subscribers.site import Site
 
@@ -21,10 +21,10 @@ ITEMS_LIMIT = 2_000_000
 LIMIT = 64 * 1024
 """Bytes of any other."""
 LIMITS = {
-    PREFIX + "/items": (ITEMS_LIMIT, too_large(ITEMS_LIMIT)),
-    PREFIX: (LIMIT, too_large(LIMIT)),
+    PREFIX + "/items": ITEMS_LIMIT,
+    PREFIX: LIMIT,
 }
-"""What an address begins with → bytes that a body may have, and the answer beyond."""
+"""What an address begins with → bytes that a body may have."""
 DESCRIPTION = (
     "Publish items, read lists, and sign readers up. A token stands in the Authorization header. What goes wrong is "
     "answered as a problem (RFC 9457): a sentence, and for each field that is wrong another."
@@ -37,6 +37,7 @@ PROBLEMS = {
     "409": "Not in the present state: an archived list, another text under the same title",
     "413": "The body is too large",
     "422": "Something that was sent cannot be used; `errors` says what",
+    "429": "The token, or somebody for this address, asked too often",
     "503": "The database does not answer",
 }
 CHALLENGED = ("401", "403")
@@ -107,6 +108,6 @@ def _response(status: str, said: str) -> dict[str, Any]:
         response["headers"] = {
             "WWW-Authenticate": {"required": True, "schema": {"type": "string"}, "description": "RFC 6750, section 3"}
         }
-    if status == "503":
+    if status in ("429", "503"):
         response["headers"] = {"Retry-After": {"schema": {"type": "string"}, "description": "Seconds"}}
     return response

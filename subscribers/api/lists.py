@@ -18,6 +18,7 @@ from subscribers.api.access import list_of, needs, open_list_of
 from subscribers.api.schemas import Accepted, Lists, SignUp, Theme, WholeList
 from subscribers.api.schemas import List as ShownList
 from subscribers.api.signing_up import read_request, sign_up
+from subscribers.limiting import TooMany
 from subscribers.site import Site
 
 Slug = Annotated[str, Path(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
@@ -82,6 +83,9 @@ def _sign_up(site: Site, machine: Machine, slug: str, body: SignUp) -> None:
     with reading(site.engine) as connection:
         list_row = open_list_of(connection, machine, slug)
         request = read_request(connection, site, list_row, body, machine.name)
+    seconds = site.limiter.wait("signup_address", request.address.key)
+    if seconds:
+        raise TooMany(seconds)
     sign_up(site, list_row, request, site.clock())
 
 

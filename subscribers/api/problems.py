@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from newsletter.errors import InputError, StateError
+from subscribers.limiting import TooMany
 
 MEDIA_TYPE = "application/problem+json"
 SENTENCES = {
@@ -80,6 +81,13 @@ def too_large(limit: int) -> Response:
     return problem(Refused(413, f"The body is larger than {limit:,} bytes. Send less at once."))
 
 
+def too_many(error: TooMany) -> Refused:
+    """What is said to who asks too often."""
+    return Refused(
+        429, "That was too often. Retry-After says when to go on.", headers={"Retry-After": error.retry_after}
+    )
+
+
 def pointer(*parts: str | int) -> str:
     """Where something is in the body, as a JSON pointer (RFC 6901): ``/items/3/themes``."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
@@ -124,6 +132,10 @@ def answer_problems(app: FastAPI) -> None:
     @app.exception_handler(StateError)
     def conflict(request: Request, error: StateError) -> Response:
         return problem(Refused(409, str(error)))
+
+    @app.exception_handler(TooMany)
+    def many(request: Request, error: TooMany) -> Response:
+        return problem(too_many(error))
 
     @app.exception_handler(HTTPException)
     def other(request: Request, error: HTTPException) -> Response:

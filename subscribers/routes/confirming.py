@@ -15,6 +15,7 @@ from newsletter.database import reading
 from newsletter.errors import UnknownName
 from newsletter.tables import subscriptions
 from subscribers.branding import masthead_of
+from subscribers.limiting import client_network
 from subscribers.reading import Reader, due, find_reader
 from subscribers.rendering import DEFAULT, language_names, next_line, page, say, schedule_line, speak
 from subscribers.signing_up import page_version
@@ -93,8 +94,9 @@ def routes(site: Site) -> APIRouter:
             return show(connection, find_reader(connection, number), token, "welcome")
 
     @done(router, "/c/{token}/again")
-    def again(token: str) -> Response:
+    def again(request: Request, token: str) -> Response:
         number = read_expiring(site.keys, "confirm", token, LONG_AGO)
+        site.limiter.admit("resend", client_network(request), f"subscription {number}")
         with site.engine.begin() as connection:
             reader = find_reader(connection, number)
             if reader.state == "pending":

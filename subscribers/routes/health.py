@@ -14,8 +14,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from newsletter.database import reading
 from newsletter.migrations import latest, revision_of
 from subscribers.api.access import admit
-from subscribers.api.problems import Refused, problem
+from subscribers.api.problems import Refused, problem, too_many
 from subscribers.gauges import gauges
+from subscribers.limiting import TooMany
 from subscribers.metrics import Metrics
 from subscribers.site import Site, shown
 
@@ -44,6 +45,8 @@ def routes(site: Site, metrics: Metrics) -> APIRouter:
             admit(site, token.strip() if scheme.lower() == "bearer" and token.strip() else None, "metrics:read")
         except Refused as refused:
             return problem(refused)
+        except TooMany as error:
+            return problem(too_many(error))
         return Response(metrics.text() + gauges(site), media_type=CONTENT_TYPE_LATEST)
 
     return router

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Request, Response
@@ -16,6 +16,8 @@ from fastapi.responses import RedirectResponse
 from newsletter.audience.addresses import parse_address
 from newsletter.database import reading
 from subscribers.branding import masthead
+from subscribers.forms import guard_token, is_marked, looks_automated
+from subscribers.limiting import client_network
 from subscribers.offering import public_list, public_lists
 from subscribers.picking import FIELDS, PicksForm, offer_of, read_form
 from subscribers.rendering import notice, page
@@ -60,6 +62,7 @@ def routes(site: Site) -> APIRouter:
             framed=framed,
             consent=wording(language, list_row),
             query=urlencode(form.query()),
+            moment=guard_token(site.keys, site.clock()),
         )
         # A browser may keep what was typed for the way back: nothing here is about one reader.
         response.headers["Cache-Control"] = "no-store" if sent else "no-cache"
@@ -95,9 +98,11 @@ def routes(site: Site) -> APIRouter:
         if list_row.archived_at is not None or applicant.errors or form.errors:
             return show_form(request, slug, pairs, applicant, framed=framed, sent=True)
         now = site.clock()
-        if not applicant.trapped:
-            sign_up(site, list_row, wished(request, applicant, form, language, framed), now)
         assert applicant.address
+        kind: Literal["signup", "signup_plain"] = "signup" if is_marked(site.keys, pairs, now) else "signup_plain"
+        site.limiter.admit(kind, client_network(request), applicant.address.key)
+        if not looks_automated(site.keys, pairs, now):
+            sign_up(site, list_row, wished(request, applicant, form, language, framed), now)
         told = [applicant.address.email, applicant.name, language, urlencode(form.query())]
         token = seal_up(site.key, f"sent.{slug}", told, now)
         return RedirectResponse(f"/{slug}/{'embed/' if framed else ''}sent/{token}", 303)
@@ -145,7 +150,9 @@ def routes(site: Site) -> APIRouter:
         with reading(site.engine) as connection:
             list_row = public_list(connection, slug)
             form = read_form(offer_of(connection, list_row), parse_qsl(query))
-        applicant = Applicant(email, name, parse_address(email))
+        address = parse_address(email)
+        site.limiter.admit("resend", client_network(request), address.key)
+        applicant = Applicant(email, name, address)
         if list_row.archived_at is None:
             sign_up(site, list_row, wished(request, applicant, form, language, framed), site.clock())
         return RedirectResponse(f"{request.url.path}?again", 303)

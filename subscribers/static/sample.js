@@ -16,7 +16,7 @@ function follow(card) {
     const query = new URLSearchParams();
     for (const [name, value] of new FormData(form)) {
       // Who asks is nobody's business: the address of a preview stands in logs.
-      if (!["email", "name", "website", "preview"].includes(name)) query.append(name, value);
+      if (!["email", "name", "website", "moment", "preview"].includes(name)) query.append(name, value);
     }
     return query.toString();
   }

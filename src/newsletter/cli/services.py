@@ -76,6 +76,7 @@ def inbox() -> None:
     """
     house = opened()
     settings = house.settings
+    _set_up_logs(settings)
     run_inbox(
         settings.inbox_host,
         settings.inbox_smtp_port,
@@ -100,10 +101,12 @@ def site(
     Example: `newsletter site --host 0.0.0.0 --port 8026`
     """
     house = opened()
+    _set_up_logs(house.settings)
     app = site_app(house.engine, house.settings)
     with listen(host, port, "The site's", ("--host", "--port")) as listener:
-        # An access log would hold the tokens of every reader.
-        server = uvicorn.Server(uvicorn.Config(app, access_log=False, server_header=False))
+        # An access log would hold the tokens of every reader; whom a proxy asks for is read by the site itself.
+        config = uvicorn.Config(app, access_log=False, server_header=False, proxy_headers=False, log_level="warning")
+        server = uvicorn.Server(config)
         say(f"Readers' site: http://{host}:{port_of(listener)}/")
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])

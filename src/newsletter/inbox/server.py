@@ -47,6 +47,7 @@ async def _serve(
         log_level="warning",
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=3,
     )
     server = _Server(config, lambda: ready(port_of(smtp), port_of(web)))

@@ -1,0 +1,113 @@
+"""What can be said of a request before anything of it is believed: whether it is one that this site may get. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from email.message import Message
+from typing import Literal
+from urllib.parse import unquote_to_bytes
+
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from subscribers.hosts import is_ours
+
+Fault = Literal[
+    "broken",
+    "broken_off",
+    "elsewhere",
+    "headers",
+    "host",
+    "long",
+    "missing",
+    "slow",
+    "too_large",
+    "type",
+    "unknown_method",
+    "unreadable",
+]
+"""Why a request is refused; ``refusing.STATUS`` has the status of each."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+"""RFC 9110, 9.1: what is none of these is not implemented; of these a route takes some."""
+TARGET_LIMIT = 16 * 1024
+"""Bytes of path and query. A link that picks each country has 4 KB."""
+HEADERS_LIMIT = 32 * 1024
+PROBES = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
+"""Asked by machines, which call the site by the address that they know: RFC 1918, a container's name."""
+ONE_CLICK = "/u/"
+"""RFC 8058: whatever a mail program sends along, the token alone decides."""
+OWN_FORMS = ("/account", "/a/", "/c/", "/p/")
+"""Only our own pages have these forms; others may have a form to subscribe, and mail programs one to leave."""
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+CHARSETS = ("utf-8", "us-ascii")
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the site is called (none: anything), and where its interface for machines begins, which takes no forms."""
+
+    hosts: Collection[str] = ()
+    machines: str = "/api/v1"
+
+
+def vet(scope: Scope, rules: Rules) -> Fault | None:
+    """What is wrong with a request without its body, if anything is."""
+    path, query, headers = scope["path"], scope.get("query_string", b""), Headers(scope=scope)
+    if scope["method"] not in METHODS:
+        return "unknown_method"
+    if len(headers.getlist("host")) > 1 or not (path in PROBES or is_ours(headers.get("host", ""), rules.hosts)):
+        return "host"
+    if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_LIMIT:
+        return "headers"
+    if len(scope.get("raw_path") or path.encode("utf-8", "replace")) + len(query) > TARGET_LIMIT:
+        return "long"
+    if CONTROL.search(path):
+        return "missing"
+    if not is_text(query):
+        return "unreadable"
+    if scope["method"] != "POST" or path.startswith((rules.machines, ONE_CLICK)):
+        return None
+    # A form with a token in its address needs no more. This is for the one that anybody may send for any address:
+    # no other site is to make its visitors, each from a network of their own, have us write to somebody.
+    if headers.get("sec-fetch-site") == "cross-site" and path.startswith(OWN_FORMS):
+        return "elsewhere"
+    return None if _is_form(headers) else "type"
+
+
+def vet_body(scope: Scope, body: bytes, rules: Rules) -> Fault | None:
+    """What is wrong with the body of a form, if anything is."""
+    if not body or scope["method"] != "POST" or scope["path"].startswith((rules.machines, ONE_CLICK)):
+        return None
+    kind, _ = _content_type(Headers(scope=scope))
+    if not kind:
+        return "type"
+    return None if kind != FORMS[0] or is_text(body, controls=True) else "unreadable"
+
+
+def is_text(escaped: bytes, controls: bool = False) -> bool:
+    """Whether percent-encoded text (RFC 3986, 2.1) is UTF-8 without control characters; ``controls``: without NUL."""
+    if BROKEN_ESCAPE.search(escaped):
+        return False
+    try:
+        text = unquote_to_bytes(escaped).decode()
+    except UnicodeDecodeError:
+        return False
+    return "\0" not in text if controls else not CONTROL.search(text)
+
+
+def _is_form(headers: Headers) -> bool:
+    kind, charset = _content_type(headers)
+    return not kind or (kind in FORMS and charset in CHARSETS)
+
+
+def _content_type(headers: Headers) -> tuple[str, str]:
+    """Media type, empty if none is named, and character set, both in small letters."""
+    said = Message()
+    said["content-type"] = CONTROL.sub(" ", headers.get("content-type", ""))
+    kind = said.get_content_type() if headers.get("content-type", "").strip() else ""
+    charset = said.get_param("charset", "utf-8")
+    return kind, (charset if isinstance(charset, str) else "").lower()

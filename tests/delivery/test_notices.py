@@ -229,7 +229,7 @@ def test_account(house: House, relay) -> None:
     house.pass_time(minutes=30)
     assert confirm(house) == 1
     _, message, text = sent(relay)
-    found = token(text, "account")
+    found = token(text, "a")
     assert read_expiring([KEY], "account", found, house.now + timedelta(hours=24)) == 2
     with pytest.raises(InputError, match="expired"):
         read_expiring([KEY], "account", found, house.now + timedelta(hours=25))

@@ -433,8 +433,9 @@ def copy(page: Page, world: World, language: str) -> None:
 def copy_gone(page: Page, world: World, language: str) -> None:
     delivery = digest(world, language)
     subscription = world.one(select(deliveries.c.subscription_id).where(deliveries.c.id == delivery))
+    person = world.person(subscription)
     with world.house.engine.begin() as connection:
-        erase_subscriber(connection, world.house.settings.keys, world.person(subscription), world.house.now)
+        erase_subscriber(connection, world.house.settings.keys, person, world.house.now)
     go(page, world, world.link("copy", delivery), language)
 
 

@@ -122,7 +122,7 @@ class Guard:
 
 def _where(error: BaseException) -> str:
     """The places in the code that an error came through, and nothing of what was worked on there."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = list(traceback.extract_tb(error.__traceback__))
     # Those of libraries are many, and the last of them says enough.
     frames = [frame for frame in frames[:-1] if OURS.search(frame.filename)][-6:] + frames[-1:]
     return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))

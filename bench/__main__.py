@@ -68,6 +68,7 @@ class Bench:
         self.full = full
         self.deliveries = 150_000 if full else 100_000
         self.subscriptions = 1_000_000 if full else 100_000
+        self._site: dict[str, Any] = {}
 
     def _against_smtp_source(self, kind: str, **options: object) -> Figure:
         """smtp-source before and after, on the same sink, with messages of the same size; the mean of the two."""
@@ -142,6 +143,34 @@ class Bench:
         ours, rival = ways["joined"]["us_per_mail"], ways["premailer-per-mail"]["us_per_mail"]
         return figure(ours, "µs", rival, "premailer for each mail", ratio=rival / ours, ways=ways)
 
+    def _pages(self) -> Figure:
+        """What the site needs for its pages, measured once."""
+        if not self._site:
+            with database("postgresql") as url:
+                self._site = measured("site.py", "pages", url)
+        return self._site
+
+    def subscribe_page(self) -> Figure:
+        """The subscribe page with 249 countries: server time, median."""
+        return figure(self._pages()["subscribe_ms"], "ms", 15.0, "15 ms")
+
+    def live_preview(self) -> Figure:
+        """How many of 5,000 items fit, and the digest of them: server time of both, median."""
+        found = self._pages()
+        both = round(found["count_ms"] + found["digest_ms"], 2)
+        return figure(both, "ms", 30.0, "30 ms", count_ms=found["count_ms"], digest_ms=found["digest_ms"])
+
+    def page_bytes(self) -> Figure:
+        """The heaviest page with its styles and scripts, compressed, as a browser gets it at first."""
+        pages = self._pages()["bytes"]
+        return figure(round(max(pages.values()) / 1000, 1), "KB", 60.0, "60 KB", pages=pages)
+
+    def sign_ups(self) -> Figure:
+        """New addresses at the form, one uvicorn process against PostgreSQL and Valkey, without an error."""
+        with database("postgresql") as url:
+            found = measured("site.py", "sign-ups", url)
+        return figure(found["per_second"], "/s", found["bare_per_second"], "a bare FastAPI page; the bar: 300", **found)
+
 
 KEYS = (
     "end_to_end",
@@ -153,6 +182,10 @@ KEYS = (
     "growth",
     "transactional",
     "compose",
+    "subscribe_page",
+    "live_preview",
+    "page_bytes",
+    "sign_ups",
 )
 
 

@@ -26,6 +26,7 @@ from subscribers.routes import (
     preferences,
     previewing,
     reading,
+    robots,
     subscribing,
 )
 from subscribers.site import Clock, Site, utc_now
@@ -57,7 +58,7 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     app.router.routes.append(mounted(site))
     app.include_router(health.routes(site, metrics))
     # Subscribing comes last: a list's page may have any address that nothing else has.
-    parts = (reading, leaving, confirming, preferences, account, archive, branding, previewing, subscribing)
+    parts = (robots, reading, leaving, confirming, preferences, account, archive, branding, previewing, subscribing)
     for part in parts:
         app.include_router(part.routes(site))
     return app

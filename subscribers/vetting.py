@@ -38,7 +38,7 @@ PROBES = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
 """Asked by machines, which call the site by the address that they know: RFC 1918, a container's name."""
 ONE_CLICK = "/u/"
 """RFC 8058: whatever a mail program sends along, the token alone decides."""
-OWN_FORMS = ("/account", "/a/", "/c/", "/p/")
+OWN_FORMS = ("/account", "/a/", "/address/", "/c/", "/p/")
 """Only our own pages have these forms; others may have a form to subscribe, and mail programs one to leave."""
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 CHARSETS = ("utf-8", "us-ascii")
@@ -89,7 +89,7 @@ def vet_body(scope: Scope, body: bytes, rules: Rules) -> Fault | None:
 
 
 def is_text(escaped: bytes, controls: bool = False) -> bool:
-    """Whether percent-encoded text (RFC 3986, 2.1) is UTF-8 without control characters; ``controls``: without NUL."""
+    """Whether what is percent-encoded (RFC 3986, 2.1) is UTF-8 without control characters; ``controls``: or NUL."""
     if BROKEN_ESCAPE.search(escaped):
         return False
     try:

@@ -19,6 +19,8 @@ from newsletter.database import empty_log, reading
 from newsletter.errors import InputError, StateError
 from newsletter.tables import subscribers
 from subscribers.fields import Form, Sent
+from subscribers.forms import guard_token, looks_automated
+from subscribers.limiting import client_network
 from subscribers.memberships import memberships_of
 from subscribers.picking import Problem
 from subscribers.proving import proof_of
@@ -48,6 +50,7 @@ def routes(site: Site) -> APIRouter:
             errors=errors,
             email=email,
             sent=sent,
+            moment=guard_token(site.keys, site.clock()),
             lang=kept_language(request),
         )
 
@@ -62,13 +65,14 @@ def routes(site: Site) -> APIRouter:
         return await evenly(lambda: send_link_to(request, sent))
 
     def send_link_to(request: Request, sent: Sent) -> Response:
-        # The same answer whether the address is known or not, and for the honeypot that only programs fill.
+        # The same answer whether the address is known or not, and for programs.
         email = sent.one("email")[: LONGEST_ADDRESS + 1]
         try:
             address = parse_address(email)
         except InputError:
             return link_page(request, 422, problem="email_wrong" if email else "email_missing", email=email)
-        if not sent.one("website"):
+        site.limiter.admit("account", client_network(request), address.key)
+        if not looks_automated(site.keys, sent.pairs, site.clock()):
             with site.engine.begin() as connection:
                 ask_link(connection, address, site.clock())
         return link_page(request, sent=True)
@@ -131,6 +135,7 @@ def routes(site: Site) -> APIRouter:
     def again(request: Request, token: str) -> Response:
         # Signed, and for one person: whoever holds it learns nothing, and the mail goes to that person alone.
         number = read_expiring(site.keys, "account", token, LONG_AGO)
+        site.limiter.admit("resend", client_network(request), f"subscriber {number}")
         with site.engine.begin() as connection:
             person = person_of(connection, number)
             if person is not None and person.suppressed_at is None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlencode
 
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 
 from newsletter.audience.addresses import parse_address
@@ -24,9 +21,8 @@ from subscribers.rendering import notice, page
 from subscribers.sealing import open_up, seal_up
 from subscribers.signing_up import Applicant, Wish, read_applicant, sign_up, wording
 from subscribers.site import Site, asked_language, shown
+from subscribers.timing import evenly
 
-ANSWER_TIME = 0.05
-"""Seconds: a sign-up is answered at a whole multiple of this, whether or not the address was there."""
 SENT_LASTS = timedelta(hours=24)
 MOST_FIELDS = 1000
 PAGE, EMBEDDED = "subscribe page", "form on another site"
@@ -109,13 +105,9 @@ def routes(site: Site) -> APIRouter:
 
     async def answer(request: Request, work: Callable[[Pairs], Response]) -> Response:
         """Do the work in a thread, and answer when nobody can tell how long it took."""
-        began = time.monotonic()
         async with request.form(max_files=0, max_fields=MOST_FIELDS) as sent:
             pairs = sent.multi_items()
-        response = await run_in_threadpool(work, pairs)
-        passed = time.monotonic() - began
-        await asyncio.sleep(ANSWER_TIME - passed % ANSWER_TIME)
-        return response
+        return await evenly(lambda: work(pairs))
 
     @router.post("/{slug}", response_model=None)
     async def on_subscribe(request: Request, slug: str) -> Response:

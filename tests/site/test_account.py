@@ -77,8 +77,9 @@ def test_asking_for_a_link(house: House, site: TestClient, person: int) -> None:
     assert [(row.kind, row.subscriber_id) for row in rows(house, notices)] == [("account", person)]
     robot = site.post("/account", data={"email": "ana@example.org", "website": "https://spam.example"})
     assert robot.text == answers[0].text
-    for email in ("", "x", "a\r\nBcc: b@example.org", "a" * 5000 + "@example.org", "a@b\x00.example"):
+    for email in ("", "x", "a\r\nBcc: b@example.org", "a" * 5000 + "@example.org"):
         assert site.post("/account", data={"email": email}).status_code == 422
+    assert site.post("/account", data={"email": "a@b\x00.example"}).status_code == 400
 
 
 def test_asking_again_and_again(house: House, site: TestClient, person: int) -> None:

@@ -40,7 +40,9 @@ def operations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, A
     folder = tmp_path_factory.mktemp("contract")
     engine = connect(f"sqlite:///{folder / 'house.db'}")
     upgrade(engine)
-    house = House(engine, load_settings(home=folder, base_url="https://n.example", secret_key=KEY)).create()
+    house = House(
+        engine, load_settings(home=folder, base_url="https://n.example", secret_key=KEY, site_hosts="testserver")
+    ).create()
     house.publish("one", "two", countries=("GT",), themes=("trade",))
     with engine.begin() as connection:
         token = create_token(connection, "everything", SCOPES, None, house.now)

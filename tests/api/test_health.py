@@ -80,7 +80,7 @@ def test_counts(both: House, machine: Any) -> None:
         assert watch.post("/u/" + make_token(both.settings.keys[0], "unsubscribe", reader)).status_code == 200
     watch.get("/nothing/at/all")
     watch.get("/api/v1/nothing")
-    watch.request("BREW", "/healthz")
+    watch.request("PUT", "/healthz")
     found = samples(watch)
     route = {"route": "/u/{token}"}
     assert value(found, "http_requests_total", method="POST", status="200", **route) == 2

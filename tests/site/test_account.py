@@ -26,9 +26,7 @@ def house(engine: Engine, settings: Settings) -> House:
 
 @pytest.fixture
 def site(house: House) -> TestClient:
-    return TestClient(
-        site_app(house.engine, house.settings, house.clock), base_url="http://127.0.0.1", follow_redirects=False
-    )
+    return TestClient(site_app(house.engine, house.settings, house.clock), "http://localhost", follow_redirects=False)
 
 
 @pytest.fixture

@@ -118,8 +118,9 @@ def test_nothing_alters_consents() -> None:
         assert not re.search(r"update\(consents\)|UPDATE consents", code), path
 
 
-def test_shown_and_imported(newsletter: CommandLine, tmp_path: Path) -> None:
+def test_shown_and_imported(newsletter: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Imports keep address and picks, too; `show` says it all, with each wording once, and `--json` every field."""
+    monkeypatch.setenv("COLUMNS", "200")
     newsletter(
         "lists", "create", "rutas", "--name", "Rutas", "--sender-email", "d@e.example", "--postal-address", "1 St"
     )

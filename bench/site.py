@@ -98,7 +98,7 @@ def pages(url: str) -> dict[str, object]:
 @contextmanager
 def serving(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
     """A server of ours on this port."""
-    with subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, env={**os.environ, **environment}, stdout=sys.stderr) as process:
         try:
             until = time.monotonic() + 60
             while not is_listening("127.0.0.1", port):
@@ -147,7 +147,7 @@ def sign_ups(url: str) -> dict[str, object]:
     engine = connect(url)
     upgrade(engine)
     with engine.begin() as connection:
-        fill(connection, READERS, 100)
+        fill(connection, 0, 100)
     port = free_port("127.0.0.1")
     with serving([sys.executable, __file__, "bare", str(port)], port, {}):
         plain = asyncio.run(load(port, SIGN_UPS, lambda _: b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"200"))
@@ -156,6 +156,7 @@ def sign_ups(url: str) -> dict[str, object]:
             "NEWSLETTER_HOME": folder,
             "NEWSLETTER_DATABASE_URL": url,
             "NEWSLETTER_SECRET_KEY": KEY,
+            "NEWSLETTER_LOG_LEVEL": "error",
             "NEWSLETTER_REDIS_URL": supervisor.start_valkey(),
         }
         port = free_port("127.0.0.1")
@@ -163,7 +164,7 @@ def sign_ups(url: str) -> dict[str, object]:
             found = asyncio.run(load(port, SIGN_UPS, request, b"303"))
     with engine.connect() as connection:
         kept = connection.scalar(select(func.count()).select_from(subscriptions)) or 0
-    assert kept == READERS + SIGN_UPS, kept
+    assert kept == SIGN_UPS, kept
     return {"per_second": round(found), "bare_per_second": round(plain), "sign_ups": SIGN_UPS}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
@@ -42,6 +43,8 @@ HSTS = "max-age=31536000"
 """RFC 6797. Not for names below ours: those are somebody else's to decide about."""
 STATIC = "/static/"
 KEPT = "public, max-age=600, stale-while-revalidate=86400"
+
+OURS = re.compile(r"[/\\](newsletter|subscribers|tests)[/\\](?!.*site-packages)")
 
 Refuse = Callable[[Scope, Fault, int], Response]
 log = structlog.get_logger("site")
@@ -119,7 +122,9 @@ class Guard:
 
 def _where(error: BaseException) -> str:
     """The places in the code that an error came through, and nothing of what was worked on there."""
-    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    frames = list(traceback.extract_tb(error.__traceback__))
+    # Those of libraries are many, and the last of them says enough.
+    frames = [frame for frame in frames[:-1] if OURS.search(frame.filename)][-6:] + frames[-1:]
     return " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
 
 

@@ -67,7 +67,8 @@ def vet(scope: Scope, rules: Rules) -> Fault | None:
         return "long"
     if CONTROL.search(path):
         return "missing"
-    if not is_text(query):
+    # The interface for machines names the parameter itself.
+    if not path.startswith(rules.machines) and not is_text(query):
         return "unreadable"
     if scope["method"] != "POST" or path.startswith((rules.machines, ONE_CLICK)):
         return None

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test chaos bench lint types contract check format lock wheel compose-check clean
+.PHONY: help install demo browser screenshots test chaos bench lint types contract check format lock wheel compose-check clean
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,14 @@ $(VENV)/installed-dev: $(VENV)/installed requirements/dev.txt
 demo: install ## See it work: sample list, real workers, inbox in the browser (ARGS=--once stops when all is sent)
 	@$(BIN)/newsletter demo $(ARGS)
 
+browser: $(VENV)/installed-dev ## Find Chromium for the tests of the pages, or fetch Playwright's own
+	@$(BIN)/python tests/browsing.py
+
+screenshots: browser ## Pictures of every page and state of the site in build/screenshots/ (ARGS='subscribe leave' for some)
+	@$(BIN)/python tests/browser/screenshots.py $(ARGS)
+
 test: $(VENV)/installed-dev ## Run the tests (ARGS='-k words' for some of them)
+	@-$(BIN)/python tests/browsing.py
 	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not chaos" $(ARGS)
 
 chaos: $(VENV)/installed-dev ## Storm it: killed workers, lost Redis, full disks, relays that lie (half an hour)

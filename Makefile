@@ -68,7 +68,7 @@ lock: $(VENV)/installed-dev ## Renew requirements/*.txt from pyproject.toml
 wheel: $(VENV)/installed-dev ## Build the wheel into dist/
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null && ls dist
 
-compose-check: ## Start docker-compose.yml, wait for a digest in Mailpit, stop it again (needs Docker)
+compose-check: ## Start docker-compose.yml, see a digest come, a reader sign up and leave (needs Docker)
 	@scripts/compose-check
 
 clean: ## Remove what the other targets made, but no state of yours

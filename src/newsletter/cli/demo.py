@@ -38,6 +38,8 @@ from newsletter.tabular import BadRecord, open_sheet
 
 TICK_SECONDS = 2
 PATIENCE = 300.0
+SAMPLE = "rutas"
+"""The slug of the sample list."""
 WHY_NOTHING = {
     "nothing-fits": "nothing new fits",
     "nothing-new": "nothing new",
@@ -76,7 +78,10 @@ def demo(
             raise typer.Exit(130)
         show_readers(engine, list_id)
         counts = _tell_totals(engine, list_id)
-        say(f"\nInbox: [bold]http://{settings.inbox_host}:{settings.inbox_web_port}/[/]")
+        # One server for both: the inbox serves the site beside its own pages.
+        address = f"http://{settings.inbox_host}:{settings.inbox_web_port}/"
+        say(f"\nReaders' site: [bold]{address}{SAMPLE}[/]")
+        say(f"Inbox: [bold]{address}[/]")
         say(f"To look around: NEWSLETTER_HOME={escape(str(settings.home))} newsletter deliveries list")
         if not once:
             say("Ctrl-C stops everything.")

@@ -48,7 +48,7 @@ def house(engine: Engine, settings: Settings) -> House:
 
 @pytest.fixture
 def site(house: House) -> TestClient:
-    return TestClient(site_app(house.engine, house.settings, house.clock), follow_redirects=False)
+    return TestClient(site_app(house.engine, house.settings, house.clock), "http://localhost", follow_redirects=False)
 
 
 @pytest.fixture
@@ -297,4 +297,4 @@ def test_any_form(hypothesis_site: tuple[TestClient, str], pairs: list[tuple[str
 def hypothesis_site(sqlite_engine: Engine, tmp_path: Path) -> tuple[TestClient, str]:
     house = House(sqlite_engine, load_settings(home=tmp_path, secret_key=KEY)).create()
     reader = house.subscribe("ana@example.org")
-    return TestClient(site_app(house.engine, house.settings, house.clock)), path(house, reader)
+    return TestClient(site_app(house.engine, house.settings, house.clock), "http://localhost"), path(house, reader)

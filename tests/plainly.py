@@ -16,6 +16,7 @@ from email.mime.multipart import MIMEMultipart
 from email.policy import compat32
 from functools import cache
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from itsdangerous import Signer
 from jinja2 import Template
@@ -181,7 +182,17 @@ def envelope_of(settings: Any, list_row: Any, delivery: Claimed) -> Envelope:
         preferences_url=f"{settings.site}/p/{token('preferences')}",
         copy_url=f"{settings.site}/d/{token('copy', delivery.id)}",
         feedback_id=f"{delivery.run_id}:{list_row.slug}:digest:newsletter",
+        leave_mail=_leave_mail(settings, delivery),
     )
+
+
+def _leave_mail(settings: Any, delivery: Claimed) -> str:
+    if not settings.leave_mailbox:
+        return ""
+    number = str(delivery.subscription_id)
+    proof = hmac.new(settings.key.encode(), f"leave {number}".encode(), hashlib.sha256).hexdigest()[:20]
+    address = parse_qs(urlsplit(settings.leave_mailbox).query)["address"][0]
+    return f"mailto:{address}?subject=leave%20{number}.{proof}"
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def test_the_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> 
         return done.stdout
 
     newsletter("init")
-    newsletter("lists", "create", "n", "--name", "N", "--sender-email", "n@e.example", "--postal-address", "1 St")
+    newsletter("lists", "create", "news", "--name", "N", "--sender-email", "n@e.example", "--postal-address", "1 St")
     newsletter("items", "add", "Away", "--summary", "From the checkout.", "-c", "Guatemala")
     newsletter("subscribers", "add", "a@e.example", "--confirmed", "--from-start")
     newsletter("digest", "preview", "a@e.example", "--output", "digest.html")

@@ -12,6 +12,7 @@ from newsletter.errors import SettingsError
 from newsletter.settings import Settings, load_settings
 
 # One process a container: the sign is of whoever runs there.
+MAILBOX_SECONDS = 120
 ALIVE = Path(tempfile.gettempdir()) / "newsletter.alive"
 
 
@@ -51,6 +52,12 @@ def make_app(settings: Settings) -> Celery:
         },
         timezone="UTC",
     )
+    if settings.leave_mailbox:
+        app.conf.beat_schedule["mailbox"] = {
+            "task": "newsletter.mailbox",
+            "schedule": MAILBOX_SECONDS,
+            "options": {"expires": MAILBOX_SECONDS},
+        }
     return app
 
 

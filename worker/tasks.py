@@ -16,6 +16,8 @@ from newsletter.delivery import dispatch
 from newsletter.delivery.spell import Kept
 from newsletter.digests import runs, upkeep
 from newsletter.digests.calendar import slot_of
+from newsletter.errors import StateError
+from newsletter.feedback.mailbox import mailbox_of, read_mailbox
 from newsletter.settings import Settings, load_settings
 from worker.clock import now
 from worker.stopping import stopping
@@ -89,6 +91,22 @@ def deliver() -> None:
         log.info("delivered", **tally.counts)
     if tally.more:
         ring("deliver")
+
+
+@shared_task(name="newsletter.mailbox", expires=300)
+def mailbox() -> None:
+    """Let those leave who did so by mail; a server that is away is asked again in two minutes."""
+    settings = _settings()
+    found = mailbox_of(settings)
+    if found is None:
+        return
+    try:
+        told = read_mailbox(_engine(), settings, found, now())
+    except StateError as error:
+        log.warning("the leave mailbox cannot be read", reason=error.message)
+        return
+    if told.left:
+        log.info("left by mail", readers=told.left)
 
 
 TASKS = {"tick": tick, "assemble": assemble, "deliver": deliver}

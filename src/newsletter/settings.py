@@ -110,6 +110,12 @@ class Settings(BaseSettings):
         description="Signs links. At least 32 characters; several with spaces between, newest first. "
         "Empty: those in secret.key in NEWSLETTER_HOME, made by `init` and `keys rotate`.",
     )
+    leave_mailbox: str = Field(
+        "",
+        repr=False,
+        description="Mailbox for those who leave by mail, read every two minutes: imaps://user:password@host/folder, "
+        "with ?address= if the user is not the address and ?password_file= if need be. Empty: leaving by link only.",
+    )
     site_hosts: str = Field(
         "", description="Other names that the readers' site answers to, besides the base URL's; with spaces between."
     )

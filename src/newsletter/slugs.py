@@ -63,6 +63,6 @@ def check_list_slug(text: str) -> str:
     Raises:
         InputError: as ``check_slug``, or the site needs this address for something else.
     """
-    if check_slug(text) in RESERVED or len(text) == 1:
+    if check_slug(text) in RESERVED:
         raise InputError(f"{text!r} cannot be a list's slug: the readers' site uses this address.", "Choose another.")
     return text

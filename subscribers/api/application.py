@@ -30,14 +30,18 @@ DESCRIPTION = (
     "answered as a problem (RFC 9457): a sentence, and for each field that is wrong another."
 )
 PROBLEMS = {
-    "400": "The body is not JSON",
+    "400": "What was sent cannot be read: a body that is no JSON, another host, a broken address",
     "401": "There is no token, or it is not known",
     "403": "The token has not this scope",
     "404": "There is no such thing for this token",
     "409": "Not in the present state: an archived list, another text under the same title",
+    "408": "The body took too long to come",
     "413": "The body is too large",
+    "414": "The address is too long",
+    "415": "The body is of another type",
     "422": "Something that was sent cannot be used; `errors` says what",
     "429": "The token, or somebody for this address, asked too often",
+    "431": "The headers are too large",
     "503": "The database does not answer",
 }
 CHALLENGED = ("401", "403")
@@ -93,7 +97,7 @@ def _described(app: FastAPI) -> dict[str, Any]:
 def _possible(operation: dict[str, Any]) -> list[str]:
     """The problems that a request may meet."""
     bodiless = "requestBody" not in operation
-    never = {"400", "409", "413"} if bodiless else set()
+    never = {"408", "409", "413", "415"} if bodiless else set()
     if bodiless and not operation.get("parameters"):
         never |= {"404", "422"}
     return [status for status in PROBLEMS if status not in never]

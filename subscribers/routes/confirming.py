@@ -17,9 +17,9 @@ from newsletter.tables import subscriptions
 from subscribers.branding import masthead_of
 from subscribers.limiting import client_network
 from subscribers.reading import Reader, due, find_reader
-from subscribers.rendering import DEFAULT, language_names, next_line, page, say, schedule_line, speak
+from subscribers.rendering import language_names, next_line, page, say, schedule_line, speak
 from subscribers.signing_up import page_version
-from subscribers.site import SOURCE_LINK, Site, done, shown
+from subscribers.site import SOURCE_LINK, Site, asked_language, done, shown
 
 LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -44,26 +44,26 @@ def routes(site: Site) -> APIRouter:
             preferences="/p/" + make_token(site.key, "preferences", reader.subscription_id),
         )
 
-    def expired(token: str, asked: bool) -> Response:
+    def expired(request: Request, token: str, asked: bool) -> Response:
         """For a link that is too old: a way to a new one, or to the beginning if the request has vanished since."""
         number = read_expiring(site.keys, "confirm", token, LONG_AGO)
         with reading(site.engine) as connection:
             try:
                 reader = find_reader(connection, number)
             except UnknownName:
-                return page("expired.html", DEFAULT, 410, token="", sent=False)
+                return page("expired.html", asked_language(request), 410, token="", sent=False)
             if reader.state != "pending":
                 return show(connection, reader, token, reader.state)
             brand = masthead_of(connection, reader.list_id)
         return page("expired.html", reader.language, 200 if asked else 410, masthead=brand, token=token, sent=asked)
 
     @shown(router, "/c/{token}")
-    def ask(token: str) -> Response:
+    def ask(request: Request, token: str) -> Response:
         try:
             number = read_expiring(site.keys, "confirm", token, site.clock())
         except LinkError as error:
             if error.kind == "expired":
-                return expired(token, asked=False)
+                return expired(request, token, asked=False)
             raise
         with reading(site.engine) as connection:
             reader = find_reader(connection, number)
@@ -76,7 +76,7 @@ def routes(site: Site) -> APIRouter:
             number = read_expiring(site.keys, "confirm", token, now)
         except LinkError as error:
             if error.kind == "expired":
-                return expired(token, asked=False)
+                return expired(request, token, asked=False)
             raise
         with site.engine.begin() as connection:
             reader = find_reader(connection, number)
@@ -104,7 +104,7 @@ def routes(site: Site) -> APIRouter:
                 notices.ask(
                     connection, "confirm", subscriber_id=subscriber_id, list_id=reader.list_id, now=site.clock()
                 )
-        return expired(token, asked=True)
+        return expired(request, token, asked=True)
 
     def whose(connection: Connection, number: int) -> int:
         statement = select(subscriptions.c.subscriber_id).where(subscriptions.c.id == number)

@@ -36,7 +36,8 @@ def routes(site: Site) -> APIRouter:
     def show_form(
         request: Request, slug: str, pairs: Pairs, applicant: Applicant, *, framed: bool, sent: bool = False
     ) -> Response:
-        language = asked_language(request)
+        # What was sent with an error is answered in the language that it was filled in.
+        language = asked_language(request, dict(pairs).get("lang"))
         with reading(site.engine) as connection:
             list_row = public_list(connection, slug)
             if list_row.archived_at is not None:

@@ -49,6 +49,9 @@ def operations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, A
     app = site_app(engine, house.settings, house.clock)
     before, lists.EVEN_SECONDS = lists.EVEN_SECONDS, 0.0
     schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", app)
+    # That an address is too long says it too.
+    schema.config.checks.negative_data_rejection.expected_statuses = ["4xx"]
+    schema.config.checks.positive_data_acceptance.expected_statuses = ["2xx", "401", "403", "404", "409", "414", "429"]
     with asgi.get_client(app) as session:
         session.headers["Authorization"] = f"Bearer {token}"
         found = [result.ok() for result in schema.get_all_operations()]

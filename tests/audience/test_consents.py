@@ -16,6 +16,7 @@ from newsletter.audience import subscribers as audience
 from newsletter.audience.consents import Proof, as_shown, consent_hash, consent_history, network_of, was_given_for
 from newsletter.audience.picks import Picks
 from newsletter.audience.schedule import Schedule
+from newsletter.cli import output
 from newsletter.database import engine_for
 from newsletter.digests.calendar import next_due
 from newsletter.settings import Settings, load_settings
@@ -118,8 +119,9 @@ def test_nothing_alters_consents() -> None:
         assert not re.search(r"update\(consents\)|UPDATE consents", code), path
 
 
-def test_shown_and_imported(newsletter: CommandLine, tmp_path: Path) -> None:
+def test_shown_and_imported(newsletter: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Imports keep address and picks, too; `show` says it all, with each wording once, and `--json` every field."""
+    monkeypatch.setattr(output.console, "width", 200)
     newsletter(
         "lists", "create", "rutas", "--name", "Rutas", "--sender-email", "d@e.example", "--postal-address", "1 St"
     )

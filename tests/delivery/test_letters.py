@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -25,7 +26,7 @@ from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
 from newsletter.digests.runs import as_item
 from newsletter.languages import LANGUAGES
-from newsletter.settings import Settings
+from newsletter.settings import Settings, load_settings
 from newsletter.tables import editions, items, lists
 
 PICKS = (
@@ -105,6 +106,23 @@ def test_bytes_of_the_slow_way_without_a_database(house: House) -> None:
         made = [composed(letters, delivery) for delivery in claimed]
         assert asked == []
     assert made == [plainly(house, delivery) for delivery in claimed]
+
+
+def test_leaving_by_mail_is_announced(house: House) -> None:
+    """With a mailbox configured the digest names it before the one click, unencoded, as the slow way does."""
+    mailbox = "imaps://u:p@imap.example.org/INBOX?address=leave@a-long-name-of-a-host.news.example.org"
+    house.settings = load_settings(**{**house.settings.model_dump(), "leave_mailbox": mailbox})
+    fill(house)
+    delivery, *_ = claim(house)
+    made = composed(Letters(house.engine, house.settings), delivery)
+    assert made == plainly(house, delivery)
+    head = made.partition(b"\r\n\r\n")[0].decode("ascii")
+    pattern = (
+        r"List-Unsubscribe: <mailto:leave@a-long-name-of-a-host\.news\.example\.org\?subject=leave%20"
+        r"\d+\.[0-9a-f]{20}>,"
+        r"\r\n <https://news\.example\.org/u/[\w.-]+>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+    )
+    assert re.search(pattern, head)
 
 
 def test_edits_are_noticed_between_batches(house: House) -> None:

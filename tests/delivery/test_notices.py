@@ -229,12 +229,27 @@ def test_account(house: House, relay) -> None:
     house.pass_time(minutes=30)
     assert confirm(house) == 1
     _, message, text = sent(relay)
-    found = token(text, "account")
+    found = token(text, "a")
     assert read_expiring([KEY], "account", found, house.now + timedelta(hours=24)) == 2
     with pytest.raises(InputError, match="expired"):
         read_expiring([KEY], "account", found, house.now + timedelta(hours=25))
     assert message["List-Unsubscribe"] is None
     assert "Wednesday, November 25, 2026, 8:30" in " ".join(text.split())
+
+
+def test_asked_while_it_waits(house: House, relay) -> None:
+    """Who asks again for what could not be sent yet gets one mail, tried for four days from the last time."""
+    reader = house.subscribe("ana@example.org")
+    relay.at_recipient = {"ana@example.org": ["450 later"] * 2}
+    assert ask(house, "account", reader, False)
+    assert confirm(house) == 0
+    house.pass_time(days=3)
+    assert not ask(house, "account", reader, False)
+    assert confirm(house) == 0
+    house.pass_time(days=3)
+    assert confirm(house) == 1
+    house.pass_time(days=1)
+    assert confirm(house) == 0
 
 
 def test_changing_the_address(house: House, relay) -> None:

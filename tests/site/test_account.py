@@ -75,8 +75,18 @@ def test_asking_for_a_link(house: House, site: TestClient, person: int) -> None:
     assert [(row.kind, row.subscriber_id) for row in rows(house, notices)] == [("account", person)]
     robot = site.post("/account", data={"email": "ana@example.org", "website": "https://spam.example"})
     assert robot.text == answers[0].text
-    for email in ("", "x", "a\r\nBcc: b@example.org", "a" * 5000 + "@example.org", "a@b\x00.example"):
+    for email in ("", "x", "a\r\nBcc: b@example.org", "a" * 5000 + "@example.org"):
         assert site.post("/account", data={"email": email}).status_code == 422
+    assert site.post("/account", data={"email": "a@b\x00.example"}).status_code == 400
+
+
+def test_asking_again_and_again(house: House, site: TestClient, person: int) -> None:
+    """The fourth request for an address within an hour is refused calmly, known or not, and sends nothing."""
+    for email in ("ana@example.org", "nobody@example.org"):
+        answers = [site.post("/account", data={"email": email}) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+        assert "retry-after" in answers[3].headers
+    assert len(rows(house, notices)) == 1
 
 
 def test_only_a_fresh_link_opens_it(house: House, site: TestClient, person: int) -> None:

@@ -31,7 +31,9 @@ def house(engine: Engine, settings: Settings) -> House:
 
 @pytest.fixture
 def site(house: House) -> TestClient:
-    return TestClient(site_app(house.engine, house.settings, house.clock), "http://localhost", follow_redirects=False)
+    return TestClient(
+        site_app(house.engine, house.settings, house.clock), base_url="http://127.0.0.1", follow_redirects=False
+    )
 
 
 @pytest.fixture
@@ -119,7 +121,7 @@ def test_old_links(house: House, site: TestClient, reader: int) -> None:
     link = path(house, reader)
     newer = SecretStr(f"{'n' * 40} {house.settings.key}")
     rotated = load_settings(**{**house.settings.model_dump(), "secret_key": newer})
-    later = TestClient(site_app(house.engine, rotated, house.clock), "http://localhost")
+    later = TestClient(site_app(house.engine, rotated, house.clock), base_url="http://127.0.0.1")
     with house.engine.begin() as connection:
         archive_list(connection, "rutas", house.now)
     assert "Unsubscribe from Rutas?" in later.get(link).text

@@ -48,7 +48,9 @@ def house(engine: Engine, settings: Settings) -> House:
 
 @pytest.fixture
 def site(house: House) -> TestClient:
-    return TestClient(site_app(house.engine, house.settings, house.clock), "http://localhost", follow_redirects=False)
+    return TestClient(
+        site_app(house.engine, house.settings, house.clock), base_url="http://127.0.0.1", follow_redirects=False
+    )
 
 
 @pytest.fixture
@@ -192,7 +194,7 @@ def test_what_cannot_be_muted(house: House, site: TestClient, reader: int) -> No
         ({"mute_country": "HN"}, "You do not follow Honduras"),
         ({"mute_country": "013"}, "does not exist"),
         ({"mute_country": "<script>"}, "does not exist"),
-        ({"mute_theme": "x\x00y"}, "does not exist"),
+        ({"mute_theme": "x" * 5000}, "does not exist"),
         ({"mute_theme": "protection"}, "You do not follow Protection"),
     ):
         answer = site.get(path(house, reader), params=query)
@@ -283,18 +285,23 @@ NAMES = st.sampled_from([*FIELDS, "version", "do", "region", "x"])
 @given(pairs=st.lists(st.tuples(NAMES, VALUES.map(lambda v: v.encode("utf-8", "replace").decode())), max_size=12))
 @examples(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_form(hypothesis_site: tuple[TestClient, str], pairs: list[tuple[str, str]]) -> None:
-    """Whatever a form holds, the answer is the page: saved, unchanged, or with what is wrong; never a fault."""
+    """Whatever a form holds, the answer is the page: saved, unchanged, or with what is wrong; NUL is turned away."""
     site, link = hypothesis_site
     sent: dict[str, list[str]] = {}
     for name, value in pairs:
         sent.setdefault(name, []).append(value)
     answer = site.post(link, data={"version": version(site.get(link).text), **sent})
-    assert answer.status_code in (200, 409, 422)
-    assert 'name="version"' in answer.text
+    if any("\x00" in value for _, value in pairs):
+        assert answer.status_code == 400
+    else:
+        assert answer.status_code in (200, 409, 422)
+        assert 'name="version"' in answer.text
 
 
 @pytest.fixture
 def hypothesis_site(sqlite_engine: Engine, tmp_path: Path) -> tuple[TestClient, str]:
     house = House(sqlite_engine, load_settings(home=tmp_path, secret_key=KEY)).create()
     reader = house.subscribe("ana@example.org")
-    return TestClient(site_app(house.engine, house.settings, house.clock), "http://localhost"), path(house, reader)
+    return TestClient(site_app(house.engine, house.settings, house.clock), base_url="http://127.0.0.1"), path(
+        house, reader
+    )

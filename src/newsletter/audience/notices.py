@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, or_, select
+from sqlalchemy import Connection, insert, select, update
 
 from newsletter.tables import notices
 
@@ -30,21 +30,21 @@ def ask(
 ) -> bool:
     """Ask for a mail to a subscriber, or to ``email`` in its place; False if one waits or went out within ``pause``.
 
-    One that was given up without being tried counts for nothing: they left in between, and come back now.
-    Without ``pause`` the caller sees to it that nobody is bombarded.
+    One that waits is asked for now: it is tried for as long as a new one would be. One that was given up without
+    being tried counts for nothing: they left in between, and come back now. Without ``pause`` the caller sees to it
+    that nobody is bombarded.
     """
-    lately = select(notices.c.id).where(
-        notices.c.kind == kind,
-        notices.c.subscriber_id == subscriber_id,
-        notices.c.list_id.is_not_distinct_from(list_id),
-        notices.c.email.is_not_distinct_from(email),
-        or_(
-            notices.c.due_at.is_not(None),
-            notices.c.code.is_not(None) & (notices.c.asked_at > now - (pause or timedelta())),
-        ),
+    same = (
+        (notices.c.kind == kind)
+        & (notices.c.subscriber_id == subscriber_id)
+        & notices.c.list_id.is_not_distinct_from(list_id)
+        & notices.c.email.is_not_distinct_from(email)
     )
-    if pause and connection.execute(lately.limit(1)).first() is not None:
-        return False
+    if pause:
+        waiting = update(notices).where(same, notices.c.due_at.is_not(None)).values(asked_at=now)
+        lately = select(notices.c.id).where(same, notices.c.code.is_not(None), notices.c.asked_at > now - pause)
+        if connection.execute(waiting).rowcount or connection.execute(lately.limit(1)).first() is not None:
+            return False
     connection.execute(
         insert(notices).values(
             kind=kind,

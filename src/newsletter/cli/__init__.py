@@ -17,6 +17,7 @@ from newsletter.cli import (
     items,
     keys,
     lists,
+    mailbox,
     relays,
     runs,
     services,
@@ -41,6 +42,7 @@ app.command("init")(setup.init)
 for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays, keys, tokens):
     app.add_typer(noun.app)
 app.command("explain")(digest.explain)
+app.command("mailbox")(mailbox.mailbox)
 for command in (services.worker, services.beat, services.inbox, services.site, services.up, demo.demo):
     app.command()(command)
 

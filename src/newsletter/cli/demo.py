@@ -29,7 +29,6 @@ from newsletter.cli.shared import now
 from newsletter.cli.supervising import Supervisor, free_port, is_listening
 from newsletter.cli.themes import read_themes
 from newsletter.database import engine_for, reading
-from newsletter.delivery import dispatch
 from newsletter.digests.shards import is_due
 from newsletter.errors import StateError
 from newsletter.migrations import upgrade
@@ -60,6 +59,8 @@ def demo(
     engine = engine_for(settings.database)
     upgrade(engine)
     settings.make_key()
+    from newsletter.delivery import dispatch
+
     dispatch.warm_up(settings)
     list_id = load_sample(engine, settings.keys)
     environment = {

@@ -1,4 +1,7 @@
-"""``newsletter worker | beat | inbox | site | up``: the processes of the house."""
+"""``newsletter worker | beat | inbox | site | up``: the processes of the house.
+
+What only they need is imported where they start: every other command would wait for it, too.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,16 @@ from typing import Annotated
 
 import structlog
 import typer
-import uvicorn
 
 from newsletter.cli.output import say
 from newsletter.cli.shared import opened
 from newsletter.cli.supervising import Supervisor, free_port, is_listening
 from newsletter.database import engine_for
-from newsletter.delivery import dispatch
 from newsletter.delivery.relays import LOCAL, relays_of
 from newsletter.errors import StateError
-from newsletter.inbox.server import run_inbox
 from newsletter.inbox.smtp import listen, port_of
 from newsletter.migrations import upgrade
 from newsletter.settings import Settings, load_settings
-from subscribers.app import site_app
 
 SITE_PORT = 8026
 
@@ -44,6 +43,8 @@ def worker(
     """
     house = opened()
     _set_up_logs(house.settings)
+    from newsletter.delivery import dispatch
+
     dispatch.warm_up(house.settings)
     # Only here: it needs NEWSLETTER_REDIS_URL, which other commands do not.
     from worker.app import app
@@ -74,6 +75,9 @@ def inbox() -> None:
 
     Example: `NEWSLETTER_INBOX_WEB_PORT=8030 newsletter inbox`
     """
+    from newsletter.inbox.server import run_inbox
+    from subscribers.app import site_app
+
     house = opened()
     settings = house.settings
     _set_up_logs(settings)
@@ -100,6 +104,10 @@ def site(
 
     Example: `newsletter site --host 0.0.0.0 --port 8026`
     """
+    import uvicorn
+
+    from subscribers.app import site_app
+
     house = opened()
     _set_up_logs(house.settings)
     app = site_app(house.engine, house.settings)
@@ -177,6 +185,8 @@ def up() -> None:
     settings = with_ports(load_settings())
     upgrade(engine_for(settings.database))
     settings.make_key()
+    from newsletter.delivery import dispatch
+
     dispatch.warm_up(settings)
     with Supervisor(settings.home) as supervisor:
         start_house(supervisor, settings, {})

@@ -18,6 +18,7 @@ from newsletter.delivery.shelves import SHELF_COLUMNS, Shelf
 from newsletter.delivery.signatures import signed
 from newsletter.digests.matching import Item
 from newsletter.digests.runs import as_item
+from newsletter.feedback.mailbox import SEAL_KIND, mailbox_of
 from newsletter.mail.letter import Envelope, Message
 from newsletter.settings import Settings
 from newsletter.tables import editions, items, lists, themes
@@ -68,6 +69,7 @@ class Letters:
         self._settings = settings
         self._key = settings.key
         self._site = settings.site
+        self._mailbox = mailbox_of(settings)
         self._shelves: dict[int, Shelf] = {}
         self._editions: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._jobs: dict[int, _Job] = {}
@@ -124,6 +126,8 @@ class Letters:
         groups, rest = shelf.arranged(chosen, job.mask, job.language)
         mark = seal(self._key, "delivery", delivery.id)
         letter = digest_envelope(self._key, self._site, shelf, delivery, mark)
+        if self._mailbox is not None:
+            letter.leave_mail = self._mailbox.announced(seal(self._key, SEAL_KIND, delivery.subscription_id))
         day = _day(delivery.slot, delivery.timezone)
         message = shelf.frame(job.language).compose(groups, rest, day, delivery.frequency, letter)
         return signed(self._settings, message, shelf.domain, delivery.dated_at)

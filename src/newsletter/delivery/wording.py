@@ -19,6 +19,7 @@ from newsletter.delivery.shelves import card_of
 from newsletter.delivery.signatures import signed
 from newsletter.digests.matching import Index
 from newsletter.digests.runs import load_items
+from newsletter.feedback.mailbox import SEAL_KIND, mailbox_of
 from newsletter.mail.compose import compose_notice
 from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice
 from newsletter.settings import Settings
@@ -42,7 +43,7 @@ PATHS: dict[Purpose, str] = {
     "unsubscribe": "u",
     "preferences": "p",
     "confirm": "c",
-    "account": "account",
+    "account": "a",
     "address": "address",
 }
 """Where on the site a link of each purpose leads."""
@@ -158,7 +159,12 @@ class Writer:
             unsubscribe_url=self._lasting("unsubscribe", row) if leavable else "",
             preferences_url=self._lasting("preferences", row) if leavable else "",
             feedback_id=f"0:{list_row.slug}:{row.kind.replace('_', '-')}:newsletter",
+            leave_mail=self._leave_mail(row) if leavable else "",
         )
+
+    def _leave_mail(self, row: Any) -> str:
+        mailbox = mailbox_of(self._settings)
+        return mailbox.announced(seal(self._settings.key, SEAL_KIND, row.subscription_id)) if mailbox else ""
 
     def _choices(self, row: Any, picks: Picks, language: str) -> Choices:
         vocabulary = self._vocabulary(row.list_id)

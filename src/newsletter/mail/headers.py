@@ -109,9 +109,10 @@ def list_headers(list_name: str, slug: str, sender_email: str, language: str) ->
 
 def reader_headers(envelope: Envelope, with_unsubscribe: bool) -> str:
     """What differs from reader to reader, To included (RFC 8058 for the one click)."""
-    # For machines, so never encoded; with only one part each there is nothing to fold.
+    # For machines, so never encoded; folded between the two URIs, where there are two.
+    mail = f"<{envelope.leave_mail}>,\r\n " if envelope.leave_mail else ""
     leave = (
-        f"List-Unsubscribe: <{envelope.unsubscribe_url}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+        f"List-Unsubscribe: {mail}<{envelope.unsubscribe_url}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
         if with_unsubscribe
         else ""
     )

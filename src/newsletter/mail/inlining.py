@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 import cssutils
 from jinja2 import Environment
-from premailer import Premailer
 
 from newsletter.errors import NewsletterError
 
@@ -42,6 +41,9 @@ def inline(source: str, css: str) -> str:
 
 def run_premailer(html: str, rules: str) -> str:
     """premailer as we want it: no network, attributes kept, the doctype put back."""
+    # It imports `requests`, which every command would wait for.
+    from premailer import Premailer
+
     # An @import would be fetched even without network (premailer leaves that to cssutils).
     cssutils.ser.prefs.useDefaults()
     inlined = Premailer(

@@ -89,6 +89,8 @@ class Envelope:
     feedback_id: str
     copy_url: str = ""
     """The digest on the site; empty if it is not in the database."""
+    leave_mail: str = ""
+    """Where one can leave by mail: a mailto URI, or nothing."""
 
 
 @dataclass(slots=True)

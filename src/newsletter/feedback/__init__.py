@@ -1,0 +1,1 @@
+"""What comes back from readers and their servers."""

@@ -1,0 +1,210 @@
+"""The mailbox for those who leave by mail (RFC 2369): each digest announces it with a seal that names its subscription.
+
+A mail program that does not know the one click sends a message there. What carries a seal of ours, in its subject or
+behind the ``+`` of an address, ends that subscription and is deleted; whatever else lies there is left alone.
+"""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import imaplib
+import re
+import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+from sqlalchemy import Engine
+
+from newsletter.audience.addresses import parse_address
+from newsletter.audience.consents import Proof
+from newsletter.audience.leaving import leave
+from newsletter.audience.links import LinkError, read_seal
+from newsletter.errors import InputError, SettingsError, StateError
+from newsletter.settings import Settings
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+PORTS = {"imaps": 993, "imap": 143}
+MOST = 500
+"""Messages looked at in one reading, the newest first."""
+PATIENCE = 30
+"""Seconds to wait for each answer of the server."""
+SOURCE = "mail to the leave address"
+WORDING = "List-Unsubscribe: <mailto:…>"
+FIELDS = ("Subject", "To", "Cc", "Delivered-To", "X-Original-To")
+SEAL = re.compile(r"(?<![\w.])\d{1,19}\.[0-9a-f]{20}(?![\w.])", re.ASCII | re.IGNORECASE)
+SEAL_KIND = "leave"
+
+
+@dataclass(frozen=True)
+class Mailbox:
+    """Where it is, how it is read, and the address that leads to it."""
+
+    host: str
+    port: int
+    is_secure: bool
+    user: str
+    password: str = field(repr=False)
+    folder: str
+    address: str
+    ca_file: Path | None = None
+
+    def announced(self, seal: str) -> str:
+        """What List-Unsubscribe says (RFC 6068); behind a ``+`` at the end of the local part comes the seal, too."""
+        local, _, domain = self.address.rpartition("@")
+        to = quote(local + (seal if local.endswith("+") else ""), safe="+")
+        return f"mailto:{to}@{domain}?subject={SEAL_KIND}%20{seal}"
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a reading came to: readers who left now, messages of some who had left before, and those left alone."""
+
+    left: int
+    again: int
+    alone: int
+
+
+def mailbox_of(settings: Settings) -> Mailbox | None:
+    """The configured mailbox, if there is one.
+
+    Raises:
+        SettingsError: it cannot be used; without repeating the URL, which holds a password.
+    """
+    if not settings.leave_mailbox:
+        return None
+    try:
+        return _read_url(settings.leave_mailbox, settings.smtp_ca_file)
+    except (ValueError, InputError) as error:
+        reason = error.message.rstrip(".") if isinstance(error, InputError) else str(error)
+        raise SettingsError(
+            f"NEWSLETTER_LEAVE_MAILBOX is not usable: {reason}.",
+            "Example: imaps://leave:password@imap.example.org/INBOX?address=leave@example.org",
+        ) from None
+
+
+def _read_url(url: str, ca_file: Path | None) -> Mailbox:
+    parts = urlsplit(url)
+    if parts.scheme not in PORTS or not parts.hostname:
+        raise ValueError("it has to look like imaps://user:password@host/folder")
+    if parts.scheme == "imap" and parts.hostname not in LOCAL:
+        raise ValueError("it would send a password in clear; use imaps://")
+    options = dict(parse_qsl(parts.query))
+    if not options.keys() <= {"address", "password_file"}:
+        raise ValueError("after the ? stands what is no option; there are address, password_file")
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    if "password_file" in options:
+        try:
+            password = Path(options["password_file"]).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            raise ValueError("password_file cannot be read") from None
+    if not user or not password:
+        raise ValueError("user or password is missing")
+    address = parse_address(options.get("address", user)).email
+    if not address.isascii():
+        raise ValueError("the address must be ASCII")
+    folder = unquote(parts.path.lstrip("/")) or "INBOX"
+    if not folder.isascii() or not folder.isprintable():
+        raise ValueError("the folder's name has to be ASCII")
+    port = parts.port or PORTS[parts.scheme]
+    return Mailbox(parts.hostname, port, parts.scheme == "imaps", user, password, folder, address, ca_file)
+
+
+def read_mailbox(engine: Engine, settings: Settings, mailbox: Mailbox, now: datetime) -> Read:
+    """End the subscriptions that the messages in the mailbox name, and delete those messages.
+
+    A message is deleted only when its leaving is in the database; read twice, it changes nothing.
+
+    Raises:
+        StateError: the server cannot be reached or refuses; without a secret.
+    """
+    left = again = alone = 0
+    with _opened(mailbox) as server:
+        done = []
+        for number, head in _heads(server):
+            subscription = _named(settings.keys, head)
+            if subscription is None:
+                alone += 1
+                continue
+            with engine.begin() as connection:
+                ended = leave(connection, subscription, SOURCE, now, Proof(wording=WORDING))
+            left, again = left + (ended is not None), again + (ended is None)
+            done.append(number)
+        _delete(server, done)
+    return Read(left, again, alone)
+
+
+@contextmanager
+def _opened(mailbox: Mailbox) -> Iterator[imaplib.IMAP4]:
+    """The folder, ready to be read; any trouble with the server becomes a sentence."""
+    try:
+        if mailbox.is_secure:
+            context = ssl.create_default_context()
+            if mailbox.ca_file:
+                context.load_verify_locations(mailbox.ca_file)
+            server: imaplib.IMAP4 = imaplib.IMAP4_SSL(mailbox.host, mailbox.port, ssl_context=context, timeout=PATIENCE)
+        else:
+            server = imaplib.IMAP4(mailbox.host, mailbox.port, timeout=PATIENCE)
+        try:
+            server.login(mailbox.user, mailbox.password)
+            quoted = mailbox.folder.replace("\\", "\\\\").replace('"', '\\"')
+            _answer(server.select(f'"{quoted}"'))
+            yield server
+        finally:
+            with suppress(imaplib.IMAP4.error, OSError):
+                server.logout()
+    except (imaplib.IMAP4.error, OSError) as error:
+        reason = " ".join(str(error).replace(mailbox.password, "[secret]").split())[:200]
+        raise StateError(
+            f"The leave mailbox at {mailbox.host} cannot be read: {reason or type(error).__name__}.",
+            "See NEWSLETTER_LEAVE_MAILBOX in docs/configuration.md; nothing is lost, the messages wait there.",
+        ) from None
+
+
+def _answer(result: tuple[str, Any]) -> Any:
+    kind, data = result
+    if kind != "OK":
+        raise imaplib.IMAP4.error(str(data))
+    return data
+
+
+def _heads(server: imaplib.IMAP4) -> Iterator[tuple[bytes, bytes]]:
+    """Number (UID) and the header fields that may carry a seal, of each unread message; it stays unread."""
+    found = _answer(server.uid("SEARCH", "UNDELETED", "UNSEEN"))[0] or b""
+    for number in found.split()[: -MOST - 1 : -1]:
+        parts = _answer(server.uid("FETCH", number.decode(), f"(BODY.PEEK[HEADER.FIELDS ({' '.join(FIELDS)})])"))
+        for part in parts:
+            if isinstance(part, tuple):
+                yield number, part[1]
+
+
+def _named(keys: Any, head: bytes) -> int | None:
+    """The subscription that a message names with a seal of ours; None if it names none."""
+    for text in _texts(head):
+        for found in SEAL.findall(text.replace("+", " ")):
+            with suppress(LinkError):
+                return read_seal(keys, SEAL_KIND, found)
+    return None
+
+
+def _texts(head: bytes) -> Iterable[str]:
+    message = email.message_from_bytes(head, policy=email.policy.default)
+    for name in FIELDS:
+        # What strangers write into header fields can upset the standard library in many ways.
+        with suppress(Exception):
+            yield from map(str, message.get_all(name, []))
+
+
+def _delete(server: imaplib.IMAP4, numbers: list[bytes]) -> None:
+    """Delete these messages and no others; without UIDPLUS (RFC 4315) they stay marked as deleted."""
+    if not numbers:
+        return
+    named = b",".join(numbers).decode()
+    _answer(server.uid("STORE", named, "+FLAGS", r"(\Seen \Deleted)"))
+    if "UIDPLUS" in server.capabilities:
+        _answer(server.uid("EXPUNGE", named))

@@ -1,0 +1,172 @@
+"""Leaving by mail: a mailbox is announced in each digest and read over IMAP; what is not ours is left alone."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from commanding import KEY
+from house import House
+from hypothesis import given
+from hypothesis import strategies as st
+from imap import Folder, serving_imap
+from sqlalchemy import Engine, select
+
+from newsletter.audience.links import seal
+from newsletter.errors import SettingsError, StateError
+from newsletter.feedback.mailbox import Mailbox, Read, _named, mailbox_of, read_mailbox
+from newsletter.settings import Settings, load_settings
+from newsletter.tables import consents, subscriptions
+
+PASSWORD = "a b%c"
+
+
+@pytest.fixture
+def folder() -> Iterator[Folder]:
+    with serving_imap(Folder(PASSWORD)) as running:
+        yield running
+
+
+def settings_for(folder: Folder, **values: object) -> Settings:
+    url = f"imap://leave:a%20b%25c@127.0.0.1:{folder.port}/INBOX?address=leave@news.example"
+    return load_settings(**{"secret_key": KEY, "leave_mailbox": url, **values})
+
+
+def found(settings: Settings) -> Mailbox:
+    mailbox = mailbox_of(settings)
+    assert mailbox
+    return mailbox
+
+
+def states(house: House) -> list[str]:
+    with house.engine.connect() as connection:
+        return list(connection.scalars(select(subscriptions.c.state).order_by(subscriptions.c.id)))
+
+
+def test_leaving_by_mail(engine: Engine, settings: Settings, folder: Folder) -> None:
+    """A seal in the subject or in the address ends its subscription, in whatever case; what did is deleted."""
+    house = House(engine, settings).create()
+    numbers = [house.subscribe(f"reader{n}@example.org") for n in range(4)]
+    marks = [seal(KEY, "leave", number) for number in numbers]
+    folder.put(f"leave {marks[0]}")
+    folder.put("Re: hello", to=f"Leave+{marks[1].upper()}@news.example")
+    folder.put(f"=?utf-8?q?Fwd=3A_leave_{marks[2]}?=")
+    folder.put(f"leave {marks[0]}")
+    alone = [
+        folder.put("Where is my digest?"),
+        folder.put(f"leave {seal('o' * 40, 'leave', numbers[3])}"),
+        folder.put(f"leave {seal(KEY, 'delivery', numbers[3])}"),
+        folder.put(f"leave {marks[3]}0"),
+        folder.put("", raw=b"Subject: =?x?q?=ff?=\xff\r\nTo: <<@\r\n\r\n"),
+    ]
+    reading = settings_for(folder)
+    assert read_mailbox(engine, reading, found(reading), house.now) == Read(left=3, again=1, alone=len(alone))
+    assert states(house) == ["unsubscribed"] * 3 + ["active"]
+    assert list(folder.messages) == alone
+    assert read_mailbox(engine, reading, found(reading), house.now) == Read(0, 0, len(alone))
+    with house.engine.connect() as connection:
+        given_up = connection.execute(select(consents).where(consents.c.event == "unsubscribed")).all()
+    assert {row.source for row in given_up} == {"mail to the leave address"}
+
+
+def test_only_ours_are_expunged(sqlite_engine: Engine, settings: Settings, folder: Folder) -> None:
+    """Without UIDPLUS a message is only marked as deleted: expunging would take what others have marked."""
+    house = House(sqlite_engine, settings).create()
+    number = house.subscribe("ana@example.org")
+    folder.has_uidplus = False
+    ours = folder.put(f"leave {seal(KEY, 'leave', number)}")
+    reading = settings_for(folder)
+    assert read_mailbox(sqlite_engine, reading, found(reading), house.now).left == 1
+    assert (list(folder.messages), folder.marked) == ([ours], {ours})
+    assert not [command for command in folder.commands if "EXPUNGE" in command]
+
+
+def test_an_old_key(sqlite_engine: Engine, settings: Settings, folder: Folder) -> None:
+    """A mail sent before a key was replaced still lets its reader leave."""
+    house = House(sqlite_engine, settings).create()
+    folder.put(f"leave {seal(KEY, 'leave', house.subscribe('ana@example.org'))}")
+    reading = settings_for(folder, secret_key=f"{'n' * 40} {KEY}")
+    assert read_mailbox(sqlite_engine, reading, found(reading), house.now).left == 1
+
+
+def test_troubles_are_sentences(sqlite_engine: Engine, folder: Folder) -> None:
+    """A wrong password, a folder that is not there, no server, one that speaks no TLS: sentences without a secret."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed = listener.getsockname()[1]
+    base = f"127.0.0.1:{folder.port}"
+    for url in (
+        f"imap://leave%40x.example:wrong-secret@{base}",
+        f"imap://leave%40x.example:a%20b%25c@{base}/Other",
+        f"imap://leave%40x.example:secret-word@127.0.0.1:{closed}",
+    ):
+        reading = settings_for(folder, leave_mailbox=url)
+        with pytest.raises(StateError, match=r"The leave mailbox at 127.+ cannot be read") as caught:
+            read_mailbox(sqlite_engine, reading, found(reading), House(sqlite_engine, reading).now)
+        assert not any(secret in str(caught.value) for secret in ("secret", PASSWORD))
+    with _talking_plainly() as port:
+        reading = settings_for(folder, leave_mailbox=f"imaps://leave%40x.example:secret-word@127.0.0.1:{port}")
+        with pytest.raises(StateError, match="cannot be read"):
+            read_mailbox(sqlite_engine, reading, found(reading), House(sqlite_engine, reading).now)
+
+
+class _talking_plainly:
+    """A server that greets without TLS."""
+
+    def __enter__(self) -> int:
+        class Greet(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                self.wfile.write(b"* OK ready\r\n")
+
+        self.server = socketserver.TCPServer(("127.0.0.1", 0), Greet)
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+        return int(self.server.server_address[1])
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("imap://leave%40x.example:pw-secret@mail.example/INBOX", "in clear"),
+        ("https://leave%40x.example:pw-secret@mail.example", "has to look like"),
+        ("imaps://mail.example", "user or password is missing"),
+        ("imaps://leave:pw-secret@mail.example", "not an e-mail address"),
+        ("imaps://leave%40x.example:pw-secret@mail.example?adress=a", "no option"),
+        ("imaps://leave%40x.example@mail.example?password_file=/nothing/here", "cannot be read"),
+        ("imaps://leave%40x.example:pw-secret@mail.example:99999", "not usable"),
+        ("imaps://leave%40x.example:pw-secret@mail.example/a%0d%0ab", "ASCII"),
+    ],
+)
+def test_what_is_no_mailbox(url: str, why: str) -> None:
+    """A URL that cannot be used is refused with the reason, without its password."""
+    with pytest.raises(SettingsError, match=why) as caught:
+        mailbox_of(load_settings(secret_key=KEY, leave_mailbox=url))
+    assert "pw-secret" not in str(caught.value)
+
+
+def test_what_is_announced(tmp_path: Path) -> None:
+    """The address is the user, or what the URL says; behind a + at its end the seal stands there, too."""
+    kept = tmp_path / "password"
+    kept.write_text("secret\n")
+    usual = found(load_settings(leave_mailbox=f"imaps://leave%40x.example@mail.example?password_file={kept}"))
+    assert (usual.host, usual.port, usual.is_secure, usual.folder, usual.password) == (
+        *("mail.example", 993, True, "INBOX", "secret"),
+    )
+    assert usual.announced("7.ab") == "mailto:leave@x.example?subject=leave%207.ab"
+    tagged = found(load_settings(leave_mailbox="imaps://u:p@mail.example?address=leave%2B@x.example"))
+    assert tagged.announced("7.ab") == "mailto:leave+7.ab@x.example?subject=leave%207.ab"
+
+
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=80).map(lambda text: f"Subject: {text}\r\n\r\n".encode("utf-8", "replace"))
+)
+def test_any_header(head: bytes) -> None:
+    """Whatever strangers write into header fields names no subscription, and harms nothing."""
+    assert _named((KEY,), head) is None

@@ -1,0 +1,91 @@
+"""A small IMAP server (RFC 3501, and UIDPLUS): one folder, as much as reading and deleting its messages needs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from typing import Any
+
+
+@dataclass
+class Folder:
+    """Messages by UID; those in ``marked`` are deleted but not expunged; every command that came in."""
+
+    password: str
+    has_uidplus: bool = True
+    messages: dict[int, bytes] = field(default_factory=dict)
+    marked: set[int] = field(default_factory=set)
+    commands: list[str] = field(default_factory=list)
+    port: int = 0
+
+    def put(self, subject: str, to: str = "leave@news.example", raw: bytes = b"") -> int:
+        number = max(self.messages, default=0) + 1
+        self.messages[number] = raw or f"From: a@b.example\r\nTo: {to}\r\nSubject: {subject}\r\n\r\nHello\r\n".encode()
+        return number
+
+
+class _Session(socketserver.StreamRequestHandler):
+    folder: Folder
+
+    def say(self, *lines: bytes) -> None:
+        self.wfile.write(b"".join(line + b"\r\n" for line in lines))
+
+    def handle(self) -> None:
+        self.say(b"* OK ready")
+        for line in self.rfile:
+            tag, _, command = line.decode().strip().partition(" ")
+            self.folder.commands.append(command)
+            name, *words = shlex.split(command)
+            if name == "UID":
+                name, *words = words
+            known = self.answer(name.upper(), words, command)
+            self.say(tag.encode() + (b" OK done" if known else b" NO refused"))
+            if name == "LOGOUT":
+                return
+
+    def answer(self, name: str, words: list[str], command: str) -> bool:
+        folder = self.folder
+        if name == "CAPABILITY":
+            self.say(b"* CAPABILITY IMAP4rev1" + (b" UIDPLUS" if folder.has_uidplus else b""))
+        elif name == "LOGIN":
+            return words[1] == folder.password
+        elif name == "SELECT":
+            if words[0] != "INBOX":
+                return False
+            self.say(f"* {len(folder.messages)} EXISTS".encode())
+        elif name == "SEARCH":
+            found = " ".join(str(number) for number in folder.messages if number not in folder.marked)
+            self.say(f"* SEARCH {found}".encode())
+        elif name == "FETCH":
+            number = int(words[0])
+            fields = re.findall(r"[\w-]+", command.partition("FIELDS (")[2].partition(")")[0])
+            message = message_from_bytes(folder.messages[number])
+            lines = [f"{k}: {v}" for k, v in message.items() if k.lower() in {name.lower() for name in fields}]
+            head = "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
+            self.say(f"* 1 FETCH (UID {number} BODY[HEADER] {{{len(head)}}}".encode(), head + b")")
+        elif name == "STORE":
+            folder.marked |= {int(number) for number in words[0].split(",")}
+        elif name == "EXPUNGE":
+            for number in map(int, words[0].split(",")):
+                del folder.messages[number]
+        elif name == "LOGOUT":
+            self.say(b"* BYE")
+        return True
+
+
+@contextmanager
+def serving_imap(folder: Folder) -> Iterator[Folder]:
+    """The server on a free port of this machine."""
+    handler: Any = type("Session", (_Session,), {"folder": folder})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        folder.port = server.server_address[1]
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield folder
+        server.shutdown()

@@ -20,10 +20,18 @@ _CLASS = re.compile(r"""\sclass="([^"]*)\"""")
 
 
 class WebCopy(NamedTuple):
-    """A page, and the policy under which it looks as it should."""
+    """A page, and what a policy has to name as a source of style for it to look as it should."""
 
     html: str
-    policy: str
+    style: str
+
+    @property
+    def policy(self) -> str:
+        """The policy of a page of its own."""
+        return (
+            f"default-src 'none'; style-src 'self' {self.style}; img-src 'self'; form-action 'none'; "
+            "base-uri 'none'; frame-ancestors 'none'"
+        )
 
 
 def web_copy(mail: str, head: str, top: str) -> WebCopy:
@@ -56,12 +64,4 @@ def web_copy(mail: str, head: str, top: str) -> WebCopy:
     page = page.replace("</head>", f"{head}<style>{sheet}</style>\n</head>", 1)
     page = re.sub(r"<body\b[^>]*>", lambda body: f"{body[0]}\n{top}<main>", page, count=1)
     page = page.replace("</body>", "</main>\n</body>", 1)
-    return WebCopy(page, _policy(sheet))
-
-
-def _policy(sheet: str) -> str:
-    digest = b64encode(hashlib.sha256(sheet.encode()).digest()).decode()
-    return (
-        f"default-src 'none'; style-src 'self' 'sha256-{digest}'; img-src 'self'; form-action 'none'; "
-        "base-uri 'none'; frame-ancestors 'none'"
-    )
+    return WebCopy(page, f"'sha256-{b64encode(hashlib.sha256(sheet.encode()).digest()).decode()}'")

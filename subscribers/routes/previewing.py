@@ -10,16 +10,17 @@ from fastapi.responses import HTMLResponse
 from newsletter.database import reading
 from newsletter.errors import UnknownName
 from subscribers.branding import masthead
+from subscribers.copying import web_copy
 from subscribers.offering import public_list
 from subscribers.picking import offer_of, read_form
 from subscribers.rendering import page
 from subscribers.site import Site, asked_language, shown
 
 MAIL_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "default-src 'none'; style-src {style}; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'self'; sandbox allow-popups allow-popups-to-escape-sandbox"
 )
-"""For a mail shown as it will look: mails have their styles in them, and nothing else may happen there."""
+"""For a mail shown as it will look: its own style, and nothing else may happen there."""
 
 
 def routes(site: Site) -> APIRouter:
@@ -64,12 +65,12 @@ def routes(site: Site) -> APIRouter:
         if html is None:
             raise UnknownName("Nothing fits.")
         # Links lead out of the frame, which is too small for what is behind them.
-        html = html.replace("<head>", '<head><base target="_blank">', 1)
+        made = web_copy(html, '<base target="_blank">', "")
         headers = {
-            "Content-Security-Policy": MAIL_POLICY,
+            "Content-Security-Policy": MAIL_POLICY.format(style=made.style),
             "Cache-Control": "public, max-age=60",
             "Vary": "Accept-Language",
         }
-        return HTMLResponse(html, headers=headers)
+        return HTMLResponse(made.html, headers=headers)
 
     return router

@@ -83,7 +83,7 @@ def answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(StateError)
     def conflict(request: Request, error: StateError) -> Response:
-        return say(request, "conflict", 409)
+        return say(request, "state_changed", 409)
 
     @app.exception_handler(TooMany)
     def many(request: Request, error: TooMany) -> Response:

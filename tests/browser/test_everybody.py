@@ -11,6 +11,7 @@ from states import STATES
 from world import World
 
 PHONE, DESKTOP = {"width": 320, "height": 640}, {"width": 1280, "height": 900}
+ALL_BOXES = ("subscribe-picked", "subscribe-open", "preferences")
 MOST = 60_000
 """Bytes that a page and what belongs to it may take on the way."""
 
@@ -41,10 +42,12 @@ def test_page(page: Page, observer: Observer, world: World, language: str, name:
     page.set_viewport_size(DESKTOP if language == "en" else PHONE)
     STATES[name](page, world, language)
     direction = page.evaluate("() => [document.documentElement.lang, document.documentElement.dir]")
-    found = {"light": violations(page)}
+    # Most pages with picks have the same boxes, 249 and more: three times is enough.
+    without = "" if name in ALL_BOXES else ".tree ul ul"
+    found = {"light": violations(page, without=without)}
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size(PHONE if language == "en" else DESKTOP)
-    found["dark"] = violations(page, FLOWING)
+    found["dark"] = violations(page, FLOWING, without)
     page.set_viewport_size(PHONE)
     narrow = too_wide_or_small(page)
     page.set_viewport_size({"width": 640, "height": 900})

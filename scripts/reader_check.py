@@ -1,7 +1,7 @@
 """A reader of the running stack, for scripts/compose-check: through the site and Mailpit, with nothing but Python.
 
-    python3 scripts/reader_check.py subscribe SITE_PORT MAILPIT_PORT    from the form to the welcome
-    python3 scripts/reader_check.py leave SITE_PORT MAILPIT_PORT        from the first digest to one click
+python3 scripts/reader_check.py subscribe SITE_PORT MAILPIT_PORT    from the form to the welcome
+python3 scripts/reader_check.py leave SITE_PORT MAILPIT_PORT        from the first digest to one click
 """
 
 from __future__ import annotations

@@ -15,6 +15,9 @@ from world import World, serving
 
 from subscribers.rendering import say
 
+# One worker does them all: a browser and a site cost more than most of the tests.
+pytestmark = pytest.mark.xdist_group("browser")
+
 FOCUSED = """() => {
   const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();
   return { what: one.name || one.id || one.tagName, value: one.value || '',

@@ -15,8 +15,7 @@ from world import World, serving
 
 from subscribers.rendering import say
 
-# One worker does them all: a browser and a site cost more than most of the tests.
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.browser
 
 FOCUSED = """() => {
   const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();

@@ -10,8 +10,7 @@ from playwright.sync_api import Browser, Page
 from states import STATES
 from world import World
 
-# One worker does them all: a browser and a site cost more than most of the tests.
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.browser
 
 PHONE, DESKTOP = {"width": 320, "height": 640}, {"width": 1280, "height": 900}
 MOST = 60_000

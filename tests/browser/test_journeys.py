@@ -19,8 +19,7 @@ from world import World
 from newsletter.tables import deliveries, subscribers, subscriptions, suppressions
 from subscribers.rendering import say
 
-# One worker does them all: a browser and a site cost more than most of the tests.
-pytestmark = pytest.mark.xdist_group("browser")
+pytestmark = pytest.mark.browser
 
 WAYS = [("en", True), ("es", False), ("ar", True), ("ar", False)]
 GUATEMALA = {"en": "guatemala", "es": "guatemala", "ar": "غواتيمالا"}

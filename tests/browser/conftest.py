@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from browsing import NONE, chromium, obtainable
 from playwright.sync_api import Browser
 from world import World, running
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker does them all: a browser and a site cost more than most of the tests."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(scope="package")

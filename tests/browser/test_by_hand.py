@@ -15,6 +15,8 @@ from world import World, serving
 
 from subscribers.rendering import say
 
+pytestmark = pytest.mark.browser
+
 FOCUSED = """() => {
   const one = document.activeElement, style = getComputedStyle(one), box = one.getBoundingClientRect();
   return { what: one.name || one.id || one.tagName, value: one.value || '',

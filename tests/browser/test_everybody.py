@@ -10,6 +10,8 @@ from playwright.sync_api import Browser, Page
 from states import STATES
 from world import World
 
+pytestmark = pytest.mark.browser
+
 PHONE, DESKTOP = {"width": 320, "height": 640}, {"width": 1280, "height": 900}
 ALL_BOXES = ("subscribe-picked", "subscribe-open", "preferences")
 MOST = 60_000

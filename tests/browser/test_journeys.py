@@ -19,6 +19,8 @@ from world import World
 from newsletter.tables import deliveries, subscribers, subscriptions, suppressions
 from subscribers.rendering import say
 
+pytestmark = pytest.mark.browser
+
 WAYS = [("en", True), ("es", False), ("ar", True), ("ar", False)]
 GUATEMALA = {"en": "guatemala", "es": "guatemala", "ar": "غواتيمالا"}
 

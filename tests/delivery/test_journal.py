@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from newsletter.delivery import dispatch, outbox
+from newsletter.delivery import dispatch, outbox, spell
 from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.journal import SLOTS, Entry, Journal, abandoned, journals, living_owners
 from newsletter.settings import Settings
@@ -165,8 +165,10 @@ def test_settled_by_the_next(house: House, relay) -> None:
     assert [house.cursor(reader) for reader in readers] == [1, 1, 0, 1]
 
 
-def test_the_living_keep_their_claims(house: House, relay) -> None:
+def test_the_living_keep_their_claims(house: House, relay, monkeypatch: pytest.MonkeyPatch) -> None:
     """A claim that ran out is left to its worker as long as that lives: a clock that jumps doubles nothing."""
+    # While somebody else holds what is due, a spell waits for it to its end.
+    monkeypatch.setattr(spell, "SPELL_SECONDS", 1.0)
     house.subscribe("ana@example.org")
     house.publish("one")
     house.tick()

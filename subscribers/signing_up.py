@@ -1,23 +1,17 @@
-"""Subscribing through the site. From outside it looks the same whether or not an address is there already."""
+"""The form to subscribe, as it was sent, and the words that are agreed to by it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
-from sqlalchemy.exc import IntegrityError
-
-from newsletter.audience import notices
 from newsletter.audience import subscribers as audience
 from newsletter.audience.addresses import Address, parse_address
 from newsletter.audience.consents import Proof, consent_hash, network_of
-from newsletter.digests.calendar import next_due
-from newsletter.errors import InputError, StateError
-from newsletter.tables import subscriptions
+from newsletter.errors import InputError
+from subscribers.enrolling import Wish
 from subscribers.picking import PicksForm, Problem
 from subscribers.rendering import say, strings
 from subscribers.site import Site
@@ -70,84 +64,16 @@ def page_version(language: str) -> str:
     return f"subscribe-{language}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What somebody wants, in which language, where (a word for the consent history), and from which IP address."""
-
-    applicant: Applicant
-    form: PicksForm
-    language: str
-    source: str
-    host: str | None
-
-
-def sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
-    """Subscribe an address, or do what is right for one that is there: nobody outside learns which it was.
-
-    Who is new or had left is asked to confirm; who has not confirmed yet is asked again, with the new picks;
-    whoever is subscribed gets a mail with a link to their preferences; an address that must not be mailed gets none.
-    """
-    try:
-        _sign_up(site, list_row, wish, now)
-    except IntegrityError:
-        # Somebody else was faster with the same address: now it is there.
-        _sign_up(site, list_row, wish, now)
-
-
-def _sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
-    address, keys = wish.applicant.address, site.settings.keys
+def wish_of(
+    site: Site, list_row: Any, applicant: Applicant, form: PicksForm, language: str, *, source: str, host: str | None
+) -> Wish:
+    """What a form without errors asks for; ``host``: the IP address that it came from."""
+    address = applicant.address
     assert address is not None
     proof = Proof(
-        address_hash=consent_hash(keys, address.key),
-        network=network_of(wish.host),
-        page=page_version(wish.language),
-        wording=wording(wish.language, list_row),
+        address_hash=consent_hash(site.keys, address.key),
+        network=network_of(host),
+        page=page_version(language),
+        wording=wording(language, list_row),
     )
-    with site.engine.begin() as connection:
-        present = next(
-            (row for row in audience.subscriptions_of(connection, address.email) if row.list_id == list_row.id), None
-        )
-        if present is None or present.state == "unsubscribed":
-            try:
-                audience.subscribe(
-                    connection,
-                    list_row.id,
-                    address,
-                    wish.form.picks,
-                    wish.form.schedule,
-                    keys=keys,
-                    name=wish.applicant.name,
-                    language=wish.language,
-                    timezone=wish.form.timezone,
-                    cursor=list_row.last_position,
-                    due_at=None,
-                    source=wish.source,
-                    now=now,
-                    proof=proof,
-                )
-            except StateError:
-                # The address must not be mailed, and who typed it is not told.
-                return
-        elif present.state == "pending":
-            _change_wish(connection, present, wish, proof, now)
-            notices.ask(connection, "confirm", subscriber_id=present.subscriber_id, list_id=list_row.id, now=now)
-        else:
-            notices.ask(connection, "known", subscriber_id=present.subscriber_id, list_id=list_row.id, now=now)
-
-
-def _change_wish(connection: Connection, present: Any, wish: Wish, proof: Proof, now: datetime) -> None:
-    """What somebody asked for last is what the mail asks them to confirm."""
-    theirs = select(func.count()).where(subscriptions.c.subscriber_id == present.subscriber_id)
-    # Language and zone belong to all of a reader's lists: a form that anybody can send must not change those.
-    alone = connection.scalar(theirs) == 1
-    audience.edit(
-        connection,
-        present,
-        person={"language": wish.language, "timezone": wish.form.timezone} if alone else {},
-        picks=wish.form.picks,
-        schedule=wish.form.schedule,
-        next_due=next_due,
-        source=wish.source,
-        now=now,
-        proof=proof,
-    )
+    return Wish(address, applicant.name, language, form.timezone, form.picks, form.schedule, source, proof)

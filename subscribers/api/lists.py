@@ -17,7 +17,8 @@ from newsletter.tables import lists, themes
 from subscribers.api.access import list_of, needs, open_list_of
 from subscribers.api.schemas import Accepted, Lists, SignUp, Theme, WholeList
 from subscribers.api.schemas import List as ShownList
-from subscribers.api.signing_up import read_request, sign_up
+from subscribers.api.signing_up import read_request
+from subscribers.enrolling import sign_up
 from subscribers.limiting import TooMany
 from subscribers.site import Site
 

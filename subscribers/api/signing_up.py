@@ -1,43 +1,24 @@
-"""Sign-up through another's form: double opt-in, and the same for every address as far as can be seen from outside."""
+"""A sign-up as a machine sends it, read field by field."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import IntegrityError
 
-from newsletter.audience import notices
 from newsletter.audience.addresses import Address, parse_address
-from newsletter.audience.consents import Proof, agreed, consent_hash, network_of, note
+from newsletter.audience.consents import Proof, agreed, consent_hash, network_of
 from newsletter.audience.picks import Picks, language_code
 from newsletter.audience.schedule import WEEKDAYS, Schedule, parse_language, parse_timezone
-from newsletter.audience.subscribers import check_name, edit, subscribe, subscriptions_of
-from newsletter.audience.suppressions import suppressed
+from newsletter.audience.subscribers import check_name
 from newsletter.catalogue.cleaning import has_controls
 from newsletter.catalogue.geography import parse_places
 from newsletter.catalogue.themes import all_themes, find_theme
-from newsletter.digests.calendar import next_due
 from newsletter.errors import InputError
 from subscribers.api.problems import Fault, Refused, pointer
 from subscribers.api.schemas import SignUp
+from subscribers.enrolling import Wish
 from subscribers.site import Site
-
-
-@dataclass(frozen=True)
-class Request:
-    """A sign-up as it was read."""
-
-    address: Address
-    name: str
-    language: str
-    timezone: str
-    picks: Picks
-    schedule: Schedule
-    source: str
-    proof: Proof
 
 
 class _Fields:
@@ -60,7 +41,7 @@ def _plain(text: str) -> str:
     return text
 
 
-def read_request(connection: Connection, site: Site, list_row: Any, sent: SignUp, by: str) -> Request:
+def read_request(connection: Connection, site: Site, list_row: Any, sent: SignUp, by: str) -> Wish:
     """What was sent, field by field; ``by``: the token's name, which becomes part of the source.
 
     Raises:
@@ -89,7 +70,7 @@ def read_request(connection: Connection, site: Site, list_row: Any, sent: SignUp
     network = network_of(consent.ip)
     if consent.ip and network is None:
         fields.faults.append({"detail": "It is no IP address.", "pointer": "/consent/ip"})
-    found = Request(
+    found = Wish(
         address=address,
         name=fields.read(("name",), lambda: check_name(sent.name or ""), ""),
         language=fields.read(
@@ -106,60 +87,3 @@ def read_request(connection: Connection, site: Site, list_row: Any, sent: SignUp
     if fields.faults:
         raise Refused(422, "The sign-up cannot be taken. See `errors`.", fields.faults)
     return found
-
-
-def sign_up(site: Site, list_row: Any, request: Request, now: datetime) -> None:
-    """Do what the address needs, and never say what that was.
-
-    Nobody yet, or somebody who left: pending, with a mail that asks to confirm. Pending: the newer picks hold, and the
-    mail is sent again, though not twice in an hour. On the list: nothing but a mail to its owner. Suppressed: nothing.
-    """
-    try:
-        with site.engine.begin() as connection:
-            _sign_up(connection, site, list_row, request, now)
-    except IntegrityError:
-        # The same address came twice at once, and the other was quicker.
-        with site.engine.begin() as connection:
-            _sign_up(connection, site, list_row, request, now)
-
-
-def _sign_up(connection: Connection, site: Site, list_row: Any, request: Request, now: datetime) -> None:
-    if suppressed(connection, site.keys, [request.address.key]):
-        return
-    known = [row for row in subscriptions_of(connection, request.address.email) if row.list_id == list_row.id]
-    if not known or known[0].state == "unsubscribed":
-        subscribe(
-            connection,
-            list_row.id,
-            request.address,
-            request.picks,
-            request.schedule,
-            keys=site.keys,
-            name=request.name,
-            language=request.language,
-            timezone=request.timezone,
-            cursor=list_row.last_position,
-            due_at=None,
-            source=request.source,
-            now=now,
-            proof=request.proof,
-        )
-        return
-    row = known[0]
-    ids = {"subscriber_id": row.subscriber_id, "list_id": list_row.id}
-    if row.state != "pending":
-        notices.ask(connection, "known", **ids, now=now)
-        return
-    edit(
-        connection,
-        row,
-        person={},
-        picks=request.picks,
-        schedule=request.schedule,
-        next_due=next_due,
-        source=request.source,
-        now=now,
-        proof=request.proof,
-    )
-    note(connection, row.subscriber_id, list_row.id, "asked", request.source, now, request.proof)
-    notices.ask(connection, "confirm", **ids, now=now)

@@ -13,13 +13,14 @@ from fastapi.responses import RedirectResponse
 from newsletter.audience.addresses import parse_address
 from newsletter.database import reading
 from subscribers.branding import masthead
+from subscribers.enrolling import Wish, sign_up
 from subscribers.forms import guard_token, is_marked, looks_automated
 from subscribers.limiting import client_network
 from subscribers.offering import public_list, public_lists
 from subscribers.picking import FIELDS, PicksForm, offer_of, read_form
 from subscribers.rendering import notice, page
 from subscribers.sealing import open_up, seal_up
-from subscribers.signing_up import Applicant, Wish, read_applicant, sign_up, wording
+from subscribers.signing_up import Applicant, read_applicant, wish_of, wording
 from subscribers.site import Site, asked_language, shown
 from subscribers.timing import evenly
 
@@ -32,6 +33,13 @@ Pairs = Sequence[tuple[str, Any]]
 def routes(site: Site) -> APIRouter:
     """``/``, ``/LIST``, ``/LIST/embed`` and the page after each. They come last: a list's slug is any word."""
     router = APIRouter()
+
+    def wished(
+        request: Request, list_row: Any, applicant: Applicant, form: PicksForm, language: str, framed: bool
+    ) -> Wish:
+        host = request.client.host if request.client else None
+        source = EMBEDDED if framed else PAGE
+        return wish_of(site, list_row, applicant, form, language, source=source, host=host)
 
     def show_form(
         request: Request, slug: str, pairs: Pairs, applicant: Applicant, *, framed: bool, sent: bool = False
@@ -99,7 +107,7 @@ def routes(site: Site) -> APIRouter:
         kind: Literal["signup", "signup_plain"] = "signup" if is_marked(site.keys, pairs, now) else "signup_plain"
         site.limiter.admit(kind, client_network(request), applicant.address.key)
         if not looks_automated(site.keys, pairs, now):
-            sign_up(site, list_row, wished(request, applicant, form, language, framed), now)
+            sign_up(site, list_row, wished(request, list_row, applicant, form, language, framed), now)
         told = [applicant.address.email, applicant.name, language, urlencode(form.query())]
         token = seal_up(site.key, f"sent.{slug}", told, now)
         return RedirectResponse(f"/{slug}/{'embed/' if framed else ''}sent/{token}", 303)
@@ -147,7 +155,7 @@ def routes(site: Site) -> APIRouter:
         site.limiter.admit("resend", client_network(request), address.key)
         applicant = Applicant(email, name, address)
         if list_row.archived_at is None:
-            sign_up(site, list_row, wished(request, applicant, form, language, framed), site.clock())
+            sign_up(site, list_row, wished(request, list_row, applicant, form, language, framed), site.clock())
         return RedirectResponse(f"{request.url.path}?again", 303)
 
     @shown(router, "/{slug}/sent/{token}")
@@ -169,9 +177,3 @@ def routes(site: Site) -> APIRouter:
         return await answer(request, lambda _: send_again(request, slug, token, framed=True))
 
     return router
-
-
-def wished(request: Request, applicant: Applicant, form: PicksForm, language: str, framed: bool) -> Wish:
-    """What this request asks for."""
-    host = request.client.host if request.client else None
-    return Wish(applicant, form, language, EMBEDDED if framed else PAGE, host)

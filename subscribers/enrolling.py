@@ -1,0 +1,100 @@
+"""Double opt-in for an address from outside: by our form, or by a machine. Nobody learns whether it was known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+from sqlalchemy.exc import IntegrityError
+
+from newsletter.audience import notices
+from newsletter.audience import subscribers as audience
+from newsletter.audience.addresses import Address
+from newsletter.audience.consents import Proof, note
+from newsletter.audience.picks import Picks
+from newsletter.audience.schedule import Schedule
+from newsletter.digests.calendar import next_due
+from newsletter.errors import StateError
+from newsletter.tables import subscriptions
+from subscribers.site import Site
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What somebody wants, and where they said so: ``source`` is a word for the consent history."""
+
+    address: Address
+    name: str
+    language: str
+    timezone: str
+    picks: Picks
+    schedule: Schedule
+    source: str
+    proof: Proof
+
+
+def sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
+    """Subscribe an address, or do what is right for one that is there, and never say which it was.
+
+    Who is new or had left is asked to confirm; who has not confirmed yet is asked again, with the newer picks, though
+    not twice in an hour; whoever is subscribed gets a mail with a link to their preferences; an address that must not
+    be mailed gets none.
+    """
+    try:
+        _sign_up(site, list_row, wish, now)
+    except IntegrityError:
+        # The same address came twice at once, and the other was quicker: now it is there.
+        _sign_up(site, list_row, wish, now)
+
+
+def _sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
+    with site.engine.begin() as connection:
+        known = audience.subscriptions_of(connection, wish.address.email)
+        present = next((row for row in known if row.list_id == list_row.id), None)
+        if present is None or present.state == "unsubscribed":
+            try:
+                audience.subscribe(
+                    connection,
+                    list_row.id,
+                    wish.address,
+                    wish.picks,
+                    wish.schedule,
+                    keys=site.keys,
+                    name=wish.name,
+                    language=wish.language,
+                    timezone=wish.timezone,
+                    cursor=list_row.last_position,
+                    due_at=None,
+                    source=wish.source,
+                    now=now,
+                    proof=wish.proof,
+                )
+            except StateError:
+                # The address must not be mailed, and who gave it is not told.
+                return
+            return
+        kind: notices.Kind = "confirm" if present.state == "pending" else "known"
+        if kind == "confirm":
+            _ask_anew(connection, present, wish, now)
+        notices.ask(connection, kind, subscriber_id=present.subscriber_id, list_id=list_row.id, now=now)
+
+
+def _ask_anew(connection: Connection, present: Any, wish: Wish, now: datetime) -> None:
+    """What somebody asked for last is what the mail asks them to confirm."""
+    theirs = select(func.count()).where(subscriptions.c.subscriber_id == present.subscriber_id)
+    # Language and zone belong to all of a reader's lists: what anybody can send must not change those.
+    alone = connection.scalar(theirs) == 1
+    audience.edit(
+        connection,
+        present,
+        person={"language": wish.language, "timezone": wish.timezone} if alone else {},
+        picks=wish.picks,
+        schedule=wish.schedule,
+        next_due=next_due,
+        source=wish.source,
+        now=now,
+        proof=wish.proof,
+    )
+    note(connection, present.subscriber_id, present.list_id, "asked", wish.source, now, wish.proof)

@@ -125,11 +125,6 @@ def subscriptions_of(connection: Connection, email: str) -> Sequence[Any]:
     return connection.execute(_listing().where(subscribers.c.email_key == key)).all()
 
 
-def subscriptions_by_id(connection: Connection, ids: Sequence[int]) -> Sequence[Any]:
-    """These subscriptions, those that there are, in the order of their ids."""
-    return connection.execute(_listing().where(subscriptions.c.id.in_(ids)).order_by(subscriptions.c.id)).all()
-
-
 def _listing() -> Any:
     return (
         select(

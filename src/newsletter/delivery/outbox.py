@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, select, text, update
 
+from newsletter.columns import Moment
 from newsletter.database import IDS
 from newsletter.digests.oversight import close_cancelled
 from newsletter.digests.runs import close_finished
-from newsletter.tables import Moment, deliveries, lists, runs
+from newsletter.tables import deliveries, lists, runs
 
 
 class Claimed(NamedTuple):

@@ -265,7 +265,7 @@ def test_cards_grow_old(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         composed(letters, often)
         assert len(made) == before
         kept = [one for settings in shelf._settings.values() for one in settings.values()]
-        assert sum(len(one.placed) + len(one.older) for one in kept) <= 2 * shelves.GENERATION
+        assert sum(len(one) + len(one.older) for one in kept) <= 2 * shelves.GENERATION
     assert len(made) > 2 * shelves.GENERATION
 
 

@@ -10,14 +10,19 @@ from commanding import KEY
 from house import House
 from misbehaving import Misbehaving, misbehaving
 from sqlalchemy import Engine
+from valkeys import running_valkey
 
+from newsletter.audience.picks import Picks
+from newsletter.catalogue.items import withdraw
 from newsletter.delivery import resting
 from newsletter.delivery.relays import relays_of
 from newsletter.settings import load_settings
 
 
 @contextmanager
-def served(engine: Engine, home: Path, relays: dict[str, tuple[Misbehaving, str]]) -> Iterator[House]:
+def served(
+    engine: Engine, home: Path, relays: dict[str, tuple[Misbehaving, str]], redis_url: str = ""
+) -> Iterator[House]:
     """A list that is sent through these relays: name → server and its options in the URL."""
     with ExitStack() as running:
         urls = []
@@ -27,6 +32,7 @@ def served(engine: Engine, home: Path, relays: dict[str, tuple[Misbehaving, str]
         settings = load_settings(
             home=home,
             database_url=str(engine.url),
+            redis_url=redis_url,
             smtp_url=" ".join(urls),
             base_url="https://news.example.org",
             secret_key=KEY,
@@ -71,3 +77,43 @@ def test_paused_in_the_middle(sqlite_engine: Engine, tmp_path: Path) -> None:
     assert "late@example.org" in [recipient for recipient, _ in second.accepted]
     assert "late@example.org" not in [recipient for recipient, _ in first.accepted]
     assert len(first.accepted) == before
+
+
+def test_unused_leave_is_given_back(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """Of what a relay may take in a day, nothing is used up by messages that did not go: not when it is paused before
+    they do, nor by digests of which nothing is left."""
+
+    def pause(number: int, recipient: str) -> str:
+        if number == 5:
+            with house.engine.begin() as connection:
+                assert resting.pause(connection, relays_of(house.settings)[0], house.now)
+        return "ok"
+
+    relay = Misbehaving(mood=pause)
+    with (
+        running_valkey(tmp_path) as valkey,
+        served(sqlite_engine, tmp_path, {"only": (relay, "&connections=1&rate=60/day")}, valkey.url) as house,
+    ):
+        house.publish("one", countries=("GT",))
+        (gone,) = house.publish("two", countries=("HN",))
+        for number in range(50):
+            house.subscribe(f"r{number}@example.org", Picks(countries=frozenset({"GT"})))
+        for number in range(10):
+            house.subscribe(f"none{number}@example.org", Picks(countries=frozenset({"HN"})))
+        house.tick()
+        with house.engine.begin() as connection:
+            withdraw(connection, gone, house.now)
+        house.send()
+        assert 5 <= len(relay.accepted) < 50
+        with house.engine.begin() as connection:
+            assert resting.resume(connection, relays_of(house.settings)[0], house.now)
+        house.pass_time(minutes=1)
+        house.send()
+        assert len({recipient for recipient, _ in relay.accepted}) == len(relay.accepted) == 50
+        for number in range(10):
+            house.subscribe(f"more{number}@example.org", Picks(countries=frozenset({"GT"})))
+        house.pass_time(days=1)
+        house.publish("three", countries=("GT",))
+        house.tick()
+        house.send()
+        assert len(relay.accepted) == 60

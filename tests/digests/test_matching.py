@@ -72,7 +72,7 @@ def arranged(
         card = (item, placing.places, placing.themes)
         placed.append((placing.relevance, placing.within, placing.heading, card))
     groups, rest = arrange(placed, most)
-    return [(heading, list(cards)) for heading, cards in groups], [card[0] for card in rest]
+    return list(groups.items()), [card[0] for card in rest]
 
 
 def fits(item: Item, wanted: Picks) -> bool:

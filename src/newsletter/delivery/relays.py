@@ -19,7 +19,7 @@ from newsletter.slugs import check_slug
 SECURITY = {"smtp": "none", "smtp+starttls": "starttls", "smtps": "tls"}
 DEFAULT_PORTS = {"none": 25, "starttls": 587, "tls": 465}
 LOCAL = ("localhost", "127.0.0.1", "::1")
-CONNECTIONS = 4
+CONNECTIONS = 8
 INBOX = "inbox"
 
 PERIODS = {"s": 1, "min": 60, "h": 3600, "day": 86400}

@@ -26,22 +26,41 @@ GENERATION = 12_000
 """Cards made, or asked for again, until those not asked for since the last time are dropped."""
 
 
-class _Setting:
-    """An item set in one language, and its cards by hit: those of this generation, and of the one before."""
+class _Setting(dict[int, Placed[Shown]]):
+    """An item set in one language: its cards of this generation by hit, made when they are asked for."""
 
-    __slots__ = ("item", "mask", "older", "placeable", "placed")
+    __slots__ = ("_make", "item", "mask", "older", "placeable")
 
-    def __init__(self, placeable: Placeable, item: SetItem) -> None:
+    def __init__(self, placeable: Placeable, item: SetItem, make: Callable[[_Setting, int], Placed[Shown]]) -> None:
         self.placeable = placeable
         self.mask = placeable.mask
         self.item = item
-        self.placed: dict[int, Placed[Shown]] = {}
         self.older: dict[int, Placed[Shown]] = {}
+        """Those of the generation before."""
+        self._make = make
+
+    def __missing__(self, hit: int) -> Placed[Shown]:
+        placed = self[hit] = self._make(self, hit)
+        return placed
 
     @property
     def cost(self) -> int:
         """Bytes kept, roughly."""
-        return self.item.size + CARD_COST * (len(self.placed) + len(self.older))
+        return self.item.size + CARD_COST * (len(self) + len(self.older))
+
+
+class _Settings(dict[int, _Setting]):
+    """The items of a shelf by number, set in one language when they are asked for; its ``headings`` by code."""
+
+    __slots__ = ("_set", "headings")
+
+    def __init__(self, set_item: Callable[[int], _Setting], general: str) -> None:
+        self._set = set_item
+        self.headings = {"": general}
+
+    def __missing__(self, number: int) -> _Setting:
+        setting = self[number] = self._set(number)
+        return setting
 
 
 class Shelf:
@@ -68,7 +87,7 @@ class Shelf:
         self._reasons: dict[tuple[str, tuple[str, ...], tuple[str, ...]], str] = {}
         self._masks: dict[int, int] = {}
         self._frames: dict[str, Frame] = {}
-        self._settings: dict[str, dict[int, _Setting]] = {}
+        self._settings: dict[str, _Settings] = {}
 
     @property
     def held(self) -> int:
@@ -127,9 +146,7 @@ class Shelf:
             frame = self._frames[language] = Frame(masthead)
         return frame
 
-    def arranged(
-        self, ids: Sequence[int], mask: int, language: str
-    ) -> tuple[tuple[ShownGroup, ...], tuple[Shown, ...]]:
+    def arranged(self, ids: Sequence[int], mask: int, language: str) -> tuple[list[ShownGroup], list[Shown]]:
         """The items as the digest of a reader with this mask shows them: groups of cards, and the rest.
 
         Raises:
@@ -137,36 +154,31 @@ class Shelf:
         """
         settings = self._settings.get(language)
         if settings is None:
-            settings = self._settings[language] = {}
-        placed = []
-        for number in ids:
-            one = settings.get(number) or self._set(number, language)
-            hit = mask & one.mask
-            placed.append(one.placed.get(hit) or self._place(one, hit, language))
-        groups, rest = arrange(placed, self._row.max_items)
-        return (
-            tuple([ShownGroup(self._heading(code, language), cards) for code, cards in groups]),
-            tuple([card.named or card for card in rest]) if rest else (),
-        )
+            settings = self._settings[language] = self._begin(language)
+        placed = [one[mask & one.mask] for one in [settings[number] for number in ids]]
+        found, rest = arrange(placed, self._row.max_items)
+        headings = settings.headings
+        groups = [
+            ShownGroup(headings.get(code) or headings.setdefault(code, place_name(code, language)), cards)
+            for code, cards in found.items()
+        ]
+        return groups, [card.named or card for card in rest] if rest else rest
 
-    def _heading(self, code: str, language: str) -> str:
-        return place_name(code, language) if code else self.frame(language).general
+    def _begin(self, language: str) -> _Settings:
+        def set_item(number: int) -> _Setting:
+            item, placeable = self._items[number]
+            card = card_of(item, self._vocabulary, self._site, language)
+            setting = _Setting(placeable, self.frame(language).cards.set_item(card), place)
+            self._held += setting.item.size
+            return setting
 
-    def _set(self, number: int, language: str) -> _Setting:
-        item, placeable = self._items[number]
-        card = card_of(item, self._vocabulary, self._site, language)
-        setting = _Setting(placeable, self.frame(language).cards.set_item(card))
-        self._settings[language][number] = setting
-        self._held += setting.item.size
-        return setting
+        def place(setting: _Setting, hit: int) -> Placed[Shown]:
+            if self._young >= GENERATION:
+                self.age()
+            self._young += 1
+            return setting.older.pop(hit, None) or self._card(setting, hit, language)
 
-    def _place(self, setting: _Setting, hit: int, language: str) -> Placed[Shown]:
-        if self._young >= GENERATION:
-            self.age()
-        self._young += 1
-        placed = setting.older.pop(hit, None) or self._card(setting, hit, language)
-        setting.placed[hit] = placed
-        return placed
+        return _Settings(set_item, self.frame(language).general)
 
     def _card(self, setting: _Setting, hit: int, language: str) -> Placed[Shown]:
         placing = setting.placeable.placing(hit)
@@ -183,7 +195,8 @@ class Shelf:
         for settings in self._settings.values():
             for setting in settings.values():
                 freed += CARD_COST * len(setting.older)
-                setting.older, setting.placed = setting.placed, {}
+                setting.older = setting.copy()
+                setting.clear()
         self._young = 0
         self._held -= freed
         return freed

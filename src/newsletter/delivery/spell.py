@@ -92,6 +92,8 @@ class Spell:
         self._retired: list[Pool] = []
         self._queues: dict[str, deque[Claimed]] = {relay.name: deque() for relay in self._relays}
         self._urgent: deque[Taken] = deque()
+        self._unused: defaultdict[Relay, Counter[str]] = defaultdict(Counter)
+        """Leave that was granted for messages that did not go, by domain."""
         self._unsettled = Unsettled()
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
@@ -123,9 +125,8 @@ class Spell:
                 await self._woken()
         finally:
             self._closing = True
-            for queue in self._queues.values():
-                self._give_back(list(queue))
-                queue.clear()
+            for relay in self._relays:
+                self._give_back(self._emptied(relay))
             self._unsettled.unasked += self._urgent
             self._urgent.clear()
             await asyncio.gather(*(pool.close(GRACE_SECONDS) for pool in (*self._pools.values(), *self._retired)))
@@ -172,12 +173,13 @@ class Spell:
             delivery = queue.popleft()
             outgoing = self._compose(delivery)
             if outgoing is None:
+                self._unused[relay][delivery.domain] += 1
                 continue
             # Asked after composing: the first digest of a process can take seconds on a busy machine.
             if self._clock() > delivery.expires - self._reserve:
                 self._hashes.pop(delivery.id)
-                self._give_back([delivery, *queue])
-                queue.clear()
+                queue.appendleft(delivery)
+                self._give_back(self._emptied(relay))
                 break
             if len(queue) < self._batch // 2 and not self._dry:
                 self._wake.set()
@@ -212,10 +214,9 @@ class Spell:
         elif isinstance(tag, Claimed):
             self._forget(tag.id)
             self._hashes.pop(tag.id)
+            self._queues[relay.name].appendleft(tag)
             if self._closing:
-                self._give_back([tag])
-            else:
-                self._queues[relay.name].appendleft(tag)
+                self._give_back(self._emptied(relay))
         self._wake.set()
 
     def relay_down(self, relay: Relay, reason: str) -> None:
@@ -246,6 +247,14 @@ class Spell:
         content = message.content
         self._hashes[delivery.id] = content_hash(content)
         return Outgoing(delivery, message.return_path, delivery.email, content)
+
+    def _emptied(self, relay: Relay) -> list[Claimed]:
+        """What waited for this relay, which does not need the leave for it any more."""
+        queue = self._queues[relay.name]
+        waiting = list(queue)
+        queue.clear()
+        self._unused[relay].update(delivery.domain for delivery in waiting)
+        return waiting
 
     def _give_back(self, claimed: list[Claimed], pause: timedelta = timedelta(0), reason: str = "") -> None:
         if claimed:
@@ -307,6 +316,8 @@ class Spell:
         for outcome in batch.outcomes:
             self._forget(outcome.delivery.id)
         self._unsettled.drop(batch)
+        while self._unused:
+            self._pace.refund(*self._unused.popitem())
         self._settled += len(batch.outcomes)
         self.tally.counts += counts + Counter({"withdrawn": len(batch.withdrawn)})
         self._slow_down(batch.outcomes)
@@ -341,11 +352,9 @@ class Spell:
 
     def _share_out(self, usable: Sequence[Relay], claimed: list[Claimed], at: float) -> None:
         """To each relay its part of what was claimed, and of what lies in the queues of relays that cannot send it."""
-        able = {relay.name for relay in usable}
-        for name, queue in self._queues.items():
-            if name not in able:
-                claimed = [*queue, *claimed]
-                queue.clear()
+        for relay in self._relays:
+            if relay not in usable:
+                claimed = [*self._emptied(relay), *claimed]
         parts, left = self._shares.allot(claimed, lambda delivery: delivery.slug, usable)
         self._give_back(left, RELAY_PAUSE, "No relay for this list can be used now.")
         for relay in usable:

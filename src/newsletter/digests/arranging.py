@@ -139,33 +139,20 @@ Placed = tuple[int, bytes, str, _Card]
 """A placing's ``relevance``, ``within`` and ``heading``, and the card: a plain tuple, which is sorted fastest."""
 
 
-def arrange(placed: list[Placed[_Card]], most: int) -> tuple[list[tuple[str, tuple[_Card, ...]]], tuple[_Card, ...]]:
+def arrange(placed: list[Placed[_Card]], most: int) -> tuple[dict[str, list[_Card]], list[_Card]]:
     """Group by heading, that of the most relevant item first; inside a group by theme, then newest first.
 
     Gives the cards of each heading, and beyond the ``most`` most relevant ones the rest, in order of relevance.
-    ``placed`` may be put in another order.
+    ``placed`` is put in another order.
     """
-    rest: tuple[_Card, ...] = ()
-    if len(placed) > most:
-        placed.sort(reverse=True)
-        rest = tuple([entry[3] for entry in placed[most:]])
-        placed = placed[:most]
-    groups: dict[str, list[Placed[_Card]]] = {}
-    for entry in placed:
-        heading = entry[2]
-        if heading in groups:
-            groups[heading].append(entry)
-        else:
-            groups[heading] = [entry]
-    ordered = sorted(groups.values(), key=max, reverse=True) if len(groups) > 1 else groups.values()
-    return [(entries[0][2], _in_order(entries)) for entries in ordered], rest
-
-
-def _in_order(entries: list[Placed[_Card]]) -> tuple[_Card, ...]:
-    if len(entries) == 1:
-        return (entries[0][3],)
-    entries.sort(key=_within)
-    return tuple([entry[3] for entry in entries])
+    placed.sort(reverse=True)
+    rest = [card for _, _, _, card in placed[most:]]
+    del placed[most:]
+    groups: dict[str, list[_Card]] = {heading: [] for _, _, heading, _ in placed}
+    placed.sort(key=_within)
+    for _, _, heading, card in placed:
+        groups[heading].append(card)
+    return groups, rest
 
 
 _within = itemgetter(1)

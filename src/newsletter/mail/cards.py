@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from newsletter.languages import direction
 from newsletter.mail.letter import Card
@@ -36,12 +36,11 @@ class Shown:
     """What the loop of each number makes of it: a ``joining.Setting``."""
 
 
-@dataclass(slots=True, eq=False)
-class ShownGroup:
+class ShownGroup(NamedTuple):
     """Cards under a heading."""
 
     heading: str
-    cards: tuple[Shown, ...]
+    cards: Sequence[Shown]
 
 
 def cut(text: str, most: int) -> str:
@@ -94,12 +93,12 @@ def why_line(because: Sequence[str], said: Words) -> str:
 
 def contents_line(groups: Sequence[ShownGroup], rest: int, said: Words) -> str:
     """What a digest of some length holds: ``7 new items: Guatemala 4 · Honduras 3``; short ones need none."""
-    total = sum([len(group.cards) for group in groups]) + rest
+    total = sum([len(cards) for _, cards in groups]) + rest
     if total < CONTENTS_FROM:
         return ""
     line = said.count("items", total)
     if len(groups) > 1:
-        named = said.dot.join([f"{group.heading} {len(group.cards)}" for group in groups[:8]])
+        named = said.dot.join([f"{heading} {len(cards)}" for heading, cards in groups[:8]])
         line += f": {named}" + (" …" if len(groups) > 8 else "")
     return line
 

@@ -76,12 +76,13 @@ class Joiner:
     def _run_groups(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
         headings = self._headings[loop.number]
         for group in values[GROUPS]:
-            body = headings.get(group.heading) or self._heading(loop, group)
+            heading, cards = group
+            body = headings.get(heading) or self._heading(loop, group)
             if body.simple and not carry:
                 begun = len(out)
                 out += body.before
                 number = body.number
-                for card in group.cards:
+                for card in cards:
                     lines = card.set[number]
                     if lines.__class__ is not tuple:
                         break
@@ -91,7 +92,7 @@ class Joiner:
                     continue
                 del out[begun:]
             values[loop.target] = group
-            values[GROUP_CARDS] = group.cards
+            values[GROUP_CARDS] = cards
             carry = self._run(body.program, values, out, carry)
         values.pop(loop.target, None)
         return carry

@@ -50,7 +50,7 @@ def letter_values(
     list_name: str, said: Words, day: date, groups: Sequence[ShownGroup], rest: Sequence[Shown], subject: Program
 ) -> Values:
     """What is one reader's, but for the links and the rest."""
-    cards = [card for group in groups for card in group.cards]
+    cards = [card for _, under in groups for card in under]
     first, others = subject_parts(cards[0].title, len(cards) + len(rest), list_name, said, day)
     line = shown(subject, {"first_title": first, "others": others}).strip()
     return {

@@ -59,6 +59,7 @@ letters = st.builds(
     frequency=st.sampled_from(("immediate", "daily", "weekly", "monthly")),
     groups=st.lists(groups, min_size=1, max_size=3).map(tuple),
     rest=st.lists(cards, max_size=8).map(tuple),
+    note=st.sampled_from(("", "*Dear* readers,\n\n- see [it](https://e.example/?a=b)\n- <ü> & so on.")),
 )
 NOTICES = KINDS[1:]
 ACTION = "https://news.example.org/c/1.1796198400.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ"
@@ -145,4 +146,4 @@ def compose(made: Letter, envelope: Envelope = ENVELOPE, programs: Programs | No
         for group in made.groups
     )
     rest = tuple(frame.cards.set_item(one).plain.named for one in made.rest)
-    return frame.compose(groups, [one for one in rest if one], made.day, made.frequency, envelope)
+    return frame.compose(groups, [one for one in rest if one], made.day, made.frequency, envelope, made.note)

@@ -65,6 +65,7 @@ class Letter:
     frequency: str
     groups: tuple[Group, ...]
     rest: tuple[Card, ...] = ()
+    note: str = ""
 
     @property
     def masthead(self) -> Masthead:
@@ -235,7 +236,7 @@ def _values(letter: Letter, envelope: Envelope, groups: Any, rest: Any, subject:
     program = (Value(frozenset(), lambda values: template.render(values)),)
     return {
         **values_module.fixed_values(letter.masthead, said),
-        **values_module.day_values(letter.masthead, said, letter.day, letter.frequency),
+        **values_module.day_values(letter.masthead, said, letter.day, letter.frequency, letter.note),
         **values_module.letter_values(letter.list_name, said, letter.day, groups, rest, program),
         **values_module.rest_values(said, rest),
         "unsubscribe_url": envelope.unsubscribe_url,

@@ -269,6 +269,23 @@ def test_retry_and_approve(cli: CommandLine) -> None:
     assert "cannot be cancelled" in cli("runs", "cancel", str(run), "--yes", code=1).err
 
 
+def test_note_of_a_run(cli: CommandLine, tmp_path: Path) -> None:
+    """A note is written, read from a file, shown and removed while its run waits for approval; else it is refused."""
+    run = str(cli("runs", "start", "rutas", "--yes", "--json").json["id"])
+    assert "--approval" in cli("runs", "note", run, "Hello", code=1).err
+    cli("runs", "cancel", run, "--yes")
+    cli("lists", "edit", "rutas", "--approval", "--language", "en", "--language", "es")
+    run = str(cli("runs", "start", "rutas", "--yes", "--json").json["id"])
+    (tmp_path / "note.md").write_text("*Hola*\r\n", "utf-8")
+    assert cli("runs", "note", run, "--file", "note.md", "--language", "es", "--json").json == {"es": "*Hola*"}
+    assert "Readers of" in cli("runs", "note", run, "--file", "note.md", "--language", "es").out
+    assert "Hello" in cli("runs", "note", run, "Hello", "--json").json.values()
+    assert "*Hola*" in cli("runs", "show", run).out
+    assert "es" not in cli("runs", "note", run, "--remove", "--language", "es", "--json").json
+    for bad in (("",), (), ("x", "--remove"), ("x", "--language", "xx"), ("--file", "none.md"), ("[x](/y)",)):
+        assert cli("runs", "note", run, *bad, code=1).err
+
+
 def process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "newsletter", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)

@@ -21,6 +21,7 @@ from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.settling import Outcome
 from newsletter.digests import oversight, runs
+from newsletter.errors import StateError
 from newsletter.settings import Settings
 from newsletter.tables import deliveries, subscribers
 
@@ -292,6 +293,32 @@ def test_approval_and_cancelling(house: House, relay) -> None:
         assert oversight.approve(connection, 2, house.now) == 1
     house.send()
     assert "e.example/one" in relay.messages[0][2].decode()
+
+
+def test_editors_note(house: House, relay) -> None:
+    """A note stands above the digests of its run and language, in HTML and text, with the same bytes each time; once
+    the run is approved it stands fast."""
+    with house.engine.begin() as connection:
+        edit_list(connection, "rutas", {"needs_approval": True})
+    house.subscribe("ana@example.org")
+    house.subscribe("eva@example.org", language="es")
+    house.publish("one")
+    house.tick()
+    with house.engine.begin() as connection:
+        oversight.note(connection, 1, "es", "otra")
+        assert oversight.note(connection, 1, "es", "") == {}
+        oversight.note(connection, 1, "en", "Read **this** first.")
+        oversight.approve(connection, 1, house.now)
+        with pytest.raises(StateError):
+            oversight.note(connection, 1, "en", "Too late.")
+    house.send()
+    sent = {
+        recipient: message_from_bytes(content, policy=policy.default) for _, (recipient,), content in relay.messages
+    }
+    parts = [sent["ana@example.org"].get_body((kind,)).get_content() for kind in ("html", "plain")]
+    assert "Read <strong>this</strong> first." in parts[0]
+    assert "Read this first." in parts[1].splitlines()
+    assert "first." not in sent["eva@example.org"].get_body(("plain",)).get_content()
 
 
 def test_retry_after_refusal(house: House, relay) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +14,8 @@ from newsletter.cli.shared import BIGGEST, Json, Limit, ListSlug, Yes, chosen_li
 from newsletter.database import reading
 from newsletter.digests import oversight
 from newsletter.digests.runs import start_run
+from newsletter.errors import InputError
+from newsletter.mail.notes import check_note
 
 app = typer.Typer(name="runs", help="Assemblies of a list for one slot of time.", no_args_is_help=True)
 
@@ -42,7 +46,7 @@ def start(
 
 def _facts(row: Any) -> dict[str, Any]:
     names: tuple[str, ...] = ("id", "slot", "upper", "state", "needs_approval", "started_by", "examined")
-    names += ("opened_at", "assembled_at", "approved_at", "finished_at")
+    names += ("opened_at", "assembled_at", "approved_at", "finished_at", "notes")
     return {"list": row.slug} | {name: getattr(row, name) for name in names}
 
 
@@ -85,9 +89,53 @@ def show(run: Number, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
+    found |= {f"note for {language}": text for language, text in found.pop("notes").items()}
     facts(
         (name.replace("_", " "), _counts(value) if isinstance(value, dict) else value) for name, value in found.items()
     )
+
+
+@app.command()
+def note(
+    run: Number,
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="Markdown; or give --file.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Read the Markdown from here; - is standard input.")] = None,
+    language: Annotated[str | None, typer.Option(help="For readers of this language; else the list's first.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the note of this language away.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Put an editor's note above the digests of a run that waits for approval.
+
+    Markdown with paragraphs, *emphasis*, lists and links. Only readers of its language get it: write one for each.
+
+    Example: `newsletter runs note 7 --file note.md --language es`
+    """
+    if sum((text is not None, file is not None, remove)) != 1:
+        raise InputError("A note is either TEXT, --file or --remove.")
+    source = "" if remove else check_note(_read(file) if file else text or "")
+    house = opened()
+    with house.engine.begin() as connection:
+        found = oversight.find_run(connection, run)
+        spoken = chosen_list(connection, found.slug).languages
+        chosen = language or spoken[0]
+        if chosen not in spoken:
+            raise InputError(f"{found.slug} has no readers of {chosen!r}.", f"Its languages are {', '.join(spoken)}.")
+        notes = oversight.note(connection, run, chosen, source)
+    if as_json:
+        print_json(notes)
+        return
+    left = [code for code in spoken if code not in notes]
+    say(f"Run {run}: {'no note any more' if remove else 'a note'} for readers of {chosen}.")
+    if notes and left:
+        say(f"Readers of {', '.join(left)} get none yet.")
+    say(f"See it in one of `newsletter deliveries list --run {run}`: `newsletter deliveries show NUMBER --eml`.")
+
+
+def _read(file: Path) -> str:
+    try:
+        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read: {error}.", "Give a text file in UTF-8.") from error
 
 
 @app.command()

@@ -21,7 +21,7 @@ from newsletter.digests.runs import as_item
 from newsletter.feedback.mailbox import SEAL_KIND, mailbox_of
 from newsletter.mail.letter import Envelope, Message
 from newsletter.settings import Settings
-from newsletter.tables import editions, items, lists, themes
+from newsletter.tables import editions, items, lists, runs, themes
 
 SHELVES_KEPT = 50
 EDITIONS_KEPT = 2000
@@ -35,6 +35,7 @@ _THEMES = (
     .order_by(themes.c.list_id, themes.c.slug)
 )
 _EDITIONS = select(editions.c.id, editions.c.language, editions.c.item_ids).where(Among(editions.c.id, IDS))
+_NOTES = select(runs.c.id, runs.c.notes).where(Among(runs.c.id, IDS))
 _EDITS = select(func.sum(items.c.revision), func.count(items.c.withdrawn_at)).where(Among(items.c.id, IDS))
 _REVISIONS = select(items.c.id, items.c.revision, items.c.withdrawn_at).where(Among(items.c.id, IDS))
 _ITEMS = select(*(items.c[name] for name in (*Item.__slots__, "revision", "withdrawn_at"))).where(
@@ -50,6 +51,7 @@ class _Job(NamedTuple):
     language: str
     item_ids: tuple[int, ...]
     mask: int
+    note: str
 
 
 class Copy(NamedTuple):
@@ -111,7 +113,7 @@ class Letters:
         html = ""
         if chosen:
             groups, rest = shelf.arranged(chosen, job.mask, language)
-            html = shelf.frame(language).copy(groups, rest, _day(delivery.slot, delivery.timezone))
+            html = shelf.frame(language).copy(groups, rest, _day(delivery.slot, delivery.timezone), job.note)
         return Copy(html, language, len(job.item_ids) - len(chosen))
 
     def _compose(self, delivery: Claimed, job: _Job) -> Message | None:
@@ -129,7 +131,7 @@ class Letters:
         if self._mailbox is not None:
             letter.leave_mail = self._mailbox.announced(seal(self._key, SEAL_KIND, delivery.subscription_id))
         day = _day(delivery.slot, delivery.timezone)
-        message = shelf.frame(job.language).compose(groups, rest, day, delivery.frequency, letter)
+        message = shelf.frame(job.language).compose(groups, rest, day, delivery.frequency, letter, job.note)
         return signed(self._settings, message, shelf.domain, delivery.dated_at)
 
     def _prepare(
@@ -164,10 +166,12 @@ class Letters:
             list_id: self._shelves[list_id].masks(ids, lambda missing: load_profiles(connection, missing))
             for list_id, ids in profiles.items()
         }
+        notes = _read_notes(connection, {delivery.run_id for delivery in fresh})
         for delivery in fresh:
             language, ids = chosen[delivery.edition_id]
+            note = notes.get(delivery.run_id, {}).get(language, "")
             mask = masks[delivery.list_id][delivery.profile_id]
-            self._jobs[delivery.id] = _Job(delivery.claim, self._shelves[delivery.list_id], language, ids, mask)
+            self._jobs[delivery.id] = _Job(delivery.claim, self._shelves[delivery.list_id], language, ids, mask, note)
         _forget(self._shelves, wanted)
 
     def _read_shelves(self, connection: Connection, ids: set[int]) -> None:
@@ -189,6 +193,11 @@ class Letters:
                 found[number] = self._editions[number] = language, tuple(item_ids)
         _drop_oldest(self._editions, EDITIONS_KEPT)
         return found
+
+
+def _read_notes(connection: Connection, ids: set[int]) -> dict[int, dict[str, str]]:
+    """The editors' notes of these runs, by run and language. They stand fast once a run is being sent."""
+    return {run_id: notes for run_id, notes in connection.execute(_NOTES, {"ids": ids}) if notes} if ids else {}
 
 
 def _read_items(connection: Connection, shelf: Shelf, ids: set[int]) -> None:

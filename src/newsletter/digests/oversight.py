@@ -50,6 +50,25 @@ def unserved_counts(connection: Connection, run_id: int) -> dict[str, int]:
     return {row.last_outcome: row.count_ for row in connection.execute(statement)}
 
 
+def note(connection: Connection, run_id: int, language: str, text: str) -> dict[str, str]:
+    """Put an editor's note above the digests of a run in one language, or take it away (no ``text``); all its notes.
+
+    Raises:
+        StateError: its digests are on their way.
+    """
+    run = find_run(connection, run_id)
+    notes = {code: kept for code, kept in {**run.notes, language: text}.items() if kept}
+    open_still = (runs.c.id == run_id, runs.c.state.in_(("assembling", "held")), runs.c.notes == run.notes)
+    if run.state not in ("assembling", "held") or not run.needs_approval:
+        raise StateError(
+            f"The digests of run {run_id} do not wait for a note: the run is {run.state}.",
+            f"Have each run wait for your word: `newsletter lists edit {run.slug} --approval`.",
+        )
+    if connection.execute(update(runs).where(*open_still).values(notes=notes)).rowcount == 0:
+        raise StateError(f"Run {run_id} was changed at this moment.", "Try again.")
+    return notes
+
+
 def approve(connection: Connection, run_id: int, now: datetime) -> int:
     """Release the held digests of a run; how many there were. Their deadline does not count the wait.
 

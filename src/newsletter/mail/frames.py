@@ -23,7 +23,7 @@ HTML_LIMIT = 95_000
 DAYS_KEPT = 12
 COPY = "copy"
 """Stands for a frequency where nobody in particular reads."""
-OF_DAY: Known = OF_LIST | {"day", "why"}
+OF_DAY: Known = OF_LIST | {"day", "why", "note", "note_text"}
 # Of the templates, filled for a list and for its days, in bytes.
 _SIZE = 300_000
 
@@ -48,7 +48,7 @@ class Frame:
             loops[loop.number] = loop
         self.cards = Setter(loops, self._fixed, said)
         self._joiner = Joiner(loops, self._fixed, OF_LIST)
-        self._days: dict[tuple[date, str], tuple[Program, Program, Values]] = {}
+        self._days: dict[tuple[date, str, str], tuple[Program, Program, Values]] = {}
         self._from = headers.mailbox("From", masthead.sender_name, masthead.sender_email)
         self._list_headers = headers.list_headers(
             masthead.list_name, masthead.list_slug, masthead.sender_email, said.language
@@ -60,10 +60,18 @@ class Frame:
         return _SIZE + self.cards.size
 
     def compose(
-        self, groups: Sequence[ShownGroup], rest: Sequence[Shown], day: date, frequency: str, envelope: Envelope
+        self,
+        groups: Sequence[ShownGroup],
+        rest: Sequence[Shown],
+        day: date,
+        frequency: str,
+        envelope: Envelope,
+        note: str = "",
     ) -> Message:
         """A digest for one reader. If the HTML would be too large, the last cards move to the rest."""
-        html_program, text_program, shared = self._days.get((day, frequency)) or self._of_day(day, frequency)
+        html_program, text_program, shared = self._days.get((day, frequency, note)) or self._of_day(
+            day, frequency, note
+        )
         join = self._joiner.join
         while True:
             values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._subject)
@@ -87,9 +95,9 @@ class Frame:
                 return message
             groups, rest = shortened(groups, rest, max(1, min(count - 1, count * HTML_LIMIT // size)))
 
-    def copy(self, groups: Sequence[ShownGroup], rest: Sequence[Shown], day: date) -> str:
+    def copy(self, groups: Sequence[ShownGroup], rest: Sequence[Shown], day: date, note: str = "") -> str:
         """The HTML of a digest for anybody to read in a browser: without its reader's links, the rest named whole."""
-        program, _, shared = self._days.get((day, COPY)) or self._of_day(day, COPY)
+        program, _, shared = self._days.get((day, COPY, note)) or self._of_day(day, COPY, note)
         values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._subject)
         values |= {"unsubscribe_url": "", "preferences_url": "", "copy_url": ""}
         if rest:
@@ -97,12 +105,13 @@ class Frame:
             values |= {"shown_rest": values["listed_rest"], "more_note": values["unlisted_note"]}
         return a2b_qp(b"".join(self._joiner.join(program, values))).decode().replace("\r\n", "\n")
 
-    def _of_day(self, day: date, frequency: str) -> tuple[Program, Program, Values]:
-        values = self._fixed | day_values(self._masthead, self._said, day, frequency) | rest_values(self._said, ())
+    def _of_day(self, day: date, frequency: str, note: str) -> tuple[Program, Program, Values]:
+        values = self._fixed | day_values(self._masthead, self._said, day, frequency, note)
+        values |= rest_values(self._said, ())
         html, text = (ready(filled(program, OF_DAY, values)) for program in (self._html, self._text))
         while len(self._days) >= DAYS_KEPT:
             del self._days[next(iter(self._days))]
-        found = self._days[day, frequency] = html, text, values
+        found = self._days[day, frequency, note] = html, text, values
         return found
 
 

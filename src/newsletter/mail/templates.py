@@ -50,6 +50,8 @@ DIGEST_VALUES: Known = frozenset(
         "preheader",
         "contents",
         "groups",
+        "note",
+        "note_text",
     }
     | {"rest", "shown_rest", "listed_rest", "more_title", "more_note", "more_note_text", "unlisted_note"}
     | {"unsubscribe_url", "preferences_url", "copy_url"}

@@ -7,6 +7,7 @@ from datetime import date
 
 from newsletter.mail.cards import Shown, ShownGroup, contents_line, cut, preheader_of
 from newsletter.mail.letter import Masthead
+from newsletter.mail.notes import note_html, note_text
 from newsletter.mail.splitting import Program, Values, shown
 from newsletter.mail.words import Words
 
@@ -27,9 +28,14 @@ def fixed_values(masthead: Masthead, said: Words) -> Values:
     }
 
 
-def day_values(masthead: Masthead, said: Words, day: date, frequency: str) -> Values:
-    """What is the same for those who get it on one day and as often."""
-    return {"day": said.long_day(day), "why": said.say(f"why_{frequency}", list=masthead.list_name)}
+def day_values(masthead: Masthead, said: Words, day: date, frequency: str, note: str) -> Values:
+    """What is the same for those who get it on one day and as often; ``note`` is the editor's, in Markdown."""
+    return {
+        "day": said.long_day(day),
+        "why": said.say(f"why_{frequency}", list=masthead.list_name),
+        "note": note_html(note) if note else "",
+        "note_text": note_text(note) if note else "",
+    }
 
 
 def rest_values(said: Words, rest: Sequence[Shown]) -> Values:

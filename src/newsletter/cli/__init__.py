@@ -14,6 +14,7 @@ from newsletter.cli import (
     deliveries,
     demo,
     digest,
+    dkim,
     items,
     keys,
     lists,
@@ -39,7 +40,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("init")(setup.init)
-for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays, keys, tokens):
+for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays, dkim, keys, tokens):
     app.add_typer(noun.app)
 app.command("explain")(digest.explain)
 app.command("mailbox")(mailbox.mailbox)

@@ -15,6 +15,7 @@ from newsletter.cli import (
     demo,
     digest,
     dkim,
+    doctor,
     items,
     keys,
     lists,
@@ -43,6 +44,7 @@ app.command("init")(setup.init)
 for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays, dkim, keys, tokens):
     app.add_typer(noun.app)
 app.command("explain")(digest.explain)
+app.command("doctor")(doctor.doctor)
 app.command("mailbox")(mailbox.mailbox)
 for command in (services.worker, services.beat, services.inbox, services.site, services.up, demo.demo):
     app.command()(command)

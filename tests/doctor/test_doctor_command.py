@@ -130,7 +130,7 @@ def test_all_is_well(patient: Patient, tmp_path: Path) -> None:
         ("v=spf1", "spf", "SPF", "error", "no SPF record", 'rutas.example. IN TXT "v=spf1 ip4:8.8.4.4 ~all"'),
         ("ip4:8.8.4.4", "ip:8.8.4.4", "SPF", "error", "cannot be used", "Mend the record"),
         ("k=ed25519; p=", "k=ed25519; p=A", "DKIM", "error", "holds another key", "-ed25519._domainkey.rutas.example."),
-        ("-rsa._domain", "-x._domain", "DKIM", "error", "There is no record", '-rsa._domainkey.rutas.example. IN TXT ('),
+        ("-rsa._domain", "-x._domain", "DKIM", "error", "There is no record", '-rsa._domainkey.rutas.example. IN TXT'),
         ("_dmarc.", "_dmarx.", "DMARC", "error", "no DMARC record", '_dmarc.rutas.example. IN TXT "v=DMARC1; p=none;'),
         ("p=quarantine", "p=maybe", "DMARC", "error", "cannot be used", '_dmarc.rutas.example. IN TXT "v=DMARC1'),
         ("MX 10 mail.rutas", "MX 0 .", "MX", "error", "takes no mail", "IN MX 10 mail.rutas.example."),

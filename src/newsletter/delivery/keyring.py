@@ -150,8 +150,11 @@ def mark(home: Path, domain: str) -> tuple[int, int] | None:
     """Something that is another when another set signs; None as long as none does."""
     try:
         found = (_folder(home, domain) / SIGNING).stat()
-    except OSError:
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        # Somebody else's folder is not the same as none: who reads the sets is told so.
+        return -1, error.errno or 0
     return found.st_ino, found.st_mtime_ns
 
 

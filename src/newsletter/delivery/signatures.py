@@ -19,6 +19,9 @@ from newsletter.settings import Settings
 LOOK_SECONDS = 5.0
 """So often a process looks whether other keys sign now."""
 
+REPEAT_SECONDS = 55.0
+"""So much later it looks again, if those that it found cannot be used."""
+
 log = structlog.get_logger("newsletter.delivery")
 
 
@@ -66,7 +69,7 @@ def _look(home: Path, domain: str, before: _Known | None) -> _Known:
             raise
         # What was good until now goes on signing; a copy that is being put into its place may be whole next time.
         log.warning("new DKIM keys cannot be used", domain=domain, reason=str(error))
-        return before._replace(good_until=good_until)
+        return before._replace(good_until=good_until + REPEAT_SECONDS)
 
 
 @lru_cache(maxsize=100)

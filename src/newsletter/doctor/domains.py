@@ -75,6 +75,15 @@ class Domains:
     def _spf_of(self, domain: str, sender: Sender, record: str) -> Finding:
         verdict = spf.evaluate(self.resolver, domain, sender.address)
         about = f"{domain} from {sender.address} ({sender.of})"
+        if verdict.word == "pass" and verdict.reason.lower().endswith("all"):
+            return Finding(
+                "SPF",
+                Level.WARNING,
+                about,
+                f"Anybody may send for the domain: {verdict.reason}.",
+                "Receivers take the record for that of a spammer; forgeries pass.",
+                zone_line(domain, f"v=spf1 {_mechanism(sender.address)} ~all"),
+            )
         if verdict.word == "pass":
             return Finding("SPF", Level.OK, about, f"The address may send ({verdict.reason}).")
         if verdict.word == "permerror":
@@ -166,7 +175,8 @@ class Domains:
 
     def _aligned(self, domain: str) -> bool:
         """Whether something speaks for the domain: a signature that can be checked, or SPF for every address."""
-        if all(one.level == Level.OK for one in self._dkim(domain)):
+        levels = {one.level for one in self._dkim(domain)}
+        if Level.OK in levels and Level.ERROR not in levels:
             return True
         senders = self.senders()
         return bool(senders) and all(spf.evaluate(self.resolver, domain, one.address).word == "pass" for one in senders)

@@ -14,6 +14,7 @@ from newsletter.errors import NewsletterError
 
 CHECK_SECONDS = 30.0
 """After this long a check is given up."""
+MOST_REASON = 300
 CLOCK_DIFFERS = timedelta(seconds=5)
 CLOCK_IS_WRONG = timedelta(minutes=2)
 
@@ -59,7 +60,8 @@ def examine(checks: Sequence[Check], seconds: float = CHECK_SECONDS) -> list[Fin
         except NewsletterError as error:
             found[number] = [_unmade(check, error.message, error.hint)]
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one, the others are made
-            found[number] = [_unmade(check, f"{type(error).__name__}: {error}")]
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            found[number] = [_unmade(check, reason[:MOST_REASON])]
 
     # Daemons: one that hangs in the network must not keep the process from ending.
     threads = [threading.Thread(target=make, args=pair, daemon=True) for pair in enumerate(checks)]

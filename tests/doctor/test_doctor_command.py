@@ -178,7 +178,7 @@ def test_servers_that_are_away(patient: Patient) -> None:
     """A relay, Redis and a database that do not answer are errors, and all else is looked at."""
     patient.set("SMTP_URL", f"smtp://127.0.0.1:{free_port('127.0.0.1')}?name=main")
     patient.set("REDIS_URL", f"redis://127.0.0.1:{free_port('127.0.0.1')}/0")
-    patient.set("DATABASE_URL", "sqlite:////nowhere/newsletter.db")
+    patient.set("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/newsletter")
     found = patient.seen("--address", "8.8.4.4")
     for check in ("relay", "redis", "database"):
         assert [one["level"] for one in found[check]] == ["error"], check
@@ -188,9 +188,13 @@ def test_servers_that_are_away(patient: Patient) -> None:
 
 
 def test_a_database_of_another_version(patient: Patient) -> None:
-    """A database without tables is an error that says what to run."""
-    patient.set("DATABASE_URL", "sqlite:///empty.db")
-    assert patient.seen()["database"][0]["mend"] == "Run `newsletter init`."
+    """A database without tables, or none, is an error that says what to run; none is made."""
+    Path("empty.db").touch()
+    for file in ("empty.db", "folder/none.db"):
+        patient.set("DATABASE_URL", f"sqlite:///{file}")
+        (found,) = patient.seen()["database"]
+        assert (found["level"], found["mend"]) == ("error", "Run `newsletter init`.")
+    assert not Path("folder").exists()
 
 
 def test_settings_that_are_wrong(patient: Patient) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import Engine, make_url, select
 
 from newsletter.database import connect, reading
 from newsletter.delivery.relays import relays_of
@@ -13,6 +14,7 @@ from newsletter.doctor.domains import Domains
 from newsletter.doctor.findings import Check, Level
 from newsletter.doctor.resolving import Resolver
 from newsletter.doctor.sending import Sender, senders
+from newsletter.errors import StateError
 from newsletter.migrations import require_current
 from newsletter.settings import Settings
 from newsletter.tables import lists
@@ -24,11 +26,19 @@ def checks(settings: Settings, resolver: Resolver, addresses: Sequence[str]) -> 
     Raises:
         SettingsError: the database's URL cannot be used.
     """
-    engine = connect(settings.database)
+    url = make_url(settings.database)
+    # Connecting would make the file of a SQLite database, and its folder.
+    absent = url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
+    engine = None if absent else connect(settings.database)
+
+    def opened() -> Engine:
+        if engine is None:
+            raise StateError("There is no database yet.", "Run `newsletter init`.")
+        require_current(engine)
+        return engine
 
     def domains() -> list[str]:
-        require_current(engine)
-        with reading(engine) as connection:
+        with reading(opened()) as connection:
             found = connection.scalars(select(lists.c.sender_email).where(lists.c.archived_at.is_(None)))
             return sorted({email.rpartition("@")[2] for email in found})
 
@@ -38,7 +48,7 @@ def checks(settings: Settings, resolver: Resolver, addresses: Sequence[str]) -> 
     names = Domains(settings, resolver, domains, sending)
     return [
         Check("settings", lambda: house.configuration(settings), Level.ERROR),
-        Check("database", lambda: house.database(settings, engine), Level.ERROR),
+        Check("database", lambda: house.database(opened()), Level.ERROR),
         Check("redis", lambda: house.bell(settings), Level.ERROR),
         Check("relay", lambda: house.relays(settings), Level.ERROR),
         Check("SPF", names.spf),
@@ -46,6 +56,6 @@ def checks(settings: Settings, resolver: Resolver, addresses: Sequence[str]) -> 
         Check("DMARC", names.dmarc),
         Check("MX", names.mx),
         Check("PTR", names.ptr),
-        Check("one-click", lambda: site.one_click(settings, engine, resolver)),
-        Check("templates", lambda: mails.templates(engine)),
+        Check("one-click", lambda: site.one_click(settings, opened(), resolver)),
+        Check("templates", lambda: mails.templates(opened())),
     ]

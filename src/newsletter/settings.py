@@ -132,7 +132,8 @@ class Settings(BaseSettings):
     smtp_ca_file: Path | None = Field(None, description="CA certificates to trust for the relay besides the system's.")
     dkim_key_file: Path | None = Field(
         None,
-        description="PEM file of the private key (RSA, Ed25519) that mails are signed with. Empty: the relay signs.",
+        description="PEM file of a private key (RSA, Ed25519) that mails of every domain are signed with, instead of "
+        "the keys that `dkim create` makes.",
     )
     dkim_selector: str = Field(
         "newsletter", description="DKIM selector: the public key stands at SELECTOR._domainkey of each sender's domain."
@@ -257,16 +258,21 @@ class Settings(BaseSettings):
 
         ``keys`` of these settings stay as they were read.
         """
-        # Renamed when it is whole: whoever is killed here leaves the old file, and never an empty one.
-        number, temporary = tempfile.mkstemp(prefix=".key-", dir=self.home)
-        try:
-            with os.fdopen(number, "w") as file:
-                file.write("".join(f"{key}\n" for key in keys))
-                file.flush()
-                os.fsync(number)
-            os.replace(temporary, self.key_file)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        write_private(self.key_file, "".join(f"{key}\n" for key in keys))
+
+
+def write_private(file: Path, text: str) -> None:
+    """Put a text into a file that only its owner can read; its folder is there."""
+    # Renamed when it is whole: whoever is killed here leaves the old file, and never an empty one.
+    number, temporary = tempfile.mkstemp(prefix=".key-", dir=file.parent)
+    try:
+        with os.fdopen(number, "w") as opened:
+            opened.write(text)
+            opened.flush()
+            os.fsync(number)
+        os.replace(temporary, file)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
 
 
 def fresh_key() -> str:

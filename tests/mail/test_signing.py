@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import random
+from pathlib import Path
 
 import dkim
+import dns.zonefile
+import perldkim
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -20,9 +24,11 @@ from cryptography.hazmat.primitives.serialization import (
 from dkim.canonicalization import Relaxed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nameservers import answering
 
+from newsletter.doctor.records import zone_line
 from newsletter.errors import SettingsError
-from newsletter.mail.signing import Signer, body_hash
+from newsletter.mail.signing import Signer, body_hash, public_record
 from newsletter.scanning import contains
 
 AT = 1_790_000_000
@@ -54,7 +60,7 @@ def pair(kind: str) -> tuple[Signer, bytes]:
     key = rsa.generate_private_key(65537, 2048) if kind == "rsa" else ed25519.Ed25519PrivateKey.generate()
     form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo) if kind == "rsa" else (Encoding.Raw, PublicFormat.Raw)
     public = base64.b64encode(key.public_key().public_bytes(*form))
-    return Signer("e.example", "s1", pem(key)), b"v=DKIM1; k=%b; p=%b" % (kind.encode(), public)
+    return Signer("e.example", {"s1": pem(key)}), b"v=DKIM1; k=%b; p=%b" % (kind.encode(), public)
 
 
 def signed(kind: str, headers: bytes = HEADERS, body: bytes = BODY) -> bytes:
@@ -76,9 +82,12 @@ def tags(field: bytes) -> dict[str, str]:
 
 kinds = pytest.mark.parametrize("kind", ["rsa", "ed25519"])
 NAMES = ["Subject", "TO", "cc", "List-Unsubscribe", "Received", "X-Thing", "Feedback-ID", "Content-Type"]
-values = st.lists(st.sampled_from(["a", "b;", "=", "é", ":", " ", "\t", "\r\n ", "\r\n\tx"]), max_size=8).map("".join)
+parts = ["a", "b;", "=", "é", "漢字 " * 9, "x" * 990, ":", " ", "\t", " \t ", "\r\n ", "\r\n\tx", "\r\n \r\n y"]
+values = st.lists(st.sampled_from(parts), max_size=8).map("".join)
 fields = st.builds(lambda name, value: f"{name}:{value}\r\n".encode(), st.sampled_from(NAMES), values)
-words = st.sampled_from([b" ", b"\t", b"\r\n", b"a", b"=\r\n", b".", "é".encode(), b"\0", b"  ", b"\r\n\r\n"])
+words = st.sampled_from(
+    [b" ", b"\t", b"\r\n", b"a", b"long line" * 200, b"=\r\n", b".", "é".encode(), b"\0", b"  ", b"\r\n\r\n"]
+)
 bodies = st.lists(words, max_size=25).map(b"".join)
 
 
@@ -107,12 +116,11 @@ def test_empty_bodies(body: bytes) -> None:
 
 @kinds
 def test_what_is_signed(kind: str) -> None:
-    """From once more than it is there; what one-click and receivers want; the whole body; the time."""
+    """What readers see once more than it is there, one-click too; the whole body; the time."""
     field = pair(kind)[0].sign(HEADERS, BODY, AT)
     found = tags(field)
-    names = found["h"].split(":")
-    once = "to subject date message-id mime-version content-type list-id list-unsubscribe feedback-id"
-    assert sorted(names) == sorted(["from", "from", "list-unsubscribe-post", *once.split()])
+    twice = "from to subject date message-id mime-version content-type list-id list-unsubscribe list-unsubscribe-post"
+    assert sorted(found["h"].split(":")) == sorted([*twice.split() * 2, "cc", "reply-to", "feedback-id"])
     assert (found["v"], found["c"], found["d"], found["s"], found["t"]) == (
         "1", "relaxed/relaxed", "e.example", "s1", str(AT)
     )  # fmt: skip
@@ -141,12 +149,17 @@ def test_folding(kind: str) -> None:
         (b"One-Click", b"One-Clock"),
         (b"Another  one", b"Another two"),
         (b"text. \r\n", b"text. \r\n\r\n"),
-        (b"X-Other", b"From: evil@e.example\r\nX-Other"),
+        *(
+            (b"X-Other", b"%b: <mailto:evil@e.example>\r\nX-Other" % name)
+            for name in b"From Reply-To To Cc Subject Date Message-ID List-Unsubscribe List-Unsubscribe-Post".split()
+        ),
+        (b"X-Other", b"Content-Type: text/plain\r\nX-Other"),
+        (b"Message-ID: <1@e.example>\r\n", b""),
         (b"v=1; a=", b"v=1;  t=1; a="),
     ],
 )
 def test_tampering_is_seen(kind: str, old: bytes, new: bytes) -> None:
-    """A changed field, link or body, a second From or a changed signature does not verify."""
+    """A field, link or body that was changed, removed or added, or a changed signature, does not verify."""
     message = signed(kind)
     assert verifies(message, kind)
     assert message.count(old) == 1
@@ -182,11 +195,67 @@ def test_deterministic() -> None:
     assert signer.sign(HEADERS, BODY, AT + 1) != once
 
 
+@functools.cache
+def both() -> tuple[Signer, str]:
+    """A signer with a key of either kind, and the zone that has their records."""
+    made = {"r1": rsa.generate_private_key(65537, 2048), "e1": ed25519.Ed25519PrivateKey.generate()}
+    zone = [zone_line(f"{selector}._domainkey.e.example", public_record(key)) for selector, key in made.items()]
+    return Signer("e.example", {selector: pem(key) for selector, key in made.items()}), "\n".join(zone)
+
+
 def test_two_signatures() -> None:
-    """Ed25519 beside RSA: both signatures of one message are good."""
-    first, second = (pair(kind)[0].sign(HEADERS, BODY, AT) for kind in ("rsa", "ed25519"))
-    for kind, top, below in (("rsa", first, second), ("ed25519", second, first)):
-        assert verifies(top + below + HEADERS + b"\r\n" + BODY, kind)
+    """With a key of either kind, RSA comes first, and each signature is good, whatever became of the other."""
+    signer, zone = both()
+    signed = signer.sign(HEADERS, BODY, AT)
+    first, second = (b"DKIM-Signature:" + field for field in signed.split(b"DKIM-Signature:")[1:])
+    assert (tags(first)["s"], tags(first)["a"]) == ("r1", "rsa-sha256")
+    assert (tags(second)["s"], tags(second)["a"]) == ("e1", "ed25519-sha256")
+    found = dns.zonefile.read_rrsets(zone, default_ttl=1, rdclass=None)
+    records = {str(one.name).encode(): b"".join(one[0].strings) for one in found}
+
+    def results(fields: bytes) -> list[bool]:
+        message = dkim.DKIM(fields + HEADERS + b"\r\n" + BODY)
+        return [
+            message.verify(index, dnsfunc=lambda name, timeout=5: records[name])
+            for index in range(fields.count(b"DKIM-Signature:"))
+        ]
+
+    assert results(signed) == results(second + first) == [True, True]
+    assert results(first) == results(second) == [True]
+    assert results(first.replace(b"t=%d;" % AT, b"t=%d;" % (AT + 1)) + second) == [False, True]
+
+
+def test_a_second_verifier_agrees(tmp_path: Path) -> None:
+    """Perl's Mail::DKIM finds good what we sign, with odd white space, long lines and bare UTF-8, and sees changes."""
+    if reason := perldkim.why_missing():
+        pytest.skip(reason)
+    signer, zone = both()
+    chance = random.Random(8463)
+    pieces = [b" ", b"\t ", b"\r\n", b"a", b"=\r\n", b".\r\n", "é ".encode(), b"x" * 990]
+
+    def field() -> bytes:
+        return f"{chance.choice(NAMES)}:{''.join(chance.choices(parts, k=5))}\r\n".encode()
+
+    messages = []
+    for _ in range(60):
+        headers = field() + field() + b"From: a@e.example\r\n" + field() + field()
+        body = b"".join(chance.choices(pieces, k=20)) + b"\r\n"
+        messages.append(signer.sign(headers, body, AT) + headers + b"\r\n" + body)
+    good = signer.sign(HEADERS, BODY, AT) + HEADERS + b"\r\n" + BODY
+    changed = [
+        good.replace(b"One-Click", b"One-Clock"),
+        good.replace(b"Another", b"Bnother"),
+        b"Cc: x@e.example\r\n" + good,
+    ]
+    with answering(zone) as server:
+        said = perldkim.verdicts([good, *messages, *changed], server, tmp_path)
+    assert len(said) == 64
+    for verdict in said[:-3]:
+        assert verdict[0] == "rsa-sha256 pass"
+        assert verdict[1] in ("ed25519-sha256 pass", "ed25519-sha256 invalid (unsupported algorithm ed25519-sha256)")
+    for verdict in said[-3:]:
+        assert verdict[0].startswith("rsa-sha256 fail")
+        assert "pass" not in verdict[1]
 
 
 def test_a_message_needs_from() -> None:
@@ -216,7 +285,7 @@ def weak_key() -> rsa.RSAPrivateKey:
 def test_keys_that_cannot_be_used(key: bytes, says: str) -> None:
     """A key that cannot be used is told in a sentence, without showing it."""
     with pytest.raises(SettingsError, match=says):
-        Signer("e.example", "s1", key)
+        Signer("e.example", {"s1": key})
 
 
 @pytest.mark.parametrize(
@@ -225,7 +294,7 @@ def test_keys_that_cannot_be_used(key: bytes, says: str) -> None:
 def test_names_that_cannot_be_used(domain: str, selector: str) -> None:
     """A domain or selector that is no host name is told in a sentence."""
     with pytest.raises(SettingsError, match="not a host name"):
-        Signer(domain, selector, pem(ed25519.Ed25519PrivateKey.generate()))
+        Signer(domain, {selector: pem(ed25519.Ed25519PrivateKey.generate())})
 
 
 @given(

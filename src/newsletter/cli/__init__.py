@@ -14,6 +14,8 @@ from newsletter.cli import (
     deliveries,
     demo,
     digest,
+    dkim,
+    doctor,
     items,
     keys,
     lists,
@@ -39,9 +41,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("init")(setup.init)
-for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays, keys, tokens):
+for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays, dkim, keys, tokens):
     app.add_typer(noun.app)
 app.command("explain")(digest.explain)
+app.command("doctor")(doctor.doctor)
 app.command("mailbox")(mailbox.mailbox)
 for command in (services.worker, services.beat, services.inbox, services.site, services.up, demo.demo):
     app.command()(command)

@@ -1,0 +1,124 @@
+"""What this installation stands on: settings, database, Redis, relays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+import redis
+from sqlalchemy import Engine, text
+
+from newsletter.database import reading
+from newsletter.delivery.probing import probe
+from newsletter.delivery.relays import INBOX, LOCAL, relays_of
+from newsletter.delivery.signatures import check_key
+from newsletter.doctor.findings import Finding, Level, clock
+from newsletter.errors import SettingsError
+from newsletter.feedback.mailbox import mailbox_of
+from newsletter.settings import Settings
+
+ANSWER_SECONDS = 4
+MOMENT = re.compile(r"(?:\w{3}, )?\d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}")
+"""As many servers say it in their greeting."""
+
+
+def configuration(settings: Settings) -> Iterator[Finding]:
+    """Whether the settings can be used, and are fit for readers."""
+    parts: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("NEWSLETTER_SECRET_KEY", lambda: settings.key),
+        ("NEWSLETTER_BASE_URL", lambda: settings.site),
+        ("NEWSLETTER_SMTP_URL", lambda: relays_of(settings)),
+        ("NEWSLETTER_LEAVE_MAILBOX", lambda: mailbox_of(settings)),
+        ("DKIM keys", lambda: check_key(settings)),
+    )
+    bad = 0
+    for name, value in parts:
+        try:
+            value()
+        except SettingsError as error:
+            bad += 1
+            yield Finding("settings", Level.ERROR, name, error.message, "Workers refuse to start.", error.hint)
+    private = [settings.key_file, *settings.home.glob("dkim/*/*.pem"), settings.dkim_key_file]
+    for file in private:
+        if file is not None and file.exists() and file.stat().st_mode & 0o077:
+            bad += 1
+            yield Finding(
+                "settings", Level.WARNING, str(file), "Others on this machine can read this key.",
+                "Whoever has it can sign mails or links in your name.", f"chmod 600 {file}",
+            )  # fmt: skip
+    if settings.base_url:
+        parts_of_url = urlsplit(settings.base_url)
+        if parts_of_url.scheme != "https" and parts_of_url.hostname not in LOCAL:
+            bad += 1
+            yield Finding(
+                "settings", Level.ERROR, "NEWSLETTER_BASE_URL", "Links in mails begin with http://.",
+                "Leaving by one click needs https (RFC 8058), and large providers ask for it.",
+                f"NEWSLETTER_BASE_URL=https://{parts_of_url.netloc}",
+            )  # fmt: skip
+    if not bad:
+        yield Finding("settings", Level.OK, "", "All can be used.")
+
+
+def database(engine: Engine) -> Iterator[Finding]:
+    """Of a database that answers and is of this version: its clock, if it is on a server."""
+    yield Finding("database", Level.OK, engine.dialect.name, "It answers, and is up to date.")
+    if engine.dialect.name == "postgresql":
+        with reading(engine) as connection:
+            theirs = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        yield clock("the database", theirs, datetime.now(UTC))
+
+
+def bell(settings: Settings) -> Iterator[Finding]:
+    """Whether Redis or Valkey answers, and its clock."""
+    if not settings.redis_url:
+        yield Finding("redis", Level.OK, "embedded", "`newsletter up` starts it.")
+        return
+    place = urlsplit(settings.redis_url)
+    about = f"{place.hostname}:{place.port or 6379}"
+    try:
+        with redis.Redis.from_url(
+            settings.redis_url, socket_connect_timeout=ANSWER_SECONDS, socket_timeout=ANSWER_SECONDS
+        ) as client:
+            seconds, micros = client.time()
+            version = client.info("server").get("redis_version", "")
+    except (redis.RedisError, OSError) as error:
+        yield Finding(
+            "redis", Level.ERROR, about, f"It does not answer: {error}.",
+            "Beat cannot call workers: no digest is sent until it is back. Nothing is lost meanwhile.",
+            "Start it, or set NEWSLETTER_REDIS_URL to where it listens.",
+        )  # fmt: skip
+        return
+    yield Finding("redis", Level.OK, about, f"It answers (version {version}).")
+    yield clock("Redis", datetime.fromtimestamp(seconds + micros / 1e6, UTC), datetime.now(UTC))
+
+
+def relays(settings: Settings) -> Iterator[Finding]:
+    """Whether each relay can be reached, proves who it is, and lets us in."""
+    for relay in relays_of(settings):
+        if relay.name == INBOX:
+            yield Finding(
+                "relay", Level.WARNING, INBOX, "There is no relay: mails go to the built-in inbox.",
+                "Nothing reaches a reader.", "NEWSLETTER_SMTP_URL=smtp+starttls://user:password@mail.example.org:587",
+            )  # fmt: skip
+            continue
+        tried = probe(relay, ANSWER_SECONDS)
+        if tried.problem:
+            yield Finding(
+                "relay", Level.ERROR, relay.name, tried.problem, "Mails of its lists wait until it can be used.",
+                f"newsletter relays test {relay.name}",
+            )  # fmt: skip
+            continue
+        login = f", {tried.login} login" if tried.login else ""
+        if relay.security == "none" and relay.host not in LOCAL:
+            yield Finding(
+                "relay", Level.WARNING, relay.name, f"It is used without encryption{login}.",
+                "Whoever is between can read the mails, and the links in them.",
+                str(relay).replace("smtp://", "smtp+starttls://"),
+            )  # fmt: skip
+        else:
+            yield Finding("relay", Level.OK, relay.name, f"It can be used ({tried.tls or 'no TLS'}{login}).")
+        if said := MOMENT.search(tried.greeting):
+            yield clock(f"relay {relay.name}", parsedate_to_datetime(said[0]), datetime.now(UTC))

@@ -1,0 +1,159 @@
+"""What SPF says of an address that sends for a domain (RFC 7208)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import NamedTuple
+
+from newsletter.doctor.resolving import Resolver
+from newsletter.errors import InputError
+
+LOOK_UPS = 10
+"""Terms that ask the DNS, of all records together (4.6.4); receivers ask no more."""
+MACRO = re.compile(r"%(?:\{([slodivh])(\d*)(r?)([.+,/_=-]*)\}|([%_-]))", re.IGNORECASE)
+MODIFIER = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)", re.IGNORECASE)
+MECHANISM = re.compile(r"([+?~-]?)([a-z0-9]+)(?::([^/]+|.*:.*))?((?:/\d+)?(?://\d+)?)", re.IGNORECASE)
+QUALIFIERS = {"": "pass", "+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
+
+
+class Verdict(NamedTuple):
+    """``word``: pass, fail, softfail, neutral, none or permerror (2.6); ``reason``: the term, or what is wrong."""
+
+    word: str
+    reason: str = ""
+
+
+class _PermanentError(Exception):
+    pass
+
+
+@dataclass
+class _Asked:
+    resolver: Resolver
+    address: IPv4Address | IPv6Address
+    sender: str
+    left: int = LOOK_UPS
+
+    def spend(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise _PermanentError(f"more than {LOOK_UPS} terms of the record ask the DNS")
+
+
+def record_of(resolver: Resolver, domain: str) -> list[str]:
+    """The SPF records of a domain; there may be one (4.5)."""
+    return [text for text in resolver.texts(domain) if re.match(r"v=spf1( |$)", text, re.IGNORECASE)]
+
+
+def evaluate(resolver: Resolver, domain: str, address: str) -> Verdict:
+    """What a receiver decides of a mail that ``address`` sends with a return path of ``domain``.
+
+    Raises:
+        StateError: the DNS cannot be asked.
+    """
+    asked = _Asked(resolver, ip_address(address), f"bounces@{domain}")
+    try:
+        return _check(asked, domain)
+    except _PermanentError as error:
+        return Verdict("permerror", str(error))
+    except InputError as error:
+        return Verdict("permerror", error.message)
+
+
+def _check(asked: _Asked, domain: str) -> Verdict:
+    records = record_of(asked.resolver, domain)
+    if not records:
+        return Verdict("none", f"{domain} has no SPF record")
+    if len(records) > 1:
+        raise _PermanentError(f"{domain} has {len(records)} SPF records, and may have one")
+    redirect = ""
+    for term in records[0].split()[1:]:
+        modifier = MODIFIER.fullmatch(term)
+        if modifier:
+            if modifier[1].lower() == "redirect":
+                redirect = modifier[2]
+            continue
+        parsed = MECHANISM.fullmatch(term)
+        if parsed is None:
+            raise _PermanentError(f"{term!r} in the record of {domain} is no term")
+        if _matches(asked, domain, parsed, term):
+            return Verdict(QUALIFIERS[parsed[1]], term)
+    if not redirect:
+        return Verdict("neutral", "no term of the record matches")
+    asked.spend()
+    verdict = _check(asked, _expanded(redirect, asked, domain))
+    if verdict.word == "none":
+        raise _PermanentError(f"redirect={redirect} leads to no record")
+    return verdict
+
+
+def _matches(asked: _Asked, domain: str, term: re.Match[str], text: str) -> bool:
+    name, target, lengths = term[2].lower(), term[3] or "", term[4]
+    if name == "all":
+        return True
+    if name in ("ip4", "ip6"):
+        try:
+            return asked.address in ip_network(target + lengths, strict=False)
+        except ValueError:
+            raise _PermanentError(f"{text!r} in the record of {domain} is no network") from None
+    if name not in ("include", "a", "mx", "exists", "ptr"):
+        raise _PermanentError(f"{text!r} in the record of {domain} is no term")
+    asked.spend()
+    target = _expanded(target, asked, domain) if target else domain
+    if name == "include":
+        verdict = _check(asked, target)
+        if verdict.word == "none":
+            raise _PermanentError(f"{text} leads to no record")
+        return verdict.word == "pass"
+    if name == "exists":
+        return bool(asked.resolver.addresses(target))
+    if name == "ptr":
+        return any(
+            f".{known}".endswith(f".{target.lower()}") and str(asked.address) in _addresses(asked, known)
+            for known in asked.resolver.names_of(str(asked.address))[:LOOK_UPS]
+        )
+    hosts = [target] if name == "a" else asked.resolver.exchangers(target)[:LOOK_UPS]
+    return any(_covers(address, lengths, asked) for host in hosts if host != "." for address in _addresses(asked, host))
+
+
+def _addresses(asked: _Asked, host: str) -> Iterator[str]:
+    for address in asked.resolver.addresses(host):
+        yield str(ip_address(address))
+
+
+def _covers(address: str, lengths: str, asked: _Asked) -> bool:
+    """Whether ``a/24//64`` means this address (5.6: the first length is for IPv4, the second for IPv6)."""
+    of_4, _, of_6 = lengths.partition("//")
+    length = of_6 if ":" in address else of_4.removeprefix("/")
+    return asked.address in ip_network(f"{address}/{length}" if length else address, strict=False)
+
+
+def _expanded(text: str, asked: _Asked, domain: str) -> str:
+    """Macros filled in (7.3)."""
+    if "%" not in text:
+        return text
+    address = asked.address
+    dotted = str(address) if address.version == 4 else ".".join(address.exploded.replace(":", ""))
+    local, _, sending = asked.sender.partition("@")
+    values = {
+        "s": asked.sender,
+        "l": local,
+        "o": sending,
+        "d": domain,
+        "i": dotted,
+        "v": "in-addr" if address.version == 4 else "ip6",
+        "h": sending,
+    }
+
+    def fill(found: re.Match[str]) -> str:
+        if found[5]:
+            return {"%": "%", "_": " ", "-": "%20"}[found[5]]
+        parts = re.split(f"[{re.escape(found[4] or '.')}]", values[found[1].lower()])
+        if found[3]:
+            parts.reverse()
+        return ".".join(parts[-int(found[2]) :] if found[2] else parts)
+
+    return MACRO.sub(fill, text)

@@ -95,9 +95,12 @@ def routes(site: Site) -> APIRouter:
     def subscribe(request: Request, slug: str, pairs: Pairs, framed: bool) -> Response:
         language = asked_language(request, dict(pairs).get("lang"))
         applicant = read_applicant(pairs)
-        with reading(site.engine) as connection:
-            list_row = public_list(connection, slug)
-            form = read_form(offer_of(connection, list_row), pairs)
+        list_row, offer = site.offers.of(slug)
+        form = read_form(offer, pairs)
+        if form.errors:
+            # It may name a theme that was added just now.
+            list_row, offer = site.offers.of(slug, afresh=True)
+            form = read_form(offer, pairs)
         if any(name == "preview" for name, _ in pairs):
             return RedirectResponse(f"/{slug}/preview?{urlencode([*form.query(), ('lang', language)])}", 303)
         if list_row.archived_at is not None or applicant.errors or form.errors:
@@ -148,9 +151,8 @@ def routes(site: Site) -> APIRouter:
 
     def send_again(request: Request, slug: str, token: str, framed: bool) -> Response:
         email, name, language, query = opened(slug, token)
-        with reading(site.engine) as connection:
-            list_row = public_list(connection, slug)
-            form = read_form(offer_of(connection, list_row), parse_qsl(query))
+        list_row, offer = site.offers.of(slug)
+        form = read_form(offer, parse_qsl(query))
         address = parse_address(email)
         site.limiter.admit("resend", client_network(request), address.key)
         applicant = Applicant(email, name, address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from fastapi.responses import RedirectResponse
 
 from newsletter.audience.addresses import parse_address
 from newsletter.database import reading
+from newsletter.errors import StateError
 from subscribers.branding import masthead
 from subscribers.enrolling import Wish, sign_up
 from subscribers.forms import guard_token, is_marked, looks_automated
@@ -110,7 +112,11 @@ def routes(site: Site) -> APIRouter:
         kind: Literal["signup", "signup_plain"] = "signup" if is_marked(site.keys, pairs, now) else "signup_plain"
         site.limiter.admit(kind, client_network(request), applicant.address.key)
         if not looks_automated(site.keys, pairs, now):
-            sign_up(site, list_row, wished(request, list_row, applicant, form, language, framed), now)
+            try:
+                sign_up(site, list_row, wished(request, list_row, applicant, form, language, framed), now)
+            except StateError:
+                # It was archived a moment ago.
+                return show_form(request, slug, pairs, applicant, framed=framed, sent=True)
         told = [applicant.address.email, applicant.name, language, urlencode(form.query())]
         token = seal_up(site.key, f"sent.{slug}", told, now)
         return RedirectResponse(f"/{slug}/{'embed/' if framed else ''}sent/{token}", 303)
@@ -156,7 +162,7 @@ def routes(site: Site) -> APIRouter:
         address = parse_address(email)
         site.limiter.admit("resend", client_network(request), address.key)
         applicant = Applicant(email, name, address)
-        if list_row.archived_at is None:
+        with contextlib.suppress(StateError):
             sign_up(site, list_row, wished(request, list_row, applicant, form, language, framed), site.clock())
         return RedirectResponse(f"{request.url.path}?again", 303)
 

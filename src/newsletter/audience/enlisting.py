@@ -59,7 +59,9 @@ def _whole() -> Any:
     made = _profile(postgresql.insert).returning(profiles.c.id).cte("made")
     there = select(profiles.c.id).where(profiles.c.key == _given(profiles, "key"))
     profile = union_all(select(made.c.id), there).limit(1).cte("profile")
-    subscription = _subscription(postgresql.insert, select(person.c.id, profile.c.id).join_from(person, profile, true())).cte("subscription")
+    subscription = _subscription(
+        postgresql.insert, select(person.c.id, profile.c.id).join_from(person, profile, true())
+    ).cte("subscription")
     consent = _consent(postgresql.insert, select(subscription.c.subscriber_id))
     return consent.returning(select(subscription.c.id).scalar_subquery(), consents.c.subscriber_id)
 

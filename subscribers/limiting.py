@@ -142,7 +142,7 @@ class _Shared:
         )
         self._limiter = SlidingWindowCounterRateLimiter(self._storage)
         self._script = self._storage.get_connection().register_script(
-            EACH.replace("LIBRARY", self._storage.SCRIPT_ACQUIRE_SLIDING_WINDOW.decode())
+            EACH % self._storage.SCRIPT_ACQUIRE_SLIDING_WINDOW
         )
 
     def wait(self, hits: Sequence[Hit]) -> float:
@@ -156,9 +156,9 @@ class _Shared:
         return _until(self._limiter, *hits[refused - 1]) if refused else 0.0
 
 
-EACH = """
+EACH = b"""
 local function hit(KEYS, ARGV)
-LIBRARY
+%s
 end
 for i = 1, #KEYS, 2 do
     if not hit({KEYS[i], KEYS[i + 1]}, {ARGV[i], ARGV[i + 1], 1}) then

@@ -57,7 +57,7 @@ def test_two_statements(house: House, statements: list[str]) -> None:
 
 
 def test_coming_back(house: House) -> None:
-    """Who left begins again: same subscription, first day kept; picks, schedule and cursor as they are asked for now."""
+    """Who left begins again: the same subscription since the same day; picks, schedule and cursor as asked for now."""
     reader = house.subscribe("ana@example.org", NEW)
     house.set(reader, state="unsubscribed", due_at=None, last_outcome="sent", last_run_id=7)
     began = house.now

@@ -50,6 +50,21 @@ PATIENCE = 0.5
 AWAY = 5.0
 """Seconds that a Redis that did not answer is not asked again."""
 
+EACH = b"""
+local function hit(KEYS, ARGV)
+%s
+end
+for i = 1, #KEYS, 2 do
+    if not hit({KEYS[i], KEYS[i + 1]}, {ARGV[i], ARGV[i + 1], 1}) then
+        return (i + 1) / 2
+    end
+end
+return 0
+"""
+"""The library's own script for one hit, for each of several: 0, or the number of the first that is too many."""
+Hit = tuple[RateLimitItem, tuple[str, str]]
+"""A rate, and whose."""
+
 log = structlog.get_logger("site")
 
 
@@ -126,10 +141,6 @@ class Limiter:
             log.warning("Redis does not answer: this process counts requests by itself")
 
 
-Hit = tuple[RateLimitItem, tuple[str, str]]
-"""A rate, and whose."""
-
-
 class _Shared:
     """Counts in Redis, all that one request asks for in one trip."""
 
@@ -154,20 +165,6 @@ class _Shared:
             numbers += [rate.amount, rate.get_expiry()]
         refused = self._script(keys, numbers)
         return _until(self._limiter, *hits[refused - 1]) if refused else 0.0
-
-
-EACH = b"""
-local function hit(KEYS, ARGV)
-%s
-end
-for i = 1, #KEYS, 2 do
-    if not hit({KEYS[i], KEYS[i + 1]}, {ARGV[i], ARGV[i + 1], 1}) then
-        return (i + 1) / 2
-    end
-end
-return 0
-"""
-"""The library's own script for one hit, for each of several: 0, or the number of the first that is too many."""
 
 
 def _until(limiter: RateLimiter, rate: RateLimitItem, whose: tuple[str, str]) -> float:

@@ -31,8 +31,8 @@ from sqlalchemy.types import NullType
 from newsletter.errors import SettingsError
 
 SQLITE_WAIT_SECONDS = 60
-POOL_SIZE = 15
-"""Connections that a process has at most."""
+MOST_CONNECTIONS = 15
+"""Of a process, to PostgreSQL."""
 RESTED = 1.0
 """Seconds after which a connection is asked whether it still lives."""
 DRIVERS = {
@@ -44,7 +44,7 @@ DRIVERS = {
 """What a URL may begin with, and the kind of database that it means."""
 
 
-def connect(url: str, *, pool_size: int = POOL_SIZE) -> Engine:
+def connect(url: str) -> Engine:
     """An engine for the database at ``url``.
 
     SQLite is opened with a write-ahead log, foreign keys and a patient lock. Its transactions begin
@@ -64,7 +64,7 @@ def connect(url: str, *, pool_size: int = POOL_SIZE) -> Engine:
             "It looks like sqlite:////var/lib/newsletter/newsletter.db or postgresql://user:password@host/name.",
         )
     if name == "postgresql":
-        return _postgresql(url, pool_size)
+        return _postgresql(url)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_SECONDS})
@@ -86,11 +86,11 @@ def connect(url: str, *, pool_size: int = POOL_SIZE) -> Engine:
     return engine
 
 
-def _postgresql(url: str, pool_size: int) -> Engine:
+def _postgresql(url: str) -> Engine:
     # In UTC moments need no converting on their way. What a peak has opened stays: opening takes longer than ten
     # statements. The one that was used last is taken first, so that few of them are busy and have all prepared.
     engine = create_engine(
-        url, pool_size=pool_size, max_overflow=0, pool_use_lifo=True, connect_args={"options": "-c timezone=UTC"}
+        url, pool_size=MOST_CONNECTIONS, max_overflow=0, pool_use_lifo=True, connect_args={"options": "-c timezone=UTC"}
     )
 
     @event.listens_for(engine, "checkin")

@@ -67,6 +67,22 @@ def test_a_window_passes(valkey: Valkey) -> None:
     assert any(limiter.allow("resend", "a") for _ in range(100_000))
 
 
+def test_one_trip(valkey: Valkey) -> None:
+    """Network and address, by the hour and by the day, are asked for at once; what is refused has not counted on."""
+    limiter = Limiter(KEY, valkey.url, {**RATES, "signup": "1/hour; 9/day"})
+    limiter.admit("signup", "once", "ana@example.org")
+    before = valkey.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    limiter.admit("signup", "twice", "ana@example.org")
+    assert valkey.client.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 1
+    for _ in range(9):
+        with pytest.raises(TooMany):
+            limiter.admit("signup", "twice", "ana@example.org")
+    for network in ("a", "b", "c"):
+        limiter.admit("signup", network, "ana@example.org")
+    with pytest.raises(TooMany):
+        limiter.admit("signup", "d", "ana@example.org")
+
+
 def test_without_redis(tmp_path: Path) -> None:
     """A Redis that goes away is not waited for, is missed once in the log, and the limits hold in the process."""
     with running_valkey(tmp_path) as mine:

@@ -99,8 +99,8 @@ def routes(site: Site) -> APIRouter:
         applicant = read_applicant(pairs)
         list_row, offer = site.offers.of(slug)
         form = read_form(offer, pairs)
-        if form.errors:
-            # It may name a theme that was added just now.
+        if form.errors or list_row.archived_at is not None:
+            # It may name a theme that was added just now, or the list be open again.
             list_row, offer = site.offers.of(slug, afresh=True)
             form = read_form(offer, pairs)
         if any(name == "preview" for name, _ in pairs):
@@ -138,8 +138,7 @@ def routes(site: Site) -> APIRouter:
 
     def show_sent(request: Request, slug: str, token: str, framed: bool) -> Response:
         email, _, language, query = opened(slug, token)
-        with reading(site.engine) as connection:
-            list_row = public_list(connection, slug)
+        list_row, _ = site.offers.of(slug)
         return page(
             "sent.html",
             language,

@@ -9,6 +9,7 @@ in the same run. Nothing here passes or fails.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -174,7 +175,9 @@ class Bench:
         """New addresses at the form, one uvicorn process against PostgreSQL and Valkey, without an error."""
         with database("postgresql") as url:
             found = measured("site.py", "sign-ups", url)
-        return figure(found["per_second"], "/s", found["bare_per_second"], "a bare FastAPI page; the bar: 300", **found)
+        return figure(
+            found["per_second"], "/s", found["bare"]["per_second"], "a bare FastAPI page; the bar: 300", **found
+        )
 
 
 KEYS = (
@@ -195,17 +198,29 @@ KEYS = (
 )
 
 
+def keys_of(text: str) -> list[str]:
+    """Figures by name, parted by commas."""
+    named = [name.strip() for name in text.split(",")]
+    for name in named:
+        if name not in KEYS:
+            raise argparse.ArgumentTypeError(f"there is no figure {name!r}; there are {', '.join(KEYS)}")
+    return named
+
+
 def main() -> None:
     """Measure what is asked for."""
-    words = sys.argv[1:]
-    only = words[words.index("--only") + 1].split(",") if "--only" in words else KEYS
-    bench = Bench("--full" in words)
-    console = Console(highlight=False, width=120, stderr="--json" in words)
+    parser = argparse.ArgumentParser(prog="make bench ARGS=…", description="Measure what it takes.")
+    parser.add_argument("--full", action="store_true", help="a million where that is the question (an hour)")
+    parser.add_argument("--only", type=keys_of, default=KEYS, metavar="A,B", help=f"some of {', '.join(KEYS)}")
+    parser.add_argument("--json", action="store_true", help="print one JSON line instead of a table")
+    wanted = parser.parse_args()
+    bench = Bench(wanted.full)
+    console = Console(highlight=False, width=120, stderr=wanted.json)
     results: dict[str, Figure] = {}
     table = Table(box=None, title_justify="left", title="What it takes")
     for column in ("figure", "value", "unit", "rival", "ratio", "compared with"):
         table.add_column(column, justify="right" if column in ("value", "rival", "ratio") else "left")
-    for key in only:
+    for key in wanted.only:
         console.print(f"  {key} …", style="dim")
         method: Callable[[], Figure] = getattr(bench, key)
         found = results[key] = method()
@@ -214,7 +229,7 @@ def main() -> None:
     machine = {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()}
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps({"machine": machine, **results}, indent=2))
-    if "--json" in words:
+    if wanted.json:
         print(json.dumps(results))
         return
     console.print(table)

@@ -1,7 +1,8 @@
 """The readers' site. Prints JSON.
 
     site.py pages DATABASE_URL      milliseconds of pages inside the process, bytes of pages
-    site.py sign-ups DATABASE_URL   sign-ups a second of one uvicorn process, and of a bare FastAPI page in its place
+    site.py sign-ups DATABASE_URL   sign-ups a second of one uvicorn process and its CPU for each, and the same of a
+                                    bare FastAPI page in its place
     site.py bare PORT               that page
 
 Requests go to this machine only, and end after a count of them.
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
@@ -39,13 +40,13 @@ from newsletter.cli.supervising import Supervisor, free_port, is_listening
 from newsletter.database import connect
 from newsletter.migrations import upgrade
 from newsletter.settings import load_settings
-from newsletter.tables import subscriptions
+from newsletter.tables import consents, notices, subscriptions
 from subscribers.app import site_app
 
 KEY = "bench" * 10
 READERS, ITEMS = 1000, 5000
 WARM, TIMES = 10, 100
-CONNECTIONS, SIGN_UPS, MOST_SECONDS = 48, 4000, 60
+CONNECTIONS, FIRST, SIGN_UPS, MOST_SECONDS = 48, 200, 4000, 120
 PICKS = urlencode([("country", "GT"), ("country", "HN"), ("theme", "theme-0")])
 
 
@@ -96,8 +97,8 @@ def pages(url: str) -> dict[str, object]:
 
 
 @contextmanager
-def serving(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
-    """A server of ours on this port."""
+def serving(command: list[str], port: int, environment: dict[str, str]) -> Iterator[int]:
+    """A server of ours on this port; its process id."""
     with subprocess.Popen(command, env={**os.environ, **environment}, stdout=sys.stderr) as process:
         try:
             until = time.monotonic() + 60
@@ -105,7 +106,7 @@ def serving(command: list[str], port: int, environment: dict[str, str]) -> Itera
                 assert process.poll() is None, "the server does not start"
                 assert time.monotonic() < until, "the server takes too long to start"
                 time.sleep(0.05)
-            yield
+            yield process.pid
         finally:
             process.terminate()
 
@@ -120,14 +121,14 @@ def request(number: int) -> bytes:
     ).encode()
 
 
-async def load(port: int, count: int, made: Callable[[int], bytes], status: bytes) -> float:
-    """Requests a second, over connections that stay; each must be answered with this status."""
-    numbers = iter(range(count))
+async def load(port: int, requests: Sequence[bytes], status: bytes) -> None:
+    """Send these over connections that stay; each must be answered with this status."""
+    waiting = iter(requests)
 
     async def one() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        for number in numbers:
-            writer.write(made(number))
+        for sent in waiting:
+            writer.write(sent)
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.1 " + status), head[:200]
             length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
@@ -135,11 +136,30 @@ async def load(port: int, count: int, made: Callable[[int], bytes], status: byte
             await reader.readexactly(int(length[1]))
         writer.close()
 
-    began = time.perf_counter()
     async with asyncio.timeout(MOST_SECONDS), asyncio.TaskGroup() as group:
         for _ in range(CONNECTIONS):
             group.create_task(one())
-    return count / (time.perf_counter() - began)
+
+
+def loaded(process: int, port: int, requests: Sequence[bytes], status: bytes) -> dict[str, float]:
+    """Requests a second, and milliseconds of CPU for each: of the server's process, and of this one, the load."""
+    asyncio.run(load(port, requests[:FIRST], status))
+    timed = requests[FIRST:]
+    server, ours, began = cpu_seconds(process), time.process_time(), time.perf_counter()
+    asyncio.run(load(port, timed, status))
+    took = time.perf_counter() - began
+    each = 1000 / len(timed)
+    return {
+        "per_second": round(len(timed) / took),
+        "cpu_ms": round((cpu_seconds(process) - server) * each, 2),
+        "load_cpu_ms": round((time.process_time() - ours) * each, 2),
+    }
+
+
+def cpu_seconds(process: int) -> float:
+    """What a process has used, of the user's and the system's time (proc_pid_stat(5))."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def sign_ups(url: str) -> dict[str, object]:
@@ -149,8 +169,9 @@ def sign_ups(url: str) -> dict[str, object]:
     with engine.begin() as connection:
         fill(connection, 0, 100)
     port = free_port("127.0.0.1")
-    with serving([sys.executable, __file__, "bare", str(port)], port, {}):
-        plain = asyncio.run(load(port, SIGN_UPS, lambda _: b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"200"))
+    with serving([sys.executable, __file__, "bare", str(port)], port, {}) as process:
+        page = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        plain = loaded(process, port, [page] * (FIRST + SIGN_UPS), b"200")
     with tempfile.TemporaryDirectory() as folder, Supervisor(Path(folder)) as supervisor:
         environment = {
             "NEWSLETTER_HOME": folder,
@@ -160,12 +181,14 @@ def sign_ups(url: str) -> dict[str, object]:
             "NEWSLETTER_REDIS_URL": supervisor.start_valkey(),
         }
         port = free_port("127.0.0.1")
-        with serving([sys.executable, "-m", "newsletter", "site", "--port", str(port)], port, environment):
-            found = asyncio.run(load(port, SIGN_UPS, request, b"303"))
+        command = [sys.executable, "-m", "newsletter", "site", "--port", str(port)]
+        with serving(command, port, environment) as process:
+            found = loaded(process, port, [request(number) for number in range(FIRST + SIGN_UPS)], b"303")
     with engine.connect() as connection:
-        kept = connection.scalar(select(func.count()).select_from(subscriptions)) or 0
-    assert kept == SIGN_UPS, kept
-    return {"per_second": round(found), "bare_per_second": round(plain), "sign_ups": SIGN_UPS}
+        for table in (subscriptions, consents, notices):
+            kept = connection.scalar(select(func.count()).select_from(table)) or 0
+            assert kept == FIRST + SIGN_UPS, (table.name, kept)
+    return {**found, "sign_ups": SIGN_UPS, "bare": plain}
 
 
 def bare(port: int) -> None:

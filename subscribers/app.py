@@ -12,8 +12,7 @@ from newsletter.settings import Settings
 from subscribers.api.application import LIMITS, PREFIX, mounted
 from subscribers.guarding import Guard
 from subscribers.hosts import host_names, trusted
-from subscribers.logs import Logged
-from subscribers.metrics import Measured, Metrics
+from subscribers.metrics import Metrics
 from subscribers.refusing import answer_problems, refusal
 from subscribers.rendering import HERE
 from subscribers.routes import (
@@ -31,6 +30,7 @@ from subscribers.routes import (
 )
 from subscribers.site import Clock, Site, utc_now
 from subscribers.vetting import Rules
+from subscribers.watching import Watched
 
 
 def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> FastAPI:
@@ -50,9 +50,8 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     rules = Rules(host_names(settings.base_url, settings.site_hosts.split()), PREFIX)
     secure = settings.base_url.startswith("https:")
     app.add_middleware(Guard, refuse=refusal, rules=rules, secure=secure, others=LIMITS)
-    app.add_middleware(Measured, metrics=metrics)
     app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted(settings.proxies))
-    app.add_middleware(Logged)
+    app.add_middleware(Watched, metrics=metrics)
     answer_problems(app)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.router.routes.append(mounted(site))

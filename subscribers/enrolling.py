@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, func, select
-from sqlalchemy.exc import IntegrityError
 
 from newsletter.audience import notices
 from newsletter.audience import subscribers as audience
@@ -41,19 +40,15 @@ def sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
     Who is new or had left is asked to confirm; who has not confirmed yet is asked again, with the newer picks, though
     not twice in an hour; whoever is subscribed gets a mail with a link to their preferences; an address that must not
     be mailed gets none.
+
+    Raises:
+        StateError: the list is archived.
     """
-    try:
-        _sign_up(site, list_row, wish, now)
-    except IntegrityError:
-        # The same address came twice at once, and the other was quicker: now it is there.
-        _sign_up(site, list_row, wish, now)
-
-
-def _sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
     with site.engine.begin() as connection:
-        known = audience.subscriptions_of(connection, wish.address.email)
-        present = next((row for row in known if row.list_id == list_row.id), None)
-        if present is None or present.state == "unsubscribed":
+        present = audience.standing(connection, list_row.id, wish.address)
+        if present.archived_at is not None:
+            raise StateError(f"The list {present.slug!r} is archived.")
+        if present.state in (None, "unsubscribed"):
             try:
                 audience.subscribe(
                     connection,
@@ -65,20 +60,21 @@ def _sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
                     name=wish.name,
                     language=wish.language,
                     timezone=wish.timezone,
-                    cursor=list_row.last_position,
+                    cursor=present.last_position,
                     due_at=None,
                     source=wish.source,
                     now=now,
                     proof=wish.proof,
                 )
             except StateError:
-                # The address must not be mailed, and who gave it is not told.
-                return
-            return
-        kind: notices.Kind = "confirm" if present.state == "pending" else "known"
-        if kind == "confirm":
-            _ask_anew(connection, present, wish, now)
-        notices.ask(connection, kind, subscriber_id=present.subscriber_id, list_id=list_row.id, now=now)
+                # The same address came twice at once, and the other was quicker: now it is there. Or it must not be
+                # mailed, and who gave it is not told.
+                present = audience.standing(connection, list_row.id, wish.address)
+        if present.state in ("pending", "active", "paused"):
+            kind: notices.Kind = "confirm" if present.state == "pending" else "known"
+            if kind == "confirm":
+                _ask_anew(connection, present, wish, now)
+            notices.ask(connection, kind, subscriber_id=present.subscriber_id, list_id=list_row.id, now=now)
 
 
 def _ask_anew(connection: Connection, present: Any, wish: Wish, now: datetime) -> None:

@@ -34,6 +34,8 @@ def guard_token(keys: Sequence[str], now: datetime) -> str:
 def made_at(keys: Sequence[str], pairs: Sequence[tuple[str, Any]]) -> datetime | None:
     """When the page was made that a form comes from; None if it is none of ours (other sites may have one)."""
     given = next((value for name, value in reversed(pairs) if name == MOMENT and isinstance(value, str)), "")
+    if not given:
+        return None
     try:
         return datetime.fromtimestamp(int(_signer(keys).unsign(given.encode("utf-8", "replace"))) / 1000, UTC)
     except (BadSignature, ValueError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from threading import Lock
 from typing import Literal
@@ -16,9 +16,9 @@ from typing import Literal
 import structlog
 from fastapi import Request
 from limits import RateLimitItem, parse_many
-from limits.errors import StorageError
 from limits.storage import MemoryStorage, RedisStorage
 from limits.strategies import RateLimiter, SlidingWindowCounterRateLimiter
+from redis import RedisError
 
 from newsletter.audience.consents import network_of
 from newsletter.audience.suppressions import keyed_hash
@@ -50,6 +50,21 @@ PATIENCE = 0.5
 AWAY = 5.0
 """Seconds that a Redis that did not answer is not asked again."""
 
+EACH = b"""
+local function hit(KEYS, ARGV)
+%s
+end
+for i = 1, #KEYS, 2 do
+    if not hit({KEYS[i], KEYS[i + 1]}, {ARGV[i], ARGV[i + 1], 1}) then
+        return (i + 1) / 2
+    end
+end
+return 0
+"""
+"""The library's own script for one hit, for each of several: 0, or the number of the first that is too many."""
+Hit = tuple[RateLimitItem, tuple[str, str]]
+"""A rate, and whose."""
+
 log = structlog.get_logger("site")
 
 
@@ -78,29 +93,29 @@ class Limiter:
         self._lock = Lock()
 
     @cached_property
-    def _shared(self) -> RateLimiter:
-        storage = RedisStorage(
-            self._url,
-            wrap_exceptions=True,
-            key_prefix="newsletter-limit",
-            socket_timeout=PATIENCE,
-            socket_connect_timeout=PATIENCE,
-        )
-        return SlidingWindowCounterRateLimiter(storage)
+    def _shared(self) -> _Shared:
+        return _Shared(self._url)
 
     def allow(self, kind: Kind, who: str) -> bool:
         """Count one more of this kind for ``who``; False if that is too many."""
-        return self.wait(kind, who) == 0
+        return self.wait((kind, who)) == 0
 
-    def wait(self, kind: Kind, who: str) -> float:
-        """Count one more of this kind for ``who``: 0, or the seconds until it is worth trying again."""
-        name = keyed_hash(self._key, f"limit.{kind}", who)[:32]
+    def wait(self, *asked: tuple[Kind, str]) -> float:
+        """Count one more of each kind for whom it is asked: 0, or the seconds until it is worth trying again.
+
+        What comes after the first that is too many is not counted.
+        """
+        hits = [
+            (rate, (kind, keyed_hash(self._key, f"limit.{kind}", who)[:32]))
+            for kind, who in asked
+            for rate in self._rates[kind]
+        ]
         if self._url and time.monotonic() >= self._away_until:
             try:
-                return _hit(self._shared, self._rates[kind], kind, name)
-            except StorageError:
+                return self._shared.wait(hits)
+            except RedisError:
                 self._note_away()
-        return _hit(self._here, self._rates[kind], kind, name)
+        return next((_until(self._here, *hit) for hit in hits if not self._here.hit(hit[0], *hit[1])), 0.0)
 
     def admit(self, kind: Literal["signup", "signup_plain", "account", "resend"], network: str, address: str) -> None:
         """Count one more, from a network (``client_network``) and for an address in its comparable form.
@@ -114,7 +129,7 @@ class Limiter:
         elif kind == "resend":
             of_address = "resend_address"
         # The network first: who asks for many addresses is not to use up those of others.
-        seconds = self.wait(kind, network) or self.wait(of_address, address)
+        seconds = self.wait((kind, network), (of_address, address))
         if seconds:
             raise TooMany(seconds)
 
@@ -126,11 +141,34 @@ class Limiter:
             log.warning("Redis does not answer: this process counts requests by itself")
 
 
-def _hit(limiter: RateLimiter, rates: list[RateLimitItem], kind: Kind, name: str) -> float:
-    for rate in rates:
-        if not limiter.hit(rate, kind, name):
-            return max(1.0, limiter.get_window_stats(rate, kind, name).reset_time - time.time())
-    return 0.0
+class _Shared:
+    """Counts in Redis, all that one request asks for in one trip."""
+
+    def __init__(self, url: str) -> None:
+        self._storage = RedisStorage(
+            url,
+            key_prefix="newsletter-limit",
+            socket_timeout=PATIENCE,
+            socket_connect_timeout=PATIENCE,
+        )
+        self._limiter = SlidingWindowCounterRateLimiter(self._storage)
+        self._script = self._storage.get_connection().register_script(
+            EACH % self._storage.SCRIPT_ACQUIRE_SLIDING_WINDOW
+        )
+
+    def wait(self, hits: Sequence[Hit]) -> float:
+        """As ``Limiter.wait``."""
+        keys, numbers = [], []
+        for rate, whose in hits:
+            current = self._storage.prefixed_key(f"{{{rate.key_for(*whose)}}}")
+            keys += [f"{current}/-1", current]
+            numbers += [rate.amount, rate.get_expiry()]
+        refused = self._script(keys, numbers)
+        return _until(self._limiter, *hits[refused - 1]) if refused else 0.0
+
+
+def _until(limiter: RateLimiter, rate: RateLimitItem, whose: tuple[str, str]) -> float:
+    return max(1.0, limiter.get_window_stats(rate, *whose).reset_time - time.time())
 
 
 def client_network(request: Request) -> str:

@@ -7,17 +7,14 @@ their counts in that folder, and whichever is asked gives them all.
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from sqlalchemy import Connection, Engine, Insert, event
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from newsletter.tables import consents
 
-METHODS = ("GET", "HEAD", "POST")
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _PENDING = "newsletter.metrics"
 
@@ -30,13 +27,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self.requests = Counter(
+        self._requests = Counter(
             "newsletter_http_requests",
             "Requests answered",
             ("method", "route", "status"),
             registry=self._registry,
         )
-        self.seconds = Histogram(
+        self._seconds = Histogram(
             "newsletter_http_request_seconds",
             "Time until a request was answered",
             ("route",),
@@ -48,6 +45,11 @@ class Metrics:
             "confirmed": Counter("newsletter_confirmations", "Subscriptions confirmed", registry=self._registry),
             "unsubscribed": Counter("newsletter_leavings", "Subscriptions ended", registry=self._registry),
         }
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count an answer, which was complete after so many seconds; ``route``: its template."""
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
 
     def text(self) -> bytes:
         """The counts of this process, or of all that share a folder, in the format of Prometheus."""
@@ -65,7 +67,8 @@ class Metrics:
 
         @event.listens_for(engine, "after_execute")
         def written(connection: Connection, statement: Any, _many: Any, _one: Any, _options: Any, result: Any) -> None:
-            if isinstance(statement, Insert) and statement.table is consents:
+            # What reads its rows from another table may find none.
+            if isinstance(statement, Insert) and statement.table is consents and result.rowcount:
                 rows = result.context.compiled_parameters
                 connection.info.setdefault(_PENDING, []).extend(row["event"] for row in rows)
 
@@ -78,37 +81,3 @@ class Metrics:
         @event.listens_for(engine, "rollback")
         def undone(connection: Connection) -> None:
             connection.info.pop(_PENDING, None)
-
-
-class Measured:
-    """ASGI middleware: counts each answer and the time until it was complete."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app = app
-        self.metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        began = time.perf_counter()
-        status = 500
-
-        async def noting(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noting)
-        finally:
-            route, method = template(scope), scope["method"]
-            self.metrics.requests.labels(method if method in METHODS else "other", route, str(status)).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
-
-
-def template(scope: Scope) -> str:
-    """The address of the route that took a request, placeholders for what varies; ``none`` if nothing did."""
-    return str(scope.get("root_path", "")) + str(getattr(scope.get("route"), "path", "")) or "none"

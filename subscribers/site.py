@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from newsletter.delivery.sampling import Samples
 from newsletter.settings import Settings
 from subscribers.limiting import Limiter
+from subscribers.offering import Offers
 from subscribers.rendering import preferred, strings
 
 Clock = Callable[[], datetime]
@@ -39,6 +40,11 @@ class Site:
     def samples(self) -> Samples:
         """What readers would have received, kept ready."""
         return Samples(self.settings.site)
+
+    @cached_property
+    def offers(self) -> Offers:
+        """What lists offer, kept for a moment."""
+        return Offers(self.engine)
 
     @cached_property
     def limiter(self) -> Limiter:

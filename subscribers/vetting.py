@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from email.message import Message
+from functools import lru_cache
 from typing import Literal
 from urllib.parse import unquote_to_bytes
 
@@ -83,7 +84,7 @@ def vet_body(scope: Scope, body: bytes, rules: Rules) -> Fault | None:
     """What is wrong with the body of a form, if anything is."""
     if not body or scope["method"] != "POST" or scope["path"].startswith((rules.machines, ONE_CLICK)):
         return None
-    kind, _ = _content_type(Headers(scope=scope))
+    kind, _ = _content_type(Headers(scope=scope).get("content-type", ""))
     if not kind:
         return "type"
     return None if kind != FORMS[0] or is_text(body, controls=True) else "unreadable"
@@ -101,14 +102,15 @@ def is_text(escaped: bytes, controls: bool = False) -> bool:
 
 
 def _is_form(headers: Headers) -> bool:
-    kind, charset = _content_type(headers)
+    kind, charset = _content_type(headers.get("content-type", ""))
     return not kind or (kind in FORMS and charset in CHARSETS)
 
 
-def _content_type(headers: Headers) -> tuple[str, str]:
+@lru_cache(maxsize=64)
+def _content_type(said: str) -> tuple[str, str]:
     """Media type, empty if none is named, and character set, both in small letters."""
-    said = Message()
-    said["content-type"] = CONTROL.sub(" ", headers.get("content-type", ""))
-    kind = said.get_content_type() if headers.get("content-type", "").strip() else ""
-    charset = said.get_param("charset", "utf-8")
+    message = Message()
+    message["content-type"] = CONTROL.sub(" ", said)
+    kind = message.get_content_type() if said.strip() else ""
+    charset = message.get_param("charset", "utf-8")
     return kind, (charset if isinstance(charset, str) else "").lower()

@@ -45,7 +45,7 @@ def admit(site: Site, token: str | None, scope: Scope) -> Machine:
             headers={"WWW-Authenticate": f'{CHALLENGE}, error="invalid_token"'},
         )
     machine, used_at = found
-    seconds = site.limiter.wait("api", str(machine.id))
+    seconds = site.limiter.wait(("api", str(machine.id)))
     if seconds:
         raise TooMany(seconds)
     if is_stale(used_at, now):

@@ -84,7 +84,7 @@ def _sign_up(site: Site, machine: Machine, slug: str, body: SignUp) -> None:
     with reading(site.engine) as connection:
         list_row = open_list_of(connection, machine, slug)
         request = read_request(connection, site, list_row, body, machine.name)
-    seconds = site.limiter.wait("signup_address", request.address.key)
+    seconds = site.limiter.wait(("signup_address", request.address.key))
     if seconds:
         raise TooMany(seconds)
     sign_up(site, list_row, request, site.clock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from fastapi.responses import RedirectResponse
 
 from newsletter.audience.addresses import parse_address
 from newsletter.database import reading
+from newsletter.errors import StateError
 from subscribers.branding import masthead
 from subscribers.enrolling import Wish, sign_up
 from subscribers.forms import guard_token, is_marked, looks_automated
@@ -95,9 +97,12 @@ def routes(site: Site) -> APIRouter:
     def subscribe(request: Request, slug: str, pairs: Pairs, framed: bool) -> Response:
         language = asked_language(request, dict(pairs).get("lang"))
         applicant = read_applicant(pairs)
-        with reading(site.engine) as connection:
-            list_row = public_list(connection, slug)
-            form = read_form(offer_of(connection, list_row), pairs)
+        list_row, offer = site.offers.of(slug)
+        form = read_form(offer, pairs)
+        if form.errors or list_row.archived_at is not None:
+            # It may name a theme that was added just now, or the list be open again.
+            list_row, offer = site.offers.of(slug, afresh=True)
+            form = read_form(offer, pairs)
         if any(name == "preview" for name, _ in pairs):
             return RedirectResponse(f"/{slug}/preview?{urlencode([*form.query(), ('lang', language)])}", 303)
         if list_row.archived_at is not None or applicant.errors or form.errors:
@@ -107,7 +112,11 @@ def routes(site: Site) -> APIRouter:
         kind: Literal["signup", "signup_plain"] = "signup" if is_marked(site.keys, pairs, now) else "signup_plain"
         site.limiter.admit(kind, client_network(request), applicant.address.key)
         if not looks_automated(site.keys, pairs, now):
-            sign_up(site, list_row, wished(request, list_row, applicant, form, language, framed), now)
+            try:
+                sign_up(site, list_row, wished(request, list_row, applicant, form, language, framed), now)
+            except StateError:
+                # It was archived a moment ago.
+                return show_form(request, slug, pairs, applicant, framed=framed, sent=True)
         told = [applicant.address.email, applicant.name, language, urlencode(form.query())]
         token = seal_up(site.key, f"sent.{slug}", told, now)
         return RedirectResponse(f"/{slug}/{'embed/' if framed else ''}sent/{token}", 303)
@@ -129,8 +138,7 @@ def routes(site: Site) -> APIRouter:
 
     def show_sent(request: Request, slug: str, token: str, framed: bool) -> Response:
         email, _, language, query = opened(slug, token)
-        with reading(site.engine) as connection:
-            list_row = public_list(connection, slug)
+        list_row, _ = site.offers.of(slug)
         return page(
             "sent.html",
             language,
@@ -148,13 +156,12 @@ def routes(site: Site) -> APIRouter:
 
     def send_again(request: Request, slug: str, token: str, framed: bool) -> Response:
         email, name, language, query = opened(slug, token)
-        with reading(site.engine) as connection:
-            list_row = public_list(connection, slug)
-            form = read_form(offer_of(connection, list_row), parse_qsl(query))
+        list_row, offer = site.offers.of(slug)
+        form = read_form(offer, parse_qsl(query))
         address = parse_address(email)
         site.limiter.admit("resend", client_network(request), address.key)
         applicant = Applicant(email, name, address)
-        if list_row.archived_at is None:
+        with contextlib.suppress(StateError):
             sign_up(site, list_row, wished(request, list_row, applicant, form, language, framed), site.clock())
         return RedirectResponse(f"{request.url.path}?again", 303)
 

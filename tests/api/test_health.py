@@ -18,6 +18,7 @@ from valkeys import running_valkey
 
 from newsletter.audience.links import make_token
 from newsletter.audience.subscribers import confirm
+from newsletter.audience.suppressions import suppress
 from newsletter.database import connect
 from newsletter.tables import consents, metadata, notices, relays
 from subscribers.app import site_app
@@ -133,6 +134,18 @@ def test_what_was_undone_is_not_counted(house: House, machine: Any) -> None:
     assert value(samples(watch), "signups_total") == 2
 
 
+def test_who_must_not_be_mailed_is_not_counted(both: House, machine: Any) -> None:
+    """A sign-up for an address that is suppressed is none, nor is one for an address that is on the list."""
+    watch = machine(["metrics:read"])
+    both.subscribe("known@example.org")
+    with both.engine.begin() as connection:
+        suppress(connection, both.settings.keys, "never@example.org", "complaint", both.now)
+    before = value(samples(watch), "signups_total")
+    for email in ("never@example.org", "known@example.org", "new@example.org"):
+        assert watch.post("/rutas", data={"email": email}).status_code == 303
+    assert value(samples(watch), "signups_total") == before + 1
+
+
 WORKER = """
 import os
 from subscribers.metrics import Metrics
@@ -140,7 +153,7 @@ metrics = Metrics()
 for _ in range(2):
     if os.fork() == 0:
         metrics = Metrics()
-        metrics.requests.labels("GET", "/x", "200").inc()
+        metrics.answered("GET", "/x", 200, 0.1)
         os._exit(0)
     os.wait()
 print(metrics.text().decode())

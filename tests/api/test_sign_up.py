@@ -117,3 +117,21 @@ def test_faults(house: House, api: httpx.Client) -> None:
         assert sign_up(api, **wrong).status_code == 422
     assert sign_up(api, "x@" + "a" * 400).status_code == 422
     assert rows(house, subscribers) == []
+
+
+def test_an_address_is_not_bombed(house: House, machine: Any) -> None:
+    """By whatever tokens and our form together: five for an address in an hour, known or not; then 429 and when to
+    come back, and nothing is written.
+    """
+    house.subscribe("known@example.org")
+    first, second = machine(), machine()
+    for email in ("known@example.org", "unknown@example.org"):
+        assert first.post("/rutas", data={"email": email}).status_code == 303
+        assert [sign_up(second, email.upper()).status_code for _ in range(4)] == [202] * 4
+        before = len(rows(house, consents)), rows(house, notices)
+        answer = sign_up(first, email)
+        assert (answer.status_code, answer.headers["content-type"]) == (429, "application/problem+json")
+        assert 0 < int(answer.headers["retry-after"]) <= 7200
+        assert first.post("/rutas", data={"email": email}).status_code == 429
+        assert (len(rows(house, consents)), rows(house, notices)) == before
+    assert sign_up(first, "other@example.org").status_code == 202

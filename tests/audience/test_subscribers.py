@@ -12,6 +12,7 @@ import pytest
 from commanding import CommandLine
 from sqlalchemy import insert, text
 
+from newsletter.audience.schedule import WEEKDAYS
 from newsletter.database import engine_for, reading
 from newsletter.settings import load_settings
 from newsletter.tables import profiles, subscribers, subscriptions
@@ -94,7 +95,10 @@ def test_edit_keeps_what_is_not_named(cli: CommandLine) -> None:
     """Editing changes what is named and nothing else; the cursor stays."""
     cli("subscribers", "add", "ana@example.org", "-c", "GT", "-t", "protection", "--confirmed")
     before = only(cli)
-    cli("subscribers", "edit", "ana@example.org", "-c", "HN", "--frequency", "weekly", "--weekday", "fri")
+    # Far from now, and not Monday, which it is already.
+    today = datetime.now(UTC).weekday()
+    day = next(WEEKDAYS[(today + days) % 7] for days in (3, 4) if (today + days) % 7)
+    cli("subscribers", "edit", "ana@example.org", "-c", "HN", "--frequency", "weekly", "--weekday", day)
     after = only(cli)
     changed = {key for key in before if before[key] != after[key]}
     assert changed == {"countries", "frequency", "weekday", "due_at"}

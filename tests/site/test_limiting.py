@@ -53,7 +53,7 @@ def test_all_processes_count_together(valkey: Valkey) -> None:
     network = "192.0.2.0/24"
     assert [limiter.allow("signup", network) for limiter in (one, other, one, other, one)] == [True] * 3 + [False] * 2
     assert one.allow("signup", "198.51.100.0/24")
-    assert 0 < one.wait("signup", network) <= 7200
+    assert 0 < one.wait(("signup", network)) <= 7200
     keys = b" ".join(valkey.client.keys())
     assert keys
     assert b"192.0.2" not in keys
@@ -63,8 +63,24 @@ def test_a_window_passes(valkey: Valkey) -> None:
     """What was too often is right again after a while, which is named."""
     limiter = Limiter(KEY, valkey.url, {**RATES, "resend": "1/second"})
     assert limiter.allow("resend", "a")
-    assert 0 < limiter.wait("resend", "a") <= 2
+    assert 0 < limiter.wait(("resend", "a")) <= 2
     assert any(limiter.allow("resend", "a") for _ in range(100_000))
+
+
+def test_one_trip(valkey: Valkey) -> None:
+    """Network and address, by the hour and by the day, are asked for at once; what is refused has not counted on."""
+    limiter = Limiter(KEY, valkey.url, {**RATES, "signup": "1/hour; 9/day"})
+    limiter.admit("signup", "once", "ana@example.org")
+    before = valkey.client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    limiter.admit("signup", "twice", "ana@example.org")
+    assert valkey.client.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 1
+    for _ in range(9):
+        with pytest.raises(TooMany):
+            limiter.admit("signup", "twice", "ana@example.org")
+    for network in ("a", "b", "c"):
+        limiter.admit("signup", network, "ana@example.org")
+    with pytest.raises(TooMany):
+        limiter.admit("signup", "d", "ana@example.org")
 
 
 def test_without_redis(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Clock:
         self.now += seconds
 
 
-MOST = 24
+MOST = 14
 """Statements of the longest way: a few milliseconds, and the answer comes after 50 (``timing``) or 150."""
 WHO = ("nobody", "waiting", "active", "gone", "barred")
 

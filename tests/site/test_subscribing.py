@@ -12,11 +12,13 @@ import pytest
 from commanding import KEY
 from fastapi.testclient import TestClient
 from house import House
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import Engine, event, func, insert, select, update
 
 from newsletter.audience.links import make_expiring
+from newsletter.audience.lists import archive_list
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import withdraw
+from newsletter.catalogue.themes import Theme, add_themes
 from newsletter.settings import Settings
 from newsletter.tables import consents, lists, notices, profiles, subscribers, subscriptions
 from subscribers.app import site_app
@@ -310,3 +312,25 @@ def test_many_at_once(house: House, site: TestClient) -> None:
     assert answers == [303] * 4
     with house.engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(subscriptions)) == 1
+
+
+def test_what_was_offered_a_moment_ago(house: House, site: TestClient) -> None:
+    """A theme that was added just now can be picked, and a list that was archived just now takes nobody."""
+    assert apply(site).status_code == 303
+    with house.engine.begin() as connection:
+        add_themes(connection, house.list_id, [Theme("water", {"en": "Water"}, None)])
+    assert apply(site, "ben@example.org", theme="water").status_code == 303
+    assert ["water"] in [row.themes for row in rows(house, profiles)]
+    with house.engine.begin() as connection:
+        archive_list(connection, "rutas", house.now)
+    assert apply(site, "eva@example.org").status_code == 410
+    assert len(rows(house, subscribers)) == 2
+
+
+def test_a_sign_up_is_three_statements(house: House, site: TestClient) -> None:
+    """On PostgreSQL: one to see how the address stands, one to put it on the list, one to ask for its mail."""
+    apply(site)
+    seen: list[str] = []
+    event.listen(house.engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
+    assert apply(site, "ben@example.org", country="HN").status_code == 303
+    assert len(seen) <= (3 if house.engine.dialect.name == "postgresql" else 7)

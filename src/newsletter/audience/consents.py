@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any
@@ -35,6 +35,9 @@ class Proof:
     page: str | None = None
     wording: str | None = None
     picks: Mapping[str, Any] | None = None
+
+
+_PROOF = tuple(field.name for field in fields(Proof))
 
 
 def consent_hash(keys: Keys, address_key: str) -> str:
@@ -88,20 +91,13 @@ def note(
     proof = proof or Proof()
     if proof.picks is None:
         proof = replace(proof, picks=_present(connection, subscriber_id, list_id))
-    connection.execute(
-        insert(consents).values(
-            subscriber_id=subscriber_id,
-            list_id=list_id,
-            at=now,
-            event=event,
-            source=source,
-            address_hash=proof.address_hash,
-            network=proof.network,
-            page=proof.page,
-            wording=proof.wording,
-            picks=proof.picks,
-        )
-    )
+    values = {"subscriber_id": subscriber_id, "list_id": list_id, **written(event, source, now, proof)}
+    connection.execute(insert(consents), values)
+
+
+def written(event: str, source: str, now: datetime, proof: Proof) -> dict[str, Any]:
+    """The columns of an event, but for whose it is and of which list."""
+    return {"at": now, "event": event, "source": source, **{name: getattr(proof, name) for name in _PROOF}}
 
 
 def _present(connection: Connection, subscriber_id: int, list_id: int) -> dict[str, Any] | None:

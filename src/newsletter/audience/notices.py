@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, insert, select, update
 
+from newsletter.columns import Moment
 from newsletter.tables import notices
 
 Kind = Literal["confirm", "welcome", "known", "account", "address_old", "address_new", "goodbye"]
@@ -15,6 +16,24 @@ Kind = Literal["confirm", "welcome", "known", "account", "address_old", "address
 subscriptions. ``address_old``, ``address_new``: a change of address is to be confirmed at both ends."""
 PAUSE = timedelta(hours=1)
 """At most one of a kind, for one address and list, in this time: nobody is to be bombarded through us."""
+
+_COLUMNS = ("kind", "subscriber_id", "list_id", "email", "data", "asked_at", "due_at")
+# An UPDATE would take what is named as a column for what to set.
+_GIVEN = {name: bindparam(f"given_{name}", type_=notices.c[name].type) for name in _COLUMNS}
+_SAME = (
+    (notices.c.kind == _GIVEN["kind"])
+    & (notices.c.subscriber_id == _GIVEN["subscriber_id"])
+    & notices.c.list_id.is_not_distinct_from(_GIVEN["list_id"])
+    & notices.c.email.is_not_distinct_from(_GIVEN["email"])
+)
+_WAITS = notices.c.due_at.is_not(None)
+_LATELY = notices.c.code.is_not(None) & (notices.c.asked_at > bindparam("since", type_=Moment()))
+_UNLESS_LATELY = (
+    insert(notices)
+    .from_select(_COLUMNS, select(*_GIVEN.values()).where(~exists().where(_SAME, _WAITS | _LATELY)))
+    .returning(notices.c.id)
+)
+_ASK_NOW = update(notices).where(_SAME, _WAITS).values(asked_at=_GIVEN["asked_at"])
 
 
 def ask(
@@ -34,29 +53,23 @@ def ask(
     being tried counts for nothing: they left in between, and come back now. Without ``pause`` the caller sees to it
     that nobody is bombarded.
     """
-    same = (
-        (notices.c.kind == kind)
-        & (notices.c.subscriber_id == subscriber_id)
-        & notices.c.list_id.is_not_distinct_from(list_id)
-        & notices.c.email.is_not_distinct_from(email)
-    )
-    if pause:
-        waiting = update(notices).where(same, notices.c.due_at.is_not(None)).values(asked_at=now)
-        lately = select(notices.c.id).where(same, notices.c.code.is_not(None), notices.c.asked_at > now - pause)
-        if connection.execute(waiting).rowcount or connection.execute(lately.limit(1)).first() is not None:
-            return False
-    connection.execute(
-        insert(notices).values(
-            kind=kind,
-            subscriber_id=subscriber_id,
-            list_id=list_id,
-            email=email,
-            data=dict(data or {}),
-            asked_at=now,
-            due_at=now,
-        )
-    )
-    return True
+    notice = {
+        "kind": kind,
+        "subscriber_id": subscriber_id,
+        "list_id": list_id,
+        "email": email,
+        "data": dict(data or {}),
+        "asked_at": now,
+        "due_at": now,
+    }
+    if not pause:
+        connection.execute(insert(notices), notice)
+        return True
+    given = {"since": now - pause, **{f"given_{name}": value for name, value in notice.items()}}
+    if connection.execute(_UNLESS_LATELY, given).first() is not None:
+        return True
+    connection.execute(_ASK_NOW, given)
+    return False
 
 
 def ask_all(connection: Connection, kind: Kind, subscriber_ids: Sequence[int], *, list_id: int, now: datetime) -> None:

@@ -7,19 +7,20 @@ Where a moment of sending is needed it is an argument: calendars belong to diges
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from newsletter.audience import notices
 from newsletter.audience.addresses import Address, parse_address
-from newsletter.audience.consents import Proof, agreed, consent_hash, note
+from newsletter.audience.consents import Proof, agreed, consent_hash, note, written
+from newsletter.audience.enlisting import enlist
 from newsletter.audience.links import Keys
 from newsletter.audience.picks import Picks, profile_ids
 from newsletter.audience.schedule import NextDue, Schedule
-from newsletter.audience.suppressions import suppressed
+from newsletter.audience.suppressions import suppressed, suppression_hashes
 from newsletter.errors import InputError, StateError, UnknownName
 from newsletter.resembling import nearest
 from newsletter.tables import lists, profiles, subscribers, subscriptions
@@ -125,32 +126,55 @@ def subscriptions_of(connection: Connection, email: str) -> Sequence[Any]:
     return connection.execute(_listing().where(subscribers.c.email_key == key)).all()
 
 
+_ROW = (
+    subscriptions,
+    subscribers.c.email,
+    subscribers.c.email_key,
+    subscribers.c.name,
+    subscribers.c.language,
+    subscribers.c.timezone,
+    subscribers.c.failed_at,
+    subscribers.c.failure_code,
+    subscribers.c.failure,
+    subscribers.c.suppressed_at,
+    lists.c.slug,
+    lists.c.last_position,
+    lists.c.archived_at,
+    profiles.c.countries,
+    profiles.c.regions,
+    profiles.c.themes,
+    profiles.c.languages,
+)
+
+
 def _listing() -> Any:
     return (
-        select(
-            subscriptions,
-            subscribers.c.email,
-            subscribers.c.email_key,
-            subscribers.c.name,
-            subscribers.c.language,
-            subscribers.c.timezone,
-            subscribers.c.failed_at,
-            subscribers.c.failure_code,
-            subscribers.c.failure,
-            subscribers.c.suppressed_at,
-            lists.c.slug,
-            lists.c.last_position,
-            lists.c.archived_at,
-            profiles.c.countries,
-            profiles.c.regions,
-            profiles.c.themes,
-            profiles.c.languages,
-        )
+        select(*_ROW)
         .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
         .join(lists, lists.c.id == subscriptions.c.list_id)
         .join(profiles, profiles.c.id == subscriptions.c.profile_id)
         .where(subscribers.c.erased_at.is_(None))
     )
+
+
+_PERSON = (subscribers.c.email_key == bindparam("key")) & subscribers.c.erased_at.is_(None)
+_THEIRS = (subscriptions.c.list_id == lists.c.id) & (subscriptions.c.subscriber_id == subscribers.c.id)
+_STANDING = (
+    select(*_ROW)
+    .select_from(lists)
+    .outerjoin(subscribers, _PERSON)
+    .outerjoin(subscriptions, _THEIRS)
+    .outerjoin(profiles, profiles.c.id == subscriptions.c.profile_id)
+    .where(lists.c.id == bindparam("list"))
+)
+
+
+def standing(connection: Connection, list_id: int, address: Address) -> Any:
+    """How an address stands with a list: a row as of ``find_subscription``.
+
+    What is of the list is always there; of the rest all is None if the address is not on it.
+    """
+    return connection.execute(_STANDING, {"list": list_id, "key": address.key}).one()
 
 
 def subscribe(
@@ -180,73 +204,42 @@ def subscribe(
     Raises:
         StateError: the address is suppressed, or on the list already.
     """
-    blocked = suppressed(connection, keys, [address.key])
-    if blocked:
-        raise StateError(f"{address.email} must not be mailed: {blocked[address.key]}.")
-    subscriber_id = _keep_subscriber(connection, address, name, language, timezone, now)
-    present = connection.execute(
-        select(subscriptions.c.id, subscriptions.c.state).where(
-            subscriptions.c.list_id == list_id, subscriptions.c.subscriber_id == subscriber_id
-        )
-    ).one_or_none()
-    if present is not None and present.state != "unsubscribed":
-        raise StateError(
-            f"{address.email} is on this list already ({present.state}).",
-            "Change it with `newsletter subscribers edit`.",
-        )
+    proof = replace(proof or Proof(), address_hash=consent_hash(keys, address.key), picks=agreed(picks, schedule))
+    event = "asked" if due_at is None else "confirmed"
     values = {
-        "profile_id": profile_ids(connection, [picks])[picks],
+        "list_id": list_id,
+        "created_at": now,
+        "email": address.email,
+        "email_key": address.key,
+        "name": name,
+        "language": language,
+        "timezone": timezone,
+        "key": picks.key,
+        **picks.columns(),
         "state": "pending" if due_at is None else "active",
-        "frequency": schedule.frequency,
-        "hour": schedule.hour,
-        "weekday": schedule.weekday,
+        **asdict(schedule),
         "start": cursor,
         "cursor": cursor,
         "due_at": due_at,
-        "paused_until": None,
-        "last_run_id": None,
-        "last_outcome": None,
+        **written(event, source, now, proof),
     }
-    if present is None:
-        values |= {"list_id": list_id, "subscriber_id": subscriber_id, "created_at": now}
-        subscription_id = _id(connection, insert(subscriptions).values(**values).returning(subscriptions.c.id))
-    else:
-        subscription_id = int(present.id)
-        connection.execute(update(subscriptions).where(subscriptions.c.id == present.id).values(**values))
-    event = "asked" if due_at is None else "confirmed"
-    proof = replace(proof or Proof(), address_hash=consent_hash(keys, address.key), picks=agreed(picks, schedule))
-    note(connection, subscriber_id, list_id, event, source, now, proof)
+    while (made := enlist(connection, values, suppression_hashes(keys, address.key))) is None:
+        _check_free(connection, keys, list_id, address)
     if due_at is None:
-        notices.ask(connection, "confirm", subscriber_id=subscriber_id, list_id=list_id, now=now)
-    return subscription_id
+        notices.ask(connection, "confirm", subscriber_id=made.subscriber_id, list_id=list_id, now=now)
+    return made.id
 
 
-def _keep_subscriber(
-    connection: Connection, address: Address, name: str, language: str, timezone: str, now: datetime
-) -> int:
-    # The spelling that they gave last is the one to write to. Written first, which locks them: a sign-up that never
-    # was confirmed may be vanishing at this moment.
-    present = connection.scalar(
-        update(subscribers)
-        .where(subscribers.c.email_key == address.key)
-        .values(email=address.email)
-        .returning(subscribers.c.id)
-    )
-    if present is not None:
-        return int(present)
-    statement = insert(subscribers).values(
-        email=address.email,
-        email_key=address.key,
-        name=name,
-        language=language,
-        timezone=timezone,
-        created_at=now,
-    )
-    return _id(connection, statement.returning(subscribers.c.id))
-
-
-def _id(connection: Connection, statement: Any) -> int:
-    return int(connection.execute(statement).scalar_one())
+def _check_free(connection: Connection, keys: Keys, list_id: int, address: Address) -> None:
+    blocked = suppressed(connection, keys, [address.key])
+    if blocked:
+        raise StateError(f"{address.email} must not be mailed: {blocked[address.key]}.")
+    state = standing(connection, list_id, address).state
+    if state not in (None, "unsubscribed"):
+        raise StateError(
+            f"{address.email} is on this list already ({state}).",
+            "Change it with `newsletter subscribers edit`.",
+        )
 
 
 def edit(

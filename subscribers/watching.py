@@ -1,4 +1,4 @@
-"""The log of the site: a line a request, which names neither a reader nor a link."""
+"""What is told of each request: a line in the log and a count, which name neither a reader nor a link."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import structlog
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from subscribers.metrics import METHODS, template
+from subscribers.metrics import Metrics
 from subscribers.vetting import PROBES
 
+METHODS = ("GET", "HEAD", "POST")
 NOT_BELIEVED = (
     "X-Forwarded-For came from somewhere that is not in NEWSLETTER_TRUSTED_PROXIES, and is not believed: "
     "if that is your proxy, all readers count as one network. See docs/operating.md"
@@ -19,14 +20,15 @@ NOT_BELIEVED = (
 log = structlog.get_logger("site")
 
 
-class Logged:
-    """ASGI middleware: writes route, status and time of each answer; not path, query, body, address or agent.
+class Watched:
+    """ASGI middleware: route, status and time of each answer; not path, query, body, address or agent.
 
     It stands around what believes proxies, and says once if one is not believed.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
+        self.metrics = metrics
         self._warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,13 +49,22 @@ class Logged:
         try:
             await self.app(scope, receive, noting)
         finally:
-            method = scope["method"] if scope["method"] in METHODS else "other"
-            refused = scope.get("state", {}).get("refused")
-            why = {"refused": refused} if refused else {}
-            quiet = scope["path"] in PROBES or scope["path"].startswith("/static/")
-            tell = log.error if status >= 500 else log.debug if quiet else log.info
-            ms = round((time.perf_counter() - began) * 1000, 1)
+            self._tell(scope, status, time.perf_counter() - began)
             if not self._warned and scope.get("client") is connected and "x-forwarded-for" in Headers(scope=scope):
                 self._warned = True
                 log.warning(NOT_BELIEVED)
-            tell("request", method=method, route=template(scope), status=status, ms=ms, **why)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        route = template(scope)
+        method = scope["method"] if scope["method"] in METHODS else "other"
+        self.metrics.answered(method, route, status, seconds)
+        refused = scope.get("state", {}).get("refused")
+        why = {"refused": refused} if refused else {}
+        quiet = scope["path"] in PROBES or scope["path"].startswith("/static/")
+        tell = log.error if status >= 500 else log.debug if quiet else log.info
+        tell("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1), **why)
+
+
+def template(scope: Scope) -> str:
+    """The address of the route that took a request, placeholders for what varies; ``none`` if nothing did."""
+    return str(scope.get("root_path", "")) + str(getattr(scope.get("route"), "path", "")) or "none"

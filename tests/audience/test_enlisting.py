@@ -1,0 +1,150 @@
+"""Putting an address on a list in few statements, whoever else does the same at this moment."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from house import House
+from sqlalchemy import Engine, event, func, select, text, update
+
+from newsletter.audience.picks import Picks
+from newsletter.audience.suppressions import suppress
+from newsletter.database import RESTED, connect
+from newsletter.errors import StateError
+from newsletter.settings import Settings
+from newsletter.tables import consents, notices, profiles, subscribers, subscriptions
+
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+NEW = Picks(countries=frozenset({"GT"}))
+
+
+@pytest.fixture
+def house(engine: Engine, settings: Settings) -> House:
+    return House(engine, settings).create()
+
+
+@pytest.fixture
+def statements(house: House) -> Iterator[list[str]]:
+    """What is put to the database."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    event.listen(house.engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(house.engine, "before_cursor_execute", note)
+
+
+def counts(house: House) -> list[int]:
+    tables = (subscribers, profiles, subscriptions, consents, notices)
+    with house.engine.connect() as connection:
+        return [connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables]
+
+
+def test_two_statements(house: House, statements: list[str]) -> None:
+    """On PostgreSQL one statement puts an address on the list and another asks for its mail, with new picks or old."""
+    for email in ("ana@example.org", "ben@example.org"):
+        statements.clear()
+        house.subscribe(email, NEW, due_at=None)
+        assert len([text for text in statements if not text.startswith("BEGIN")]) <= (
+            2 if house.engine.dialect.name == "postgresql" else 5
+        )
+    assert counts(house) == [2, 1, 2, 2, 2]
+
+
+def test_coming_back(house: House) -> None:
+    """Who left begins again: the same subscription since the same day; picks, schedule and cursor as asked for now."""
+    reader = house.subscribe("ana@example.org", NEW)
+    house.set(reader, state="unsubscribed", due_at=None, last_outcome="sent", last_run_id=7)
+    began = house.now
+    house.pass_time(days=3)
+    assert house.subscribe("Ana@Example.org", Picks(), "weekly", due_at=None, cursor=5, name="Another") == reader
+    with house.engine.connect() as connection:
+        row = connection.execute(select(subscriptions)).one()
+        person = connection.execute(select(subscribers)).one()
+    assert (row.state, row.frequency, row.start, row.cursor, row.created_at) == ("pending", "weekly", 5, 5, began)
+    assert (row.last_outcome, row.last_run_id, row.paused_until) == (None, None, None)
+    assert (person.email, person.name) == ("Ana@example.org", "")
+    assert counts(house) == [1, 2, 1, 2, 1]
+
+
+def test_who_may_not(house: House) -> None:
+    """An address that must not be mailed, or is there already, is refused with the reason; nothing is written."""
+    house.subscribe("there@example.org")
+    with house.engine.begin() as connection:
+        suppress(connection, house.settings.keys, "never@example.org", "complaint", house.now)
+    before = counts(house)
+    with pytest.raises(StateError, match="must not be mailed: complaint"):
+        house.subscribe("never@example.org", NEW)
+    with pytest.raises(StateError, match=r"on this list already \(active\)"):
+        house.subscribe("There@example.org", NEW)
+    assert counts(house) == before
+
+
+@on_postgresql
+@pytest.mark.parametrize("ends", ["commit", "rollback"])
+@pytest.mark.parametrize("email", ["ben@example.org", "ana@example.org"])
+def test_two_at_once(house: House, ends: str, email: str) -> None:
+    """Two bring the same new picks, or the same address, in the same moment: the second waits for the first, and both
+    are on the list, or the second alone if the first was undone; the same address is told that it is there.
+    """
+    told: list[Any] = []
+
+    def second() -> None:
+        try:
+            told.append(house.subscribe(email, NEW, due_at=None))
+        except StateError as error:
+            told.append(error)
+
+    engine = house.engine
+    with engine.connect() as connection:
+        house.engine = _Same(connection)  # type: ignore[assignment]
+        first = house.subscribe("ana@example.org", NEW, due_at=None)
+        house.engine = engine
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.2)
+        assert not told
+        getattr(connection, ends)()
+        thread.join(20)
+    refused = ends == "commit" and email == "ana@example.org"
+    assert isinstance(told[0], StateError if refused else int)
+    assert told[0] != first
+    people = 2 if ends == "commit" and not refused else 1
+    assert counts(house) == [people, 1, people, people, people]
+
+
+class _Same:
+    """In place of an engine: a transaction that is not over yet."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+
+    def begin(self) -> Any:
+        return self
+
+    def __enter__(self) -> Any:
+        return self.connection
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+@on_postgresql
+def test_a_server_that_was_restarted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that rested is asked whether it still lives; one that does not is replaced, and nobody notices."""
+    assert RESTED <= 1
+    monkeypatch.setattr("newsletter.database.RESTED", 0)
+    engine = connect(str(house.engine.url.render_as_string(hide_password=False)))
+    with engine.connect() as connection:
+        lost = connection.scalar(text("SELECT pg_backend_pid()"))
+    with house.engine.begin() as connection:
+        connection.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": lost})
+    with engine.begin() as connection:
+        connection.execute(update(subscribers).values(name="x"))
+        assert connection.scalar(text("SELECT pg_backend_pid()")) != lost
+    engine.dispose()

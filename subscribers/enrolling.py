@@ -65,6 +65,7 @@ def sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
                     source=wish.source,
                     now=now,
                     proof=wish.proof,
+                    by_reader=True,
                 )
             except StateError:
                 # The same address came twice at once, and the other was quicker: now it is there. Or it must not be

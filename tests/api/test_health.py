@@ -78,7 +78,7 @@ def test_counts(both: House, machine: Any) -> None:
     both.publish("one")
     for _ in range(2):
         with both.engine.begin() as connection:
-            confirm(connection, reader, "test", both.now, both.now)
+            confirm(connection, both.settings.keys, reader, "test", both.now, both.now)
         assert watch.post("/u/" + make_token(both.settings.keys[0], "unsubscribe", reader)).status_code == 200
     watch.get("/nothing/at/all")
     watch.get("/api/v1/nothing")

@@ -74,7 +74,7 @@ def test_a_life(engine: Engine, settings: Settings, altered: list[str]) -> None:
     with engine.begin() as connection:
         row = audience.find_subscription(connection, "ana@example.org", house.list_id)
         first = [as_shown(kept) for kept in consent_history(connection, row.subscriber_id)]
-        audience.confirm(connection, reader, "link in a mail", house.now, house.now, PROOF)
+        audience.confirm(connection, house.settings.keys, reader, "link in a mail", house.now, house.now, PROOF)
         schedule, picks = Schedule("daily", 6, 0), Picks(countries=frozenset({"GT"}))
         values = {"person": {}, "picks": picks, "schedule": schedule, "next_due": next_due, "source": "preferences"}
         assert audience.edit(connection, row, **values, now=house.now, proof=PROOF)

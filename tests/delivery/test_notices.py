@@ -22,6 +22,7 @@ from newsletter.audience.notices import Kind
 from newsletter.audience.picks import Picks
 from newsletter.audience.suppressions import suppress
 from newsletter.delivery import notices as sending
+from newsletter.delivery.relays import CONNECTIONS
 from newsletter.delivery.wording import Writer
 from newsletter.errors import InputError
 from newsletter.settings import Settings
@@ -107,7 +108,7 @@ def test_many(house: House, relay) -> None:
         house.subscribe(f"r{number}@example.org", due_at=None)
     assert confirm(house) == 120
     assert len(set(relay.recipients)) == 120
-    assert relay.connections <= 4
+    assert relay.connections <= CONNECTIONS
 
 
 def test_asked_anew(house: House, relay) -> None:
@@ -175,7 +176,7 @@ def test_welcome(house: House, relay) -> None:
     due_at = house.now + timedelta(hours=6)
     for _ in range(2):
         with house.engine.begin() as connection:
-            audience.confirm(connection, reader, "test", due_at, house.now)
+            audience.confirm(connection, house.settings.keys, reader, "test", due_at, house.now)
     assert confirm(house) == 1
     _, message, text = sent(relay)
     assert message["Subject"] == "Welcome to Rutas"
@@ -198,7 +199,7 @@ def test_welcome_with_the_latest(house: House, relay) -> None:
     picks = Picks(countries=frozenset({"GT"}))
     reader = house.subscribe("ana@example.org", picks, cursor=cursor, due_at=None)
     with house.engine.begin() as connection:
-        audience.confirm(connection, reader, "test", house.now + timedelta(days=1), house.now)
+        audience.confirm(connection, house.settings.keys, reader, "test", house.now + timedelta(days=1), house.now)
     assert confirm(house) == 1
     text = sent(relay)[2]
     assert re.findall(r"https://e\.example/(\w+)", text) == ["gt6", "gt5", "gt4", "gt3", "gt2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import quopri
 import re
 from datetime import timedelta
 from typing import Any
@@ -11,9 +12,16 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from house import House
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
+from newsletter.audience.addresses import parse_address
 from newsletter.audience.links import make_expiring, make_token
+from newsletter.audience.picks import Picks
+from newsletter.audience.schedule import Schedule
+from newsletter.audience.subscribers import subscribe
+from newsletter.audience.suppressions import suppressed
+from newsletter.delivery.notices import claim
+from newsletter.errors import StateError
 from newsletter.settings import Settings
 from newsletter.tables import address_changes, consents, metadata, notices, subscribers, subscriptions, suppressions
 from subscribers.app import site_app
@@ -192,6 +200,49 @@ def test_erasing(house: House, site: TestClient, person: int) -> None:
     assert "Your data are erased" in site.post(f"{link}/address", data={"email": "b@example.org"}).text
     site.post("/account", data={"email": "ana@example.org"})
     assert rows(house, notices) == []
+
+
+def test_back_after_erasure(house: House, site: TestClient, person: int) -> None:
+    """Who was erased can sign up again: nothing but the mail that asks for it is sent until they confirm, nobody else
+    can bring them back meanwhile, and after it they get digests as anybody does."""
+
+    def barred() -> bool:
+        with house.engine.connect() as connection:
+            return bool(suppressed(connection, house.settings.keys, ["ana@example.org"]))
+
+    site.post(f"{account(house, person)}/erase", data={"sure": "yes"})
+    with house.engine.begin() as connection, pytest.raises(StateError):
+        subscribe_at_once(connection, house)
+    site.post("/rutas", data={"email": "ana@example.org", "lang": "en", "everything": "yes"})
+    site.post("/account", data={"email": "ana@example.org"})
+    again = rows(house, subscriptions)[-1]
+    assert (again.state, barred()) == ("pending", True)
+    with house.engine.begin() as connection:
+        taken = claim(connection, house.settings, house.now)
+    assert [(one.kind, one.email) for one in taken] == [("confirm", "ana@example.org")]
+    link = re.search(r"/c/[\w.-]+", quopri.decodestring(taken[0].message.content).decode())
+    assert link
+    assert site.post(link[0]).status_code in (200, 303)
+    assert (rows(house, subscriptions)[-1].state, barred()) == ("active", False)
+    assert rows(house, subscribers)[-1].suppressed_at is None
+
+
+def subscribe_at_once(connection: Connection, house: House) -> None:
+    subscribe(
+        connection,
+        house.list_id,
+        parse_address("ana@example.org"),
+        Picks(),
+        Schedule("daily", 8, 0),
+        keys=house.settings.keys,
+        name="",
+        language="en",
+        timezone="UTC",
+        cursor=0,
+        due_at=house.now,
+        source="test",
+        now=house.now,
+    )
 
 
 def test_every_state_in_every_language(house: House, site: TestClient) -> None:

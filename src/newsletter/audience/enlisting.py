@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, exists, select, true, union_all
+from sqlalchemy import Boolean, ColumnElement, Connection, Table, bindparam, exists, or_, select, true, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 
+from newsletter.audience.suppressions import ERASED
 from newsletter.tables import consents, profiles, subscribers, subscriptions, suppressions
 
 PERSON = ("email", "email_key", "name", "language", "timezone", "created_at")
@@ -80,7 +81,9 @@ def _parts() -> tuple[Any, Any, Any, Any]:
 
 
 def _person(insert: Any) -> Any:
-    barred = exists().where(suppressions.c.address_hash.in_(bindparam("hashes", expanding=True)))
+    # Who was erased may ask anew; all they are sent before they confirm it is the mail that asks them to.
+    theirs = suppressions.c.address_hash.in_(bindparam("hashes", expanding=True))
+    barred = exists().where(theirs, or_(suppressions.c.reason != ERASED, ~bindparam("by_reader", type_=Boolean())))
     new = insert(subscribers).from_select(PERSON, _row(subscribers, PERSON).where(~barred))
     # Also if nothing changes by it: it locks them. A sign-up that never was confirmed may be vanishing at this moment.
     kept = new.on_conflict_do_update(index_elements=["email_key"], set_={"email": new.excluded.email})

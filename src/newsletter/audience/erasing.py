@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Text, case, delete, or_, select, type_coerce,
 
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.links import Keys
-from newsletter.audience.suppressions import suppress, suppression_hashes
+from newsletter.audience.suppressions import ERASED, suppress, suppression_hashes
 from newsletter.errors import UnknownName
 from newsletter.tables import (
     OPEN,
@@ -22,8 +22,6 @@ from newsletter.tables import (
     subscriptions,
     suppressions,
 )
-
-REASON = "erased at the reader's request"
 
 
 def erase(connection: Connection, keys: Keys, email: str, now: datetime) -> None:
@@ -96,10 +94,10 @@ def erase_subscriber(connection: Connection, keys: Keys, subscriber_id: int, now
 
 
 def _bar(connection: Connection, keys: Keys, address_key: str, now: datetime) -> None:
-    suppress(connection, keys, address_key, REASON, now)
+    suppress(connection, keys, address_key, ERASED, now)
     # An older reason may hold more of the person than that.
     present = suppression_hashes(keys, address_key)[0]
-    connection.execute(update(suppressions).where(suppressions.c.address_hash == present).values(reason=REASON))
+    connection.execute(update(suppressions).where(suppressions.c.address_hash == present).values(reason=ERASED))
 
 
 def _redact(connection: Connection, spellings: set[str]) -> None:

@@ -20,7 +20,7 @@ from newsletter.audience.enlisting import enlist
 from newsletter.audience.links import Keys
 from newsletter.audience.picks import Picks, profile_ids
 from newsletter.audience.schedule import NextDue, Schedule
-from newsletter.audience.suppressions import suppressed, suppression_hashes
+from newsletter.audience.suppressions import ERASED, lift, suppressed, suppression_hashes
 from newsletter.errors import InputError, StateError, UnknownName
 from newsletter.resembling import nearest
 from newsletter.tables import lists, profiles, subscribers, subscriptions
@@ -193,13 +193,15 @@ def subscribe(
     source: str,
     now: datetime,
     proof: Proof | None = None,
+    by_reader: bool = False,
 ) -> int:
     """Put an address on a list; the subscription's id.
 
     With ``due_at`` the subscription is confirmed and active; without, pending, and the confirmation mail
     is asked for. Somebody who left before comes back this way, with their cursor where it was asked to be.
     Name, language and zone are for a new subscriber; one who is there keeps theirs (``change_person``).
-    ``keys``: all secret keys; address and picks are added to ``proof``.
+    ``keys``: all secret keys; address and picks are added to ``proof``. ``by_reader``: whether they ask themselves,
+    and are asked to confirm; then it may be somebody who was erased.
 
     Raises:
         StateError: the address is suppressed, or on the list already.
@@ -222,18 +224,19 @@ def subscribe(
         "cursor": cursor,
         "due_at": due_at,
         **written(event, source, now, proof),
+        "by_reader": by_reader and due_at is None,
     }
     while (made := enlist(connection, values, suppression_hashes(keys, address.key))) is None:
-        _check_free(connection, keys, list_id, address)
+        _check_free(connection, keys, list_id, address, by_reader)
     if due_at is None:
         notices.ask(connection, "confirm", subscriber_id=made.subscriber_id, list_id=list_id, now=now)
     return made.id
 
 
-def _check_free(connection: Connection, keys: Keys, list_id: int, address: Address) -> None:
-    blocked = suppressed(connection, keys, [address.key])
-    if blocked:
-        raise StateError(f"{address.email} must not be mailed: {blocked[address.key]}.")
+def _check_free(connection: Connection, keys: Keys, list_id: int, address: Address, by_reader: bool) -> None:
+    why = suppressed(connection, keys, [address.key]).get(address.key)
+    if why and not (by_reader and why == ERASED):
+        raise StateError(f"{address.email} must not be mailed: {why}.")
     state = standing(connection, list_id, address).state
     if state not in (None, "unsubscribed"):
         raise StateError(
@@ -276,16 +279,22 @@ def edit(
 
 def confirm(
     connection: Connection,
+    keys: Keys,
     subscription_id: int,
     source: str,
     due_at: datetime,
     now: datetime,
     proof: Proof | None = None,
 ) -> None:
-    """Make a pending subscription active, and ask for the welcome; doing it twice changes nothing."""
+    """Make a pending subscription active at its reader's own word, and ask for the welcome; twice changes nothing.
+
+    Who was erased before may be mailed again from now on.
+    """
     change = _Change(("pending",), "active", "confirmed", source, due_at)
     row = _make(connection, subscription_id, change, now, proof)
     if row is not None:
+        address_key = connection.scalar(select(subscribers.c.email_key).where(subscribers.c.id == row.subscriber_id))
+        lift(connection, keys, str(address_key))
         notices.ask(connection, "welcome", subscriber_id=row.subscriber_id, list_id=row.list_id, now=now)
 
 

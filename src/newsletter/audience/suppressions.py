@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from newsletter.audience.addresses import address_hash
 from newsletter.audience.links import Keys
@@ -20,6 +20,8 @@ from newsletter.database import insert
 from newsletter.tables import subscribers, suppressions
 
 PART = 500
+ERASED = "erased at the reader's request"
+"""The one reason that its reader may lift: by confirming, from the mailbox itself, that they sign up again."""
 
 
 def fingerprint(key: str) -> str:
@@ -76,6 +78,12 @@ def suppress(connection: Connection, keys: Keys, address_key: str, reason: str, 
         .where(subscribers.c.email_key == address_key, subscribers.c.suppressed_at.is_(None))
         .values(suppressed_at=now)
     )
+
+
+def lift(connection: Connection, keys: Keys, address_key: str) -> None:
+    """Have this address mailed again, if all that barred it is that its reader was erased."""
+    theirs = suppressions.c.address_hash.in_(suppression_hashes(keys, address_key))
+    connection.execute(delete(suppressions).where(theirs, suppressions.c.reason == ERASED))
 
 
 def counts_by_key(connection: Connection) -> Mapping[str | None, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from jinja2 import TemplateError
 from sqlalchemy import Connection, and_, exists, func, or_, select, update
 
 from newsletter.audience.addresses import parse_address
-from newsletter.audience.suppressions import suppressed
+from newsletter.audience.suppressions import ERASED, suppressed
 from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.wording import Writer
 from newsletter.errors import NewsletterError
@@ -151,9 +151,10 @@ def _key(row: Any) -> str:
     return parse_address(row.email).key if row.email else str(row.email_key)
 
 
-def _over(row: Any, blocked: Collection[str], now: datetime) -> str:
+def _over(row: Any, blocked: Mapping[str, str], now: datetime) -> str:
     """Why this notice is not to go out any more; empty if it is."""
-    if row.gone or _key(row) in blocked:
+    barred = blocked.get(_key(row))
+    if row.gone or (barred and (barred, row.kind) != (ERASED, "confirm")):
         return "The address must not be mailed."
     if now - row.asked_at > PATIENCE:
         return "Not accepted for four days."

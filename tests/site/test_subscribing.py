@@ -20,7 +20,6 @@ from newsletter.catalogue.items import withdraw
 from newsletter.settings import Settings
 from newsletter.tables import consents, lists, notices, profiles, subscribers, subscriptions
 from subscribers.app import site_app
-from subscribers.rendering import strings
 
 page_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what does not depend on the kind of database."""
@@ -290,15 +289,6 @@ def test_an_expired_link(house: House, site: TestClient) -> None:
     gone = site.get(f"/c/{token(house, 99, days=-1)}")
     assert gone.status_code == 410
     assert 'href="/"' in gone.text
-
-
-def test_every_language_says_all() -> None:
-    """Every language has the same words of these pages, with the same placeholders."""
-    english = strings()["en"]
-    for words in strings().values():
-        for key in english:
-            if key.startswith(("subscribe", "consent", "sample", "sent_", "confirm", "expired", "picks", "welcome")):
-                assert set(re.findall(r"{\w+}", words[key])) <= set(re.findall(r"{\w+}", english[key])), key
 
 
 def test_many_at_once(house: House, site: TestClient) -> None:

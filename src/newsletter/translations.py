@@ -6,7 +6,7 @@ Each sentence has its English as ``msgid``, and the key that code and templates 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from gettext import GNUTranslations, NullTranslations
 from io import BytesIO
 from pathlib import Path
@@ -29,13 +29,11 @@ class Sentences:
         self._translated = translated = _translations(domain, language)
         texts: dict[str, str] = {}
         self._plurals: dict[str, tuple[str, str]] = {}
-        for message in read_catalogue(FOLDER / f"{domain}.pot"):
-            key, english = message.context or "", message.id
-            if not isinstance(english, str):
-                one, other = english
-                self._plurals[key] = one, other
-            elif english:
+        for key, english in _english(domain).items():
+            if isinstance(english, str):
                 texts[key] = translated.pgettext(key, english)
+            else:
+                self._plurals[key] = english
         self.texts: Mapping[str, str] = texts
         """The sentences without a number, their placeholders open."""
 
@@ -58,6 +56,16 @@ def read_catalogue(path: Path) -> Catalog:
     """
     with path.open("rb") as file:
         return read_po(file, abort_invalid=True)
+
+
+@cache
+def _english(domain: str) -> dict[str, str | tuple[str, str]]:
+    """The sentences of a domain as they are written first; two forms of those with a number."""
+    found: dict[str, str | tuple[str, str]] = {}
+    for message in read_catalogue(FOLDER / f"{domain}.pot"):
+        if message.context:
+            found[message.context] = message.id if isinstance(message.id, str) else (message.id[0], message.id[1])
+    return found
 
 
 def _translations(domain: str, language: str) -> NullTranslations:

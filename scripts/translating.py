@@ -199,10 +199,10 @@ def values_of_forms(catalogue: Catalog, language: str) -> list[set[int]]:
     """The numbers that each form stands for; nothing if these are not the plural forms of CLDR."""
     category, form = Locale(language).plural_form, c2py(catalogue.plural_expr)
     pairs = {(category(n), form(n)) for n in NUMBERS}
-    count = len({name for name, _ in pairs})
-    if len(pairs) != count or {number for _, number in pairs} != set(range(catalogue.num_plurals)):
+    names, forms = {name for name, _ in pairs}, {number for _, number in pairs}
+    if not len(pairs) == len(names) == len(forms) or forms != set(range(catalogue.num_plurals)):
         return []
-    return [{n for n in NUMBERS if form(n) == number} for number in range(count)]
+    return [{n for n in NUMBERS if form(n) == number} for number in sorted(forms)]
 
 
 def strings_of(message: Message) -> tuple[str, ...]:

@@ -45,6 +45,16 @@ def test_everything_is_translated(language: str) -> None:
     assert translating.problems(FOLDER, language) == []
 
 
+def test_one_form_of_address() -> None:
+    """Arabic addresses the reader in the plural throughout: no word ends in the pronoun of the singular."""
+    others = re.compile(r".*(?:شتر|شترا|ذل|هنا|تر|مل)ك")
+    for domain in DOMAINS:
+        for message in translating.read_catalogue(FOLDER / "ar" / f"{domain}.po"):
+            for text in translating.strings_of(message) if message.id else ():
+                for word in re.findall(r"\w+ك\b", text):
+                    assert others.fullmatch(word), (message.context, word)
+
+
 def test_languages_have_catalogues() -> None:
     """Each language but English, whose sentences are the templates, has its folder."""
     assert set(translating.languages(FOLDER)) >= set(LANGUAGES[1:])

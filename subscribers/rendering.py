@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_time
+from babel.dates import format_date, format_time
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -132,7 +132,7 @@ def next_line(reader: Any, language: str = "") -> str:
     locale = speak(language or reader.language)
     local = reader.due_at.astimezone(ZoneInfo(reader.timezone))
     day = format_date(local.date(), "full", locale=locale)
-    return f"{day}{say(locale, 'comma')}{format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
+    return f"{day}{say(locale, 'comma')}{format_time(local.time(), 'short', locale=locale)}"
 
 
 def long_day(moment: datetime, timezone: str, language: str) -> str:

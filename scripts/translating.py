@@ -239,7 +239,8 @@ def main(arguments: list[str]) -> int:
                 print(f"{language} is no language that CLDR knows; give a code such as pt.", file=sys.stderr)
                 return 2
         update(FOLDER)
-    found = [line for language in languages(FOLDER) for line in problems(FOLDER, language)]
+    told = [line for language in languages(FOLDER) for line in problems(FOLDER, language)]
+    found = [line.removeprefix(f"{CHECKOUT}/") for line in told]
     print("\n".join(found) or f"All is said in {', '.join(['en', *languages(FOLDER)])}.")
     return 1 if found else 0
 

@@ -19,7 +19,7 @@ from string import Formatter
 from babel import Locale, UnknownLocaleError
 from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import PoFileError, write_po
-from babel.plural import to_gettext
+from babel.plural import PluralRule, to_gettext
 
 from newsletter.translations import DOMAINS, FOLDER, read_catalogue
 
@@ -185,14 +185,20 @@ def wrong_with(message: Message, values: list[set[int]]) -> Iterator[str]:
 
 
 def plural_forms(language: str) -> str:
-    """CLDR's plural forms as a catalogue's head has them.
+    """CLDR's plural forms of whole numbers as a catalogue's head has them.
 
     Raises:
         UnknownLocaleError: CLDR does not know the code.
         ValueError: it is no code of a language.
     """
+    form = Locale(language).plural_form
+    met = {form(n) for n in NUMBERS}
+    rules = {name: rule for name, rule in form.rules.items() if name in met}
+    if "other" not in met:
+        # Only fractions take it, as in Russian; what is left of whole numbers is called "many" there.
+        rules.pop("many")
     # CLDR's e is the power of ten in "1.2 million"; a number that is counted has none.
-    return re.sub(r"\be\b", "0", str(to_gettext(Locale(language).plural_form)))
+    return re.sub(r"\be\b", "0", str(to_gettext(PluralRule(rules))))
 
 
 def values_of_forms(catalogue: Catalog, language: str) -> list[set[int]]:

@@ -192,3 +192,35 @@ def test_a_code_that_is_no_language(code: str, capsys: pytest.CaptureFixture[str
     assert translating.main([code]) == 2
     assert "is no language that CLDR knows" in capsys.readouterr().err
     assert sorted(FOLDER.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "be",
+        "br",
+        "cs",
+        "cy",
+        "fa",
+        "ga",
+        "gv",
+        "he",
+        "ja",
+        "lt",
+        "lv",
+        "mt",
+        "pl",
+        "pt",
+        "ro",
+        "ru",
+        "sl",
+        "ta",
+        "uk",
+        "zh",
+    ],
+)
+def test_other_languages_can_begin(code: str, tmp_path: Path) -> None:
+    """A catalogue begins with the plural forms that are asked of it, whatever their number and kind."""
+    translating.begin(tmp_path, code)
+    catalogue = translating.read_catalogue(tmp_path / code / "mails.po")
+    assert translating.values_of_forms(catalogue, code)

@@ -13,14 +13,16 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from gettext import c2py
+from io import BytesIO
 from pathlib import Path
 from string import Formatter
 
-from babel import Locale, UnknownLocaleError
+from babel import Locale, localedata
 from babel.messages.catalog import Catalog, Message
-from babel.messages.pofile import PoFileError, write_po
+from babel.messages.pofile import read_po, write_po
 from babel.plural import PluralRule, to_gettext
 
+from newsletter.errors import InputError
 from newsletter.translations import DOMAINS, FOLDER, read_catalogue
 
 CHECKOUT = Path(__file__).parents[1]
@@ -29,6 +31,8 @@ SOURCES = {
     "site": ("subscribers/**/*.py", "subscribers/pages/*.html"),
 }
 QUOTED = re.compile(r"""["'](\w+)["']""")
+LINE = 10_000
+"""Characters of a line at most: more than any sentence, as Babel breaks an old one (``#|``) within its quotes."""
 NUMBERS = (*range(1001), 10**6, 2 * 10**6)
 """Enough to meet every plural form of every language."""
 
@@ -45,8 +49,7 @@ def begin(folder: Path, language: str) -> None:
     """Empty catalogues for a language, with the plural forms that CLDR has for it.
 
     Raises:
-        UnknownLocaleError: CLDR does not know the code.
-        ValueError: it is no code of a language.
+        InputError: CLDR does not know the code.
     """
     forms = plural_forms(language)
     (folder / language).mkdir(exist_ok=True)
@@ -96,19 +99,26 @@ def merge(path: Path, template: Catalog) -> None:
                 locations=message.locations,
                 flags={"fuzzy"} if changed or before.fuzzy else (),
                 auto_comments=message.auto_comments,
-                user_comments=before.user_comments,
-                previous_id=before.id if changed else before.previous_id,
+                user_comments=[line for line in before.user_comments if not line.startswith("|")],
+                previous_id=before.id if changed else old_english(before) if before.fuzzy else (),
                 context=message.context,
             )
     write(path, catalogue)
 
 
+def old_english(message: Message) -> str | tuple[str, ...]:
+    """What a fuzzy translation was made from (``#|``), which Babel reads as comments of the translator."""
+    lines = [line[1:].strip() for line in message.user_comments if line.startswith("|")]
+    entry = read_po(BytesIO("\n".join([*lines, 'msgstr ""']).encode()))
+    return next((tuple(old.id) if old.pluralizable else str(old.id) for old in entry if old.id), ())
+
+
 def write(path: Path, catalogue: Catalog) -> None:
     """A catalogue under the head that its file has, a sentence to a line."""
     head = path.read_text("utf-8").partition("\n\n")[0]
-    with path.open("wb") as file:
-        file.write(f"{head}\n\n".encode())
-        write_po(file, catalogue, width=0, omit_header=True, ignore_obsolete=True, include_previous=True)
+    body = BytesIO()
+    write_po(body, catalogue, width=LINE, omit_header=True, ignore_obsolete=True, include_previous=True)
+    path.write_text(f"{head}\n\n{body.getvalue().decode()}", "utf-8")
 
 
 def said_in(domain: str) -> dict[str, list[str]]:
@@ -133,8 +143,8 @@ def problems(folder: Path, language: str) -> list[str]:
             found += [f"{path}: {line}" for line in told]
         except FileNotFoundError:
             found.append(f"{path}: missing. `make words ARGS={language}` makes it.")
-        except PoFileError as error:
-            found.append(f"{path}: not in gettext's format: {error}")
+        except InputError as error:
+            found.append(str(error))
     return found
 
 
@@ -188,9 +198,10 @@ def plural_forms(language: str) -> str:
     """CLDR's plural forms of whole numbers as a catalogue's head has them.
 
     Raises:
-        UnknownLocaleError: CLDR does not know the code.
-        ValueError: it is no code of a language.
+        InputError: CLDR does not know the code.
     """
+    if not re.fullmatch("[a-z]{2,3}", language) or not localedata.exists(language):
+        raise InputError(f"{language!r} is no language that CLDR knows.", "Give two or three small letters, as pt.")
     form = Locale(language).plural_form
     met = {form(n) for n in NUMBERS}
     rules = {name: rule for name, rule in form.rules.items() if name in met}
@@ -237,14 +248,14 @@ def listed(names: Iterable[str]) -> str:
 
 def main(arguments: list[str]) -> int:
     """Do what is asked, and print what is wrong."""
-    if arguments != ["--check"]:
-        for language in arguments:
-            try:
+    try:
+        if arguments != ["--check"]:
+            for language in arguments:
                 begin(FOLDER, language)
-            except (UnknownLocaleError, ValueError):
-                print(f"{language} is no language that CLDR knows; give a code such as pt.", file=sys.stderr)
-                return 2
-        update(FOLDER)
+            update(FOLDER)
+    except InputError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
     told = [line for language in languages(FOLDER) for line in problems(FOLDER, language)]
     found = [line.removeprefix(f"{CHECKOUT}/") for line in told]
     print("\n".join(found) or f"All is said in {', '.join(['en', *languages(FOLDER)])}.")

@@ -133,8 +133,23 @@ def test_english_that_changed_is_looked_at_again(folder: Path) -> None:
     for line in ('#| msgid "Because you follow {picks}"', "fuzzy", '"As you follow {picks}"', '"Porque sigue {picks}"'):
         assert line in entry
     assert 'msgctxt "general"' not in text
+    translating.update(folder)
+    assert (folder / "es" / "mails.po").read_text("utf-8") == text
     told = translating.problems(folder, "es")
     assert [line.partition("mails.po: ")[2].partition(":")[0] for line in told] == ["nowhere", "because"]
+
+
+def test_the_mark_goes_with_the_old_english(folder: Path) -> None:
+    """Who takes the word fuzzy out is done with it: the old English goes, what a translator noted stays."""
+    path = folder / "fr" / "mails.po"
+    change(folder / "mails.pot", 'msgid "Because you follow {picks}"', 'msgid "As you follow {picks}"')
+    translating.update(folder)
+    change(path, "#, fuzzy, python-brace-format", "# Looked at.\n#, python-brace-format")
+    translating.update(folder)
+    text = path.read_text("utf-8")
+    assert "#|" not in text
+    assert "\n# Looked at.\n" in text
+    assert translating.problems(folder, "fr") == []
 
 
 def test_nothing_changes_twice(folder: Path) -> None:
@@ -185,12 +200,12 @@ def test_a_new_language(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
 
 
-@pytest.mark.parametrize("code", ["xx", "not a code", ""])
+@pytest.mark.parametrize("code", ["xx", "not a code", "", "PT", "pt_BR", "../es"])
 def test_a_code_that_is_no_language(code: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A language that CLDR does not know is refused with a sentence, and nothing is made."""
     before = sorted(FOLDER.iterdir())
     assert translating.main([code]) == 2
-    assert "is no language that CLDR knows" in capsys.readouterr().err
+    assert "is no language that CLDR knows. Give" in capsys.readouterr().err
     assert sorted(FOLDER.iterdir()) == before
 
 

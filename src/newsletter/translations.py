@@ -14,8 +14,10 @@ from pathlib import Path
 from babel import Locale
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
+from babel.messages.pofile import PoFileError, read_po
 from babel.numbers import format_decimal
+
+from newsletter.errors import InputError
 
 FOLDER = Path(__file__).parent / "locales"
 DOMAINS = ("mails", "site")
@@ -52,10 +54,13 @@ def read_catalogue(path: Path) -> Catalog:
     """A ``.pot`` or ``.po`` file.
 
     Raises:
-        PoFileError: it is not in gettext's format.
+        InputError: it is not in gettext's format, or not in UTF-8.
     """
     with path.open("rb") as file:
-        return read_po(file, abort_invalid=True)
+        try:
+            return read_po(file, abort_invalid=True)
+        except (PoFileError, ValueError) as error:
+            raise InputError(f"{path}: not in gettext's format: {error}.", "Mend it where that says.") from error
 
 
 @cache

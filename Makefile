@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo browser screenshots test chaos bench lint types contract check format lock wheel compose-check clean
+.PHONY: help install demo browser screenshots test chaos bench lint types contract check format words lock wheel compose-check clean
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ check: test lint types contract ## All of these, as the continuous integration d
 
 format: $(VENV)/installed-dev ## Rewrite the code in our style
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+words: $(VENV)/installed-dev ## Bring the translations up to date and check them (ARGS=pt begins Portuguese)
+	@$(BIN)/python scripts/translating.py $(ARGS)
 
 lock: $(VENV)/installed-dev ## Renew requirements/*.txt from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv

@@ -14,11 +14,12 @@ from babel.lists import format_list
 from newsletter.audience.subscribers import check_name
 from newsletter.catalogue.themes import theme_name
 from newsletter.errors import InputError
+from newsletter.languages import LANGUAGES
 from subscribers.choices import language_name, name_of
 from subscribers.fields import Sent
 from subscribers.ordering import ordering
 from subscribers.picking import Offer, PicksForm, form_of, read_form
-from subscribers.rendering import schedule_line, speak, strings
+from subscribers.rendering import say, schedule_line, speak
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def read_choices(offer: Offer, member: Any, sent: Sent) -> Chosen:
     """What was sent; what cannot be used is as it was before, and named in ``errors``."""
     errors = {}
     language = sent.one("page_language") or member.language
-    if language not in (*strings(), member.language):
+    if language not in (*LANGUAGES, member.language):
         language, errors["page_language"] = member.language, "page_language_error"
     name = sent.one("name")
     try:
@@ -88,7 +89,6 @@ def with_picks(chosen: Chosen, picks: Any) -> Chosen:
 def differences(before: Chosen, after: Chosen, language: str) -> list[Difference]:
     """What is different, in the order of the form, in one of the site's languages."""
     tongue = speak(language)
-    words = strings()[tongue]
     old, new = before.form, after.form
     vocabulary = new.offer.vocabulary
 
@@ -105,7 +105,7 @@ def differences(before: Chosen, after: Chosen, language: str) -> list[Difference
         ("schedule", _schedule(before, tongue), _schedule(after, tongue)),
         ("timezone", old.zone_name(tongue), new.zone_name(tongue)),
         ("page_language", language_name(before.page_language, tongue), language_name(after.page_language, tongue)),
-        ("your_name", before.name or words["no_name"], after.name or words["no_name"]),
+        ("your_name", before.name or say(tongue, "no_name"), after.name or say(tongue, "no_name")),
     ]
     return found + [Difference(label, was, now) for label, was, now in plain if was != now]
 
@@ -114,7 +114,7 @@ def _of_sets(label: str, was: Any, now: Any, naming: Any, language: str) -> Diff
     def named(codes: Iterable[str]) -> str:
         return enumerated(sorted(map(naming, codes), key=lambda name: ordering(name, language)), language)
 
-    everything = strings()[language][f"all_{label}"]
+    everything = say(language, f"all_{label}")
     return Difference(
         label,
         named(was) or everything,
@@ -127,7 +127,7 @@ def _of_sets(label: str, was: Any, now: Any, naming: Any, language: str) -> Diff
 
 def _schedule(chosen: Chosen, language: str) -> str:
     key, filled = schedule_line(chosen.form, language)
-    return strings()[language][key].format(**filled)
+    return say(language, key, **filled)
 
 
 def enumerated(names: Iterable[str], language: str) -> str:

@@ -9,14 +9,15 @@ from typing import Any
 from fastapi import Request
 
 from newsletter.audience.consents import Proof, consent_hash, network_of
-from subscribers.rendering import HERE, speak, strings
+from newsletter.translations import FOLDER
+from subscribers.rendering import HERE, say, speak
 from subscribers.site import Site, spoken_language
 
 
 @cache
 def version_of(page: str) -> str:
     """The name of a page and a short hash of its template and of all words: another version, another hash."""
-    files = [HERE / "pages" / page, *sorted((HERE / "words").glob("*.toml"))]
+    files = [HERE / "pages" / page, *sorted(FOLDER.rglob("site.po*"))]
     digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files))
     return f"{page.removesuffix('.html')} {digest.hexdigest()[:12]}"
 
@@ -30,5 +31,5 @@ def proof_of(site: Site, request: Request, person: Any, page: str, key: str, **p
         address_hash=consent_hash(site.settings.keys, person.email_key),
         network=network_of(request.client.host if request.client else None),
         page=version_of(page),
-        wording=strings()[speak(spoken_language(request, person.language))][key].format(**placeholders),
+        wording=say(speak(spoken_language(request, person.language)), key, **placeholders),
     )

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
 from babel import Locale
-from babel.dates import format_date, format_datetime, format_time
+from babel.dates import format_date, format_time
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from newsletter.catalogue.cleaning import clean_html
+from newsletter.languages import LANGUAGES, direction
+from newsletter.translations import Sentences
 from subscribers.reading import Story
 
 HERE = Path(__file__).parent
-DEFAULT = "en"
-RIGHT_TO_LEFT = ("ar",)
 A_MONDAY = date(2024, 1, 1)
 
 pages = Environment(
@@ -35,24 +34,20 @@ pages = Environment(
 
 
 @cache
-def strings() -> dict[str, dict[str, str]]:
-    """What the site says: language, then key; the files of ``words`` together."""
-    said: dict[str, dict[str, str]] = {}
-    for file in sorted((HERE / "words").glob("*.toml")):
-        for language, words in tomllib.loads(file.read_text("utf-8")).items():
-            said.setdefault(language, {}).update(words)
-    return said
+def sentences(tongue: str) -> Sentences:
+    """What the site says in one of its languages."""
+    return Sentences("site", tongue)
 
 
 def say(tongue: str, key: str, **placeholders: object) -> str:
     """The words of a key in one of the site's languages."""
-    return strings()[tongue][key].format(**placeholders)
+    return sentences(tongue).say(key, **placeholders)
 
 
 def speak(language: str) -> str:
     """The site's language nearest to ``language`` ("es-GT" is "es"); English if there is none."""
     short = language.replace("_", "-").partition("-")[0].lower()
-    return short if short in strings() else DEFAULT
+    return short if short in LANGUAGES else LANGUAGES[0]
 
 
 def preferred(accept_language: str) -> str:
@@ -66,9 +61,9 @@ def preferred(accept_language: str) -> str:
         except ValueError:
             continue
         short = tag.strip().partition("-")[0].lower()
-        if quality > 0 and short in strings():
+        if quality > 0 and short in LANGUAGES:
             asked.append((-quality, short))
-    return min(asked, key=lambda pair: pair[0])[1] if asked else DEFAULT
+    return min(asked, key=lambda pair: pair[0])[1] if asked else LANGUAGES[0]
 
 
 def in_other_languages(path: str, query: Sequence[tuple[str, str]], tongue: str) -> list[tuple[str, str, str]]:
@@ -76,13 +71,13 @@ def in_other_languages(path: str, query: Sequence[tuple[str, str]], tongue: str)
     kept = [(name, value) for name, value in query if name != "lang"]
     return [
         (code, str(Locale(code).languages[code]).capitalize(), f"{path}?{urlencode([*kept, ('lang', code)])}")
-        for code in strings()
+        for code in LANGUAGES
         if code != tongue
     ]
 
 
 def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """``name`` filled in; ``say(key, **placeholders)`` in it gives the site's words.
+    """``name`` filled in; ``say(key, **placeholders)`` and ``count(key, n)`` in it give the site's words.
 
     Any page may be given ``masthead`` (``branding.masthead_of``), which brings the list's name, logo and colours, and
     ``request``, which brings the page's other languages; it must then take ``asked_language`` as its own.
@@ -98,13 +93,13 @@ def fill(name: str, language: str, **values: Any) -> str:
     values.setdefault("framed", False)
     request = values.pop("request", None)
     tongues = in_other_languages(request.url.path, request.query_params.multi_items(), tongue) if request else ()
-    direction = "rtl" if tongue in RIGHT_TO_LEFT else "ltr"
+    said = sentences(tongue)
     return pages.get_template(name).render(
         values,
-        say=partial(say, tongue),
-        plural=Locale(tongue).plural_form,
+        say=said.say,
+        count=said.count,
         language=tongue,
-        direction=direction,
+        direction=direction(tongue),
         tongues=tongues,
     )
 
@@ -137,7 +132,7 @@ def next_line(reader: Any, language: str = "") -> str:
     locale = speak(language or reader.language)
     local = reader.due_at.astimezone(ZoneInfo(reader.timezone))
     day = format_date(local.date(), "full", locale=locale)
-    return f"{day}{strings()[locale]['comma']}{format_datetime(local, 'HH:mm', tzinfo=local.tzinfo, locale=locale)}"
+    return f"{day}{say(locale, 'comma')}{format_time(local.time(), 'short', locale=locale)}"
 
 
 def long_day(moment: datetime, timezone: str, language: str) -> str:

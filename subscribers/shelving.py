@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from babel.dates import format_date
-from babel.numbers import format_decimal
 from sqlalchemy import Connection, select
 
 from newsletter.catalogue.geography import WORLD, all_places, countries_in
@@ -73,12 +72,9 @@ def entry(row: Any, language: str) -> Entry:
     )
 
 
-def count_line(count: int, language: str) -> tuple[str, str]:
-    """The key of the sentence that says how many items fit, and the number in it as the language writes it."""
-    if count == 1:
-        return "archive_count_one", "1"
-    key = "archive_count_many" if count > COUNTED else "archive_count"
-    return key, format_decimal(min(count, COUNTED), locale=speak(language))
+def count_line(count: int) -> tuple[str, int]:
+    """The key of the sentence that says how many items fit, and the number in it."""
+    return "archive_count_many" if count > COUNTED else "archive_count", min(count, COUNTED)
 
 
 def picked(chosen: Filter, vocabulary: Vocabulary, language: str) -> list[Named]:

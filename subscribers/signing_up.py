@@ -13,7 +13,7 @@ from newsletter.audience.consents import Proof, consent_hash, network_of
 from newsletter.errors import InputError
 from subscribers.enrolling import Wish
 from subscribers.picking import PicksForm, Problem
-from subscribers.rendering import say, strings
+from subscribers.rendering import say, sentences
 from subscribers.site import Site
 
 LONGEST_ADDRESS = 254
@@ -59,7 +59,7 @@ def wording(language: str, list_row: Any) -> str:
 
 def page_version(language: str) -> str:
     """Which version of the words the page had: it changes when they do."""
-    said = strings()[language]
+    said = sentences(language).texts
     text = "\0".join(f"{key}={said[key]}" for key in sorted(said) if key.startswith(("consent", "subscribe", "picks")))
     return f"subscribe-{language}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 

@@ -12,10 +12,11 @@ from fastapi import APIRouter, Path, Request
 from sqlalchemy import Engine
 
 from newsletter.delivery.sampling import Samples
+from newsletter.languages import LANGUAGES
 from newsletter.settings import Settings
 from subscribers.limiting import Limiter
 from subscribers.offering import Offers
-from subscribers.rendering import preferred, strings
+from subscribers.rendering import preferred
 
 Clock = Callable[[], datetime]
 Handler = Callable[..., Any]
@@ -75,16 +76,16 @@ def done(router: APIRouter, path: str) -> Callable[[Handler], Handler]:
 def asked_language(request: Request, sent: object = None) -> str:
     """The language that a link or form names (``lang``), else the one that the browser asks for, among ours."""
     named = sent if isinstance(sent, str) else request.query_params.get("lang", "")
-    return named if named in strings() else preferred(request.headers.get("accept-language", ""))
+    return named if named in LANGUAGES else preferred(request.headers.get("accept-language", ""))
 
 
 def spoken_language(request: Request, own: str) -> str:
     """The language of a page about one reader: what the link names (``lang``), else the reader's own."""
     named = request.query_params.get("lang", "")
-    return named if named in strings() else own
+    return named if named in LANGUAGES else own
 
 
 def kept_language(request: Request) -> str:
     """What the addresses of a page's buttons end with, so that its answer speaks the language that its link named."""
     named = request.query_params.get("lang", "")
-    return f"?lang={named}" if named in strings() else ""
+    return f"?lang={named}" if named in LANGUAGES else ""

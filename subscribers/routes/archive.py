@@ -46,7 +46,7 @@ def routes(site: Site) -> APIRouter:
                 # The first page, whole: not only as much of it as is newer.
                 here = found.page(PAGE)
             values: dict[str, Any] = {
-                "count": count_line(found.count(), language),
+                "fitting": count_line(found.count()),
                 "picked": picked(chosen, vocabulary, language),
                 "offered": offered(connection, row.id, vocabulary, chosen, language),
             }

@@ -24,6 +24,7 @@ from newsletter.digests.calendar import next_due
 from newsletter.digests.matching import Index, Item
 from newsletter.digests.runs import load_items
 from newsletter.errors import UnknownName
+from newsletter.languages import LANGUAGES
 from newsletter.tables import lists, subscribers
 from subscribers.branding import masthead_of
 from subscribers.choices import known_places, language_name, name_of
@@ -33,7 +34,7 @@ from subscribers.memberships import find_membership, memberships_of
 from subscribers.muting import without_country, without_theme
 from subscribers.picking import FIELDS, Offer, Problem, offer_of
 from subscribers.proving import proof_of
-from subscribers.rendering import long_day, next_line, page, speak, strings
+from subscribers.rendering import long_day, next_line, page, speak
 from subscribers.site import SOURCE_LINK, Site, done, kept_language, shown, spoken_language
 
 SAMPLES = 5
@@ -212,7 +213,7 @@ def _offer(connection: Connection, member: Any) -> Offer:
 
 def _offered(chosen: str, language: str) -> list[tuple[str, str]]:
     """Languages of mails and pages: code and name; one that was set elsewhere stays to be kept."""
-    return [(code, language_name(code, speak(language))) for code in dict.fromkeys((*strings(), chosen))]
+    return [(code, language_name(code, speak(language))) for code in dict.fromkeys((*LANGUAGES, chosen))]
 
 
 def _problems(chosen: Chosen, wrong: str) -> dict[str, Problem]:

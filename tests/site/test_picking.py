@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from newsletter.audience.schedule import FREQUENCIES, WEEKDAYS, Schedule
 from newsletter.catalogue.geography import all_places
 from newsletter.catalogue.themes import Theme
+from newsletter.languages import LANGUAGES
 from subscribers.choices import CONTINENTS, choices
 from subscribers.ordering import ordering
 from subscribers.picking import FIELDS, Offer, form_of, read_form
-from subscribers.rendering import pages, strings
+from subscribers.rendering import pages, sentences
 
 THEMES = [
     Theme("protection", {"en": "Protection", "ar": "الحماية"}, None, {"en": "Safety of <people>"}),
@@ -37,11 +38,9 @@ some_pairs = st.lists(
 
 
 def filled(form: object, language: str) -> str:
-    def say(key: str, **values: object) -> str:
-        return strings()[language][key].format(**values)
-
+    said = sentences(language)
     source = '{% from "picks_form.html" import picks_fields with context %}{{ picks_fields(form) }}'
-    return pages.from_string(source).render(form=form, say=say, language=language)
+    return pages.from_string(source).render(form=form, say=said.say, count=said.count, language=language)
 
 
 @given(some_pairs)
@@ -54,9 +53,9 @@ def test_anything_gives_a_form(pairs: list) -> None:
     assert form.picks.themes <= OFFER.vocabulary.keys()
     assert form.countries | form.regions <= set(all_places())
     assert set(form.errors) <= set(FIELDS)
-    for language in strings():
+    for language in LANGUAGES:
         for name, problem in form.errors.items():
-            assert strings()[language][problem.key].format(**problem.values), name
+            assert sentences(language).say(problem.key, **problem.values), name
 
 
 @given(some_pairs)
@@ -166,4 +165,4 @@ def test_the_order_of_a_language(language: str, names: list[str]) -> None:
 def test_words_are_complete() -> None:
     """Every weekday and frequency that a form may hold has its words."""
     assert len(choices("ar").weekdays) == len(WEEKDAYS)
-    assert all(f"picks_{word}" in strings()["ar"] for word in FREQUENCIES)
+    assert all(f"picks_{word}" in sentences("ar").texts for word in FREQUENCIES)

@@ -1,29 +1,35 @@
-"""What the site says."""
+"""Numbers, dates and hours on pages, as each language writes them."""
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections import Counter
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
-from subscribers.rendering import HERE, strings
+import pytest
 
+from subscribers.rendering import long_day, next_line, sentences
 
-def test_every_language_says_all() -> None:
-    """Each key is there in all four languages, with placeholders that English has, too."""
-    said = strings()
-    assert sorted(said) == ["ar", "en", "es", "fr"]
-    for words in said.values():
-        assert words.keys() == said["en"].keys()
-        for key, text in words.items():
-            # A number can be said where English does without one.
-            known = {"{count}", *re.findall(r"{\w+}", said["en"][key])}
-            assert set(re.findall(r"{\w+}", text)) <= known, key
+DUE = datetime(2026, 11, 24, 20, tzinfo=UTC)
 
 
-def test_no_key_is_taken_twice() -> None:
-    """No two files have a key in common: one page would speak with the words of another."""
-    keys = Counter(
-        key for file in (HERE / "words").glob("*.toml") for key in tomllib.loads(file.read_text("utf-8"))["en"]
-    )
-    assert [key for key, times in keys.items() if times > 1] == []
+@pytest.mark.parametrize(
+    ("language", "number", "day", "slot"),
+    [
+        ("en", "12,345 items", "November 24, 2026", "Tuesday, November 24, 2026, 2:00\u202fPM"),
+        ("es", "12.345 noticias", "24 de noviembre de 2026", "martes, 24 de noviembre de 2026, 14:00"),
+        ("fr", "12\u202f345 articles", "24 novembre 2026", "mardi 24 novembre 2026, 14:00"),
+        ("ar", "12,345 خبرًا", "24 نوفمبر 2026", "الثلاثاء، 24 نوفمبر 2026، 2:00 م"),
+    ],
+)
+def test_numbers_and_dates(language: str, number: str, day: str, slot: str) -> None:
+    """Counts, days and the hour of the next mail are the language's own; Arabic has the same digits in all of them."""
+    assert sentences(language).count("archive_count", 12_345) == number
+    assert long_day(DUE, "America/Guatemala", language) == day
+    reader = SimpleNamespace(due_at=DUE, state="active", frequency="daily", timezone="America/Guatemala", language="en")
+    assert next_line(reader, language) == slot
+
+
+def test_a_million() -> None:
+    """A million takes its own form where the language has one."""
+    assert sentences("es").count("waiting", 10**6).startswith("Con esta selección, 1.000.000 de noticias")
+    assert sentences("fr").count("waiting", 10**6).startswith("Avec ces choix, 1\u202f000\u202f000 d’articles")

@@ -22,7 +22,6 @@ from newsletter.catalogue.themes import Theme, add_themes
 from newsletter.settings import Settings
 from newsletter.tables import consents, lists, notices, profiles, subscribers, subscriptions
 from subscribers.app import site_app
-from subscribers.rendering import strings
 
 page_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what does not depend on the kind of database."""
@@ -292,15 +291,6 @@ def test_an_expired_link(house: House, site: TestClient) -> None:
     gone = site.get(f"/c/{token(house, 99, days=-1)}")
     assert gone.status_code == 410
     assert 'href="/"' in gone.text
-
-
-def test_every_language_says_all() -> None:
-    """Every language has the same words of these pages, with the same placeholders."""
-    english = strings()["en"]
-    for words in strings().values():
-        for key in english:
-            if key.startswith(("subscribe", "consent", "sample", "sent_", "confirm", "expired", "picks", "welcome")):
-                assert set(re.findall(r"{\w+}", words[key])) <= set(re.findall(r"{\w+}", english[key])), key
 
 
 def test_many_at_once(house: House, site: TestClient) -> None:

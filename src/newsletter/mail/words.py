@@ -1,45 +1,30 @@
-"""The words of mails, by language, with the plural forms that CLDR asks for."""
+"""The words of mails, by language."""
 
 from __future__ import annotations
 
-import tomllib
 from datetime import date, datetime, time, timedelta
 from functools import cache, lru_cache
-from importlib.resources import files
-from typing import Any
 
-from babel import Locale
 from babel.dates import format_date, format_skeleton, format_time
 
 from newsletter.languages import LANGUAGES, direction
+from newsletter.translations import Sentences
 
 A_MONDAY = date(2024, 1, 1)
 
 
-class Words:
-    """What mails say in one language."""
+class Words(Sentences):
+    """What mails say in one language; numbers, days and hours as CLDR has them for it."""
 
     def __init__(self, language: str) -> None:
+        super().__init__("mails", language)
         self.language = language
         self.direction = direction(language)
         # Behind a name in Latin letters, a number that follows it would be read as part of it (Unicode's UAX 9, W7):
         # the right-to-left mark keeps them apart.
         self.dot = "\u200f · " if self.direction == "rtl" else " · "
         """What parts the facts of a line."""
-        self.comma = "، " if language == "ar" else ", "
-        self._locale = Locale(language)
-        text = files("newsletter").joinpath("locales", f"{language}.toml").read_text("utf-8")
-        self._texts: dict[str, Any] = tomllib.loads(text)
-
-    def say(self, key: str, **values: object) -> str:
-        """A sentence with its placeholders filled in."""
-        return str(self._texts[key]).format(**values)
-
-    @lru_cache(maxsize=2000)  # noqa: B019 - there is one of these for each language, for ever
-    def count(self, key: str, n: int) -> str:
-        """A phrase in the plural form for ``n``; ``other`` stands in for forms that a language shares."""
-        forms = self._texts[key]
-        return str(forms.get(self._locale.plural_form(n), forms["other"])).format(n=n)
+        self.comma = self.say("comma")
 
     @lru_cache(maxsize=2000)  # noqa: B019 - there is one of these for each language, for ever
     def long_day(self, day: date) -> str:

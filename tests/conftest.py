@@ -140,10 +140,12 @@ def settings(tmp_path: Path, database_url: str, relay: Relay) -> Settings:
 
 
 @pytest.fixture
-def newsletter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLine]:
+def newsletter(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLine]:
     """The command line over a fresh state folder on SQLite."""
     monkeypatch.setenv("NEWSLETTER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "160")
+    (tmp_path / "home").mkdir()
+    shutil.copy(sqlite_template, tmp_path / "home" / "newsletter.db")
     command = CommandLine(tmp_path / "home")
     command("init")
     yield command

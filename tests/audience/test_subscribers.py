@@ -94,10 +94,12 @@ def test_edit_keeps_what_is_not_named(cli: CommandLine) -> None:
     """Editing changes what is named and nothing else; the cursor stays."""
     cli("subscribers", "add", "ana@example.org", "-c", "GT", "-t", "protection", "--confirmed")
     before = only(cli)
-    cli("subscribers", "edit", "ana@example.org", "-c", "HN", "--frequency", "weekly", "--weekday", "fri")
+    # Another hour, since on some days the next daily slot is the next weekly one.
+    weekly = ("--frequency", "weekly", "--weekday", "fri", "--hour", "17")
+    cli("subscribers", "edit", "ana@example.org", "-c", "HN", *weekly)
     after = only(cli)
     changed = {key for key in before if before[key] != after[key]}
-    assert changed == {"countries", "frequency", "weekday", "due_at"}
+    assert changed == {"countries", "frequency", "weekday", "hour", "due_at"}
     cli("subscribers", "edit", "ana@example.org", "--all-places", "--all-themes")
     assert (only(cli)["countries"], only(cli)["themes"]) == ([], [])
     assert "is not on this list" in cli("subscribers", "edit", "ben@example.org", "-c", "GT", code=1).err

@@ -19,7 +19,6 @@ from newsletter.cli.supervising import Supervisor, free_port, is_listening
 from newsletter.database import engine_for
 from newsletter.delivery.relays import LOCAL, relays_of
 from newsletter.errors import StateError
-from newsletter.inbox.smtp import listen, port_of
 from newsletter.migrations import upgrade
 from newsletter.settings import PLACEHOLDER_SITE, Settings, load_settings
 
@@ -110,6 +109,7 @@ def site(
     """
     import uvicorn
 
+    from newsletter.inbox.smtp import listen, port_of
     from subscribers.app import site_app
 
     house = opened()

@@ -34,8 +34,8 @@ screenshots: browser ## Pictures of every page and state of the site in build/sc
 
 test: $(VENV)/installed-dev ## Run the tests (ARGS='-k words' for some of them)
 	@-$(BIN)/python tests/browsing.py
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "not chaos and not browser" $(ARGS)
-	@$(BIN)/python -m pytest -q -m browser $(ARGS) || test $$? = 5  # no such tests among ARGS
+	@$(BIN)/python -m pytest -q -n 3 --dist worksteal -m "not chaos and not browser" $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m browser $(ARGS) || test $$? = 5  # no such tests among ARGS
 
 chaos: $(VENV)/installed-dev ## Storm it: killed workers, lost Redis, full disks, relays that lie (half an hour)
 	@$(BIN)/python -m pytest -q -m chaos $(ARGS)

@@ -31,6 +31,12 @@ pages = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+pages.globals["inbox"] = ""
+
+
+def beside_inbox(address: str) -> None:
+    """Have every page that this process serves lead to the capture inbox at ``address``, where its mails go."""
+    pages.globals["inbox"] = address
 
 
 @cache
@@ -80,7 +86,8 @@ def page(name: str, language: str, status: int = 200, **values: Any) -> HTMLResp
     """``name`` filled in; ``say(key, **placeholders)`` and ``count(key, n)`` in it give the site's words.
 
     Any page may be given ``masthead`` (``branding.masthead_of``), which brings the list's name, logo and colours, and
-    ``request``, which brings the page's other languages; it must then take ``asked_language`` as its own.
+    ``request``, which brings the page's other languages; it must then take ``asked_language`` as its own. Their
+    addresses carry the parameters ``kept`` in place of the request's own, if that is given: a form's are in its body.
     """
     return HTMLResponse(fill(name, language, **values), status)
 
@@ -91,8 +98,10 @@ def fill(name: str, language: str, **values: Any) -> str:
 
     values.setdefault("masthead", None)
     values.setdefault("framed", False)
-    request = values.pop("request", None)
-    tongues = in_other_languages(request.url.path, request.query_params.multi_items(), tongue) if request else ()
+    request, kept = values.pop("request", None), values.pop("kept", None)
+    if request and kept is None:
+        kept = request.query_params.multi_items()
+    tongues = in_other_languages(request.url.path, kept, tongue) if request else ()
     said = sentences(tongue)
     return pages.get_template(name).render(
         values,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,27 +71,50 @@ def postgres() -> Iterator[Postgres]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database of either kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'newsletter.db'}"
     return str(request.getfixturevalue("postgres").create())
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with all tables, to be copied."""
+    file = tmp_path_factory.mktemp("template") / "newsletter.db"
+    made = connect(f"sqlite:///{file}")
+    upgrade(made)
+    made.dispose()
+    return file
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A SQLite database with all tables."""
+    file = shutil.copy(sqlite_template, tmp_path / "newsletter.db")
+    return f"sqlite:///{file}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A database with all tables, of either kind."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("sqlite_url"))
+    return str(request.getfixturevalue("postgres").migrated())
+
+
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """A database with all tables, of either kind."""
     made = connect(database_url)
-    upgrade(made)
     yield made
     made.dispose()
 
 
 @pytest.fixture
-def sqlite_engine(tmp_path: Path) -> Iterator[Engine]:
+def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
     """A SQLite database with all tables."""
-    made = connect(f"sqlite:///{tmp_path / 'small.db'}")
-    upgrade(made)
+    made = connect(sqlite_url)
     yield made
     made.dispose()
 
@@ -116,10 +140,12 @@ def settings(tmp_path: Path, database_url: str, relay: Relay) -> Settings:
 
 
 @pytest.fixture
-def newsletter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLine]:
+def newsletter(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CommandLine]:
     """The command line over a fresh state folder on SQLite."""
     monkeypatch.setenv("NEWSLETTER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "160")
+    (tmp_path / "home").mkdir()
+    shutil.copy(sqlite_template, tmp_path / "home" / "newsletter.db")
     command = CommandLine(tmp_path / "home")
     command("init")
     yield command

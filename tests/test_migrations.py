@@ -41,9 +41,9 @@ def picture(engine: Engine) -> dict[str, object]:
     }
 
 
-def test_migrations_match_the_tables(database_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_migrations_match_the_tables(empty_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """All migrations together make exactly the tables of today; a second time there is nothing to do."""
-    engine = connect(database_url)
+    engine = connect(empty_url)
     assert upgrade(engine)
     assert not upgrade(engine)
     require_current(engine)
@@ -70,9 +70,9 @@ def test_room_in_pages(postgres) -> None:
         one.dispose()
 
 
-def test_constraints_are_there(database_url: str) -> None:
+def test_constraints_are_there(empty_url: str) -> None:
     """The indexes that promises 2 and 3 rest on are in the migrated database, and in force."""
-    engine = connect(database_url)
+    engine = connect(empty_url)
     upgrade(engine)
     with engine.connect() as connection:
         table = "sqlite_master" if engine.dialect.name == "sqlite" else "pg_indexes"
@@ -83,9 +83,9 @@ def test_constraints_are_there(database_url: str) -> None:
     engine.dispose()
 
 
-def test_editions_survive_packing(database_url: str) -> None:
+def test_editions_survive_packing(empty_url: str) -> None:
     """Revision 0002 keeps every edition with its ids, and the deliveries that point at them."""
-    engine = connect(database_url)
+    engine = connect(empty_url)
     with engine.begin() as connection:
         config = _config()
         config.attributes["connection"] = connection
@@ -110,9 +110,9 @@ def test_editions_survive_packing(database_url: str) -> None:
     engine.dispose()
 
 
-def test_suppressions_mark_their_subscribers(database_url: str) -> None:
+def test_suppressions_mark_their_subscribers(empty_url: str) -> None:
     """Revision 0007 marks who is suppressed already, whose hashes go on working."""
-    engine = connect(database_url)
+    engine = connect(empty_url)
     with engine.begin() as connection:
         config = _config()
         config.attributes["connection"] = connection
@@ -142,9 +142,9 @@ def test_suppressions_mark_their_subscribers(database_url: str) -> None:
     engine.dispose()
 
 
-def test_numbers_are_given_once(database_url: str) -> None:
+def test_numbers_are_given_once(empty_url: str) -> None:
     """A number that a token may name is not given out again when its row is gone; what was there before stays."""
-    engine = connect(database_url)
+    engine = connect(empty_url)
     with engine.begin() as connection:
         config = _config()
         config.attributes["connection"] = connection
@@ -193,9 +193,9 @@ OLD_DELIVERY = (
 )
 
 
-def test_confirmations_to_come_survive(database_url: str) -> None:
+def test_confirmations_to_come_survive(empty_url: str) -> None:
     """Revision 0007 makes notices of the confirmation mails that have not gone out, and of no others."""
-    engine = connect(database_url)
+    engine = connect(empty_url)
     with engine.begin() as connection:
         config = _config()
         config.attributes["connection"] = connection
@@ -234,18 +234,18 @@ def test_confirmations_to_come_survive(database_url: str) -> None:
     engine.dispose()
 
 
-def test_two_at_once(database_url: str) -> None:
+def test_two_at_once(empty_url: str) -> None:
     """Two `init` at the same moment make one database."""
-    engines = [connect(database_url) for _ in range(4)]
+    engines = [connect(empty_url) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(upgrade, engines)) == [False, False, False, True]
     for engine in engines:
         engine.dispose()
 
 
-def test_refuses_what_is_not_current(database_url: str) -> None:
+def test_refuses_what_is_not_current(empty_url: str) -> None:
     """An empty database and one of another version are refused with what to do."""
-    engine = connect(database_url)
+    engine = connect(empty_url)
     with pytest.raises(StateError, match="Run `newsletter init`"):
         require_current(engine)
     upgrade(engine)

@@ -60,6 +60,7 @@ def routes(site: Site) -> APIRouter:
             language,
             422 if sent else 200,
             request=request,
+            kept=form.query() if sent else None,
             list=list_row,
             masthead=masthead(list_row),
             form=form,

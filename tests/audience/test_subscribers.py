@@ -12,7 +12,6 @@ import pytest
 from commanding import CommandLine
 from sqlalchemy import insert, text
 
-from newsletter.audience.schedule import WEEKDAYS
 from newsletter.database import engine_for, reading
 from newsletter.settings import load_settings
 from newsletter.tables import profiles, subscribers, subscriptions
@@ -95,13 +94,12 @@ def test_edit_keeps_what_is_not_named(cli: CommandLine) -> None:
     """Editing changes what is named and nothing else; the cursor stays."""
     cli("subscribers", "add", "ana@example.org", "-c", "GT", "-t", "protection", "--confirmed")
     before = only(cli)
-    # Far from now, and not Monday, which it is already.
-    today = datetime.now(UTC).weekday()
-    day = next(WEEKDAYS[(today + days) % 7] for days in (3, 4) if (today + days) % 7)
-    cli("subscribers", "edit", "ana@example.org", "-c", "HN", "--frequency", "weekly", "--weekday", day)
+    # Another hour, since on some days the next daily slot is the next weekly one.
+    weekly = ("--frequency", "weekly", "--weekday", "fri", "--hour", "17")
+    cli("subscribers", "edit", "ana@example.org", "-c", "HN", *weekly)
     after = only(cli)
     changed = {key for key in before if before[key] != after[key]}
-    assert changed == {"countries", "frequency", "weekday", "due_at"}
+    assert changed == {"countries", "frequency", "weekday", "hour", "due_at"}
     cli("subscribers", "edit", "ana@example.org", "--all-places", "--all-themes")
     assert (only(cli)["countries"], only(cli)["themes"]) == ([], [])
     assert "is not on this list" in cli("subscribers", "edit", "ben@example.org", "-c", "GT", code=1).err

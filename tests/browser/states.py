@@ -18,6 +18,7 @@ from newsletter.audience.addresses import parse_address
 from newsletter.audience.erasing import erase_subscriber
 from newsletter.catalogue.items import withdraw
 from newsletter.tables import address_changes, deliveries, items
+from subscribers.rendering import beside_inbox
 
 State = Callable[[Page, World, str], None]
 STATES: dict[str, State] = {}
@@ -139,6 +140,16 @@ def embed_sent(page: Page, world: World, language: str) -> None:
     go(page, world, "/rutas/embed", language)
     page.locator("#email").fill(world.address())
     press(page, "form button")
+
+
+@state
+def trial(page: Page, world: World, language: str) -> None:
+    """With the way to the inbox, as the demo has it."""
+    beside_inbox("/")
+    try:
+        go(page, world, "/rutas", language)
+    finally:
+        beside_inbox("")
 
 
 # Confirming --------------------------------------------------------------------------------------------------------

@@ -85,9 +85,9 @@ def test_two_at_once(house: House) -> None:
         assert (house.list_id, "country", "FR", 1) in kept(connection)
 
 
-def test_earlier_items_get_rows(database_url: str) -> None:
+def test_earlier_items_get_rows(empty_url: str) -> None:
     """The migration notes the tags of all items that there are, and not those of withdrawn ones."""
-    engine = connect(database_url)
+    engine = connect(empty_url)
     with engine.begin() as connection:
         config = _config()
         config.attributes["connection"] = connection

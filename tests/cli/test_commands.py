@@ -149,7 +149,7 @@ def test_markup_in_texts_is_shown(cli: CommandLine) -> None:
         ("lists", "edit", "rutas", "--language", "de"),
         ("lists", "archive", "rutas"),
         ("runs", "start", "rutas"),
-        ("digest", "preview", "ana@example.org", "--output", "/nowhere/x.html"),
+        ("digest", "preview", "ana@example.org", "--output", "nowhere/x.html"),
     ],
     ids=lambda words: " ".join(words)[:60],
 )

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 from commanding import CommandLine
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from newsletter.cli import services
 from newsletter.cli.supervising import Child, Supervisor
 from newsletter.errors import StateError
-from newsletter.settings import Settings, load_settings
+from newsletter.inbox import server
+from newsletter.settings import PLACEHOLDER_SITE, Settings, load_settings
+from subscribers.rendering import pages
 
 
 class Recorder(Supervisor):
@@ -73,6 +77,23 @@ def test_the_sites_port_is_taken(tmp_path: Path, site_port: int) -> None:
     """`up` does not take another program's page for the readers' site."""
     with socket.create_server(("127.0.0.1", site_port)), pytest.raises(StateError, match=str(site_port)):
         started(load_settings(home=tmp_path, smtp_url="smtp://127.0.0.1:2599", base_url="https://news.example.org"))
+
+
+@pytest.mark.parametrize(("base_url", "told"), [("", True), ("https://news.example.org", False)])
+def test_the_way_to_the_inbox(
+    newsletter: CommandLine, monkeypatch: pytest.MonkeyPatch, base_url: str, told: bool
+) -> None:
+    """In a trial each page of the site leads to the inbox that its mails come to; a site with an address does not."""
+    newsletter("lists", "create", "rutas", "--name", "Rutas", "--sender-email", "d@r.example", "--postal-address", "X")
+    monkeypatch.setenv("NEWSLETTER_BASE_URL", base_url)
+    monkeypatch.setitem(pages.globals, "inbox", "")
+    served: list[FastAPI] = []
+    monkeypatch.setattr(server, "run_inbox", lambda *_, mount, **__: served.append(mount))
+    newsletter("inbox")
+    with TestClient(served[0], base_url=base_url or PLACEHOLDER_SITE) as site:
+        for path in ("/rutas", "/account", "/nothing/here"):
+            assert ('<a href="/">Open the inbox</a>' in site.get(path).text) == told
+        assert "Open the inbox" not in site.get("/rutas/embed").text
 
 
 def test_site_on_a_busy_port(newsletter: CommandLine) -> None:

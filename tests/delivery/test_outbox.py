@@ -12,7 +12,6 @@ from newsletter.audience.suppressions import suppress
 from newsletter.database import IDS, Among, connect
 from newsletter.delivery import outbox
 from newsletter.delivery.outbox import Claimed
-from newsletter.migrations import upgrade
 from newsletter.settings import Settings
 from newsletter.tables import deliveries, editions, subscribers
 
@@ -64,8 +63,7 @@ def test_by_due_moment_and_to_one_only(house: House) -> None:
 
 def test_two_at_the_same_moment(postgres, settings: Settings) -> None:
     """On PostgreSQL a worker does not wait for what another is just claiming: it takes the next."""
-    engine = connect(postgres.create())
-    upgrade(engine)
+    engine = connect(postgres.migrated())
     house = House(engine, settings).create()
     for number in range(6):
         house.subscribe(f"r{number}@example.org")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 from house import THEMES, House
@@ -56,19 +59,30 @@ class Seen:
     got: Counter[int] = field(default_factory=Counter)
 
 
+@cache
+def migrated() -> Path:
+    """A SQLite database with all tables, to be copied: a history takes little longer than migrating."""
+    file = Path(tempfile.mkdtemp(prefix="nl-histories-")) / "h.db"
+    atexit.register(shutil.rmtree, file.parent, ignore_errors=True)
+    engine = connect(f"sqlite:///{file}")
+    upgrade(engine)
+    engine.dispose()
+    return file
+
+
 class Histories(RuleBasedStateMachine):
     """An oracle beside the real thing: whenever a cursor moves, exactly what fits must have been sent."""
 
     @initialize(readers=st.lists(st.tuples(picks, frequencies), min_size=2, max_size=3), published=st.integers(1, 4))
     def begin(self, readers: list[tuple[Picks, str]], published: int) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        engine = connect(f"sqlite:///{Path(self.folder.name) / 'h.db'}")
+        file = shutil.copy(migrated(), Path(self.folder.name) / "h.db")
+        engine = connect(f"sqlite:///{file}")
 
         @event.listens_for(engine, "connect")
         def hurry(connection: object, _: object) -> None:
             connection.execute("PRAGMA synchronous = OFF")  # type: ignore[attr-defined]
 
-        upgrade(engine)
         self.house = House(engine, load_settings(base_url="https://news.example.org", secret_key="k" * 40))
         self.house.create()
         self.readers: dict[int, Seen] = {}

@@ -18,6 +18,11 @@ from newsletter.tables import deliveries
 
 READERS = 150
 
+on_sqlite, on_postgresql = (
+    pytest.mark.parametrize("database_url", [kind], indirect=True) for kind in ("sqlite", "postgresql")
+)
+"""For what does not depend on the kind of database; `make chaos` does it all on both."""
+
 
 @pytest.fixture
 def house(engine, settings: Settings) -> House:
@@ -42,6 +47,7 @@ def sent(house: House) -> int:
         return connection.scalar(select(func.count()).where(deliveries.c.state == "sent")) or 0
 
 
+@on_sqlite
 def test_valkey_flushed_mid_run(house: House, relay, tmp_path) -> None:
     """Valkey is flushed again and again while a run is sent: every reader gets the digest, exactly once."""
     relay.before_answer = lambda recipient: time.sleep(0.01)
@@ -79,6 +85,7 @@ def test_worker_killed_mid_run(house: House, relay, tmp_path) -> None:
     assert doubtful >= len(relay.messages) - READERS
 
 
+@on_postgresql
 def test_worker_stopped_mid_run(house: House, relay, tmp_path) -> None:
     """SIGTERM ends a worker within seconds: nothing is lost, doubled or doubtful, and the next one sends the rest."""
     relay.before_answer = lambda recipient: time.sleep(0.01)

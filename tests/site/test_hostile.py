@@ -22,7 +22,6 @@ from starlette.routing import Mount
 from newsletter.audience.links import make_expiring, make_token
 from newsletter.database import connect
 from newsletter.machines.tokens import SCOPES, create_token
-from newsletter.migrations import upgrade
 from newsletter.settings import load_settings
 from subscribers import timing
 from subscribers.api import lists as api_lists
@@ -86,8 +85,7 @@ class Target:
 def target(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iterator[Target]:
     """On PostgreSQL, which is particular about characters and numbers."""
     folder = tmp_path_factory.mktemp("hostile")
-    engine = connect(postgres.create())
-    upgrade(engine)
+    engine = connect(postgres.migrated())
     with pytest.MonkeyPatch.context() as patched:
         for kind in RATES:
             patched.setitem(RATES, kind, "1000000/hour")

@@ -174,6 +174,21 @@ def test_errors_keep_what_was_entered(house: House, site: TestClient) -> None:
 
 
 @page_only
+def test_a_form_with_an_error_in_another_language(site: TestClient) -> None:
+    """The links to the page's other languages keep what was picked on a form that came back, and name nobody."""
+    answer = apply(site, "ana@", name="Ana", lang="ar")
+    for language in ("en", "es", "fr"):
+        found = re.search(rf'href="(/rutas[^"]+)" lang="{language}"', answer.text)
+        assert found
+        address = found[1].replace("&amp;", "&")
+        assert "ana" not in address.lower()
+        page = site.get(address).text
+        assert f'<html lang="{language}"' in page
+        for value in ("GT", "HN", "013", "protection", "es", "weekly"):
+            assert f'value="{value}" checked' in page
+
+
+@page_only
 def test_a_link_carries_picks(site: TestClient) -> None:
     """A link ticks what it names; the page is no one reader's, so that a browser may keep it."""
     page = site.get("/rutas", params={**PICKS, "lang": "es"})

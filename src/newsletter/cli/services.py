@@ -19,9 +19,8 @@ from newsletter.cli.supervising import Supervisor, free_port, is_listening
 from newsletter.database import engine_for
 from newsletter.delivery.relays import LOCAL, relays_of
 from newsletter.errors import StateError
-from newsletter.inbox.smtp import listen, port_of
 from newsletter.migrations import upgrade
-from newsletter.settings import Settings, load_settings
+from newsletter.settings import PLACEHOLDER_SITE, Settings, load_settings
 
 SITE_PORT = 8026
 
@@ -77,9 +76,13 @@ def inbox() -> None:
     """
     from newsletter.inbox.server import run_inbox
     from subscribers.app import site_app
+    from subscribers.rendering import beside_inbox
 
     house = opened()
     settings = house.settings
+    # With an address of its own it is a site that readers reach.
+    if settings.site == PLACEHOLDER_SITE:
+        beside_inbox("/")
     _set_up_logs(settings)
     run_inbox(
         settings.inbox_host,
@@ -106,6 +109,7 @@ def site(
     """
     import uvicorn
 
+    from newsletter.inbox.smtp import listen, port_of
     from subscribers.app import site_app
 
     house = opened()

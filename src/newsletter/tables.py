@@ -250,12 +250,12 @@ runs = Table(
     Column("state", String(16), nullable=False),  # assembling, held, sending, done, cancelled
     Column("needs_approval", Boolean, nullable=False, server_default=text("false")),
     Column("started_by", String(16), nullable=False),  # beat, admin
-    Column("notes", Json, nullable=False, server_default="{}"),  # the editor's, in Markdown, by language
     Column("examined", Integer, nullable=False, server_default="0"),  # subscriptions looked at
     Column("opened_at", Moment, nullable=False),
     Column("assembled_at", Moment),
     Column("approved_at", Moment),
     Column("finished_at", Moment),
+    Column("notes", Json, nullable=False, server_default="{}"),  # the editor's, in Markdown, by language
     UniqueConstraint("list_id", "slot"),
     Index("ix_runs_state", "state"),
 )

@@ -41,7 +41,7 @@ def test_one_url_as_ever() -> None:
     (relay,) = from_urls(f"smtp+starttls://news:{SECRET}%2F@mail.example.org")
     assert relay == parse_relay(f"smtp+starttls://news:{SECRET}%2F@mail.example.org")
     assert (relay.name, relay.port, relay.security) == ("mail.example.org", 587, "starttls")
-    assert (relay.user, relay.password, relay.connections, relay.weight) == ("news", f"{SECRET}/", 4, 1)
+    assert (relay.user, relay.password, relay.connections, relay.weight) == ("news", f"{SECRET}/", 8, 1)
     assert [parse_relay(f"{s}://h").port for s in ("smtp", "smtps")] == [25, 465]
     assert str(parse_relay("smtps://[2001:db8::1]")) == "smtps://[2001:db8::1]:465"
 

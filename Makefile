@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo browser screenshots test chaos bench lint types contract check format words lock wheel compose-check clean
+.PHONY: help install demo browser screenshots mailcheck test chaos bench lint types contract check format words lock wheel compose-check clean
 
 help: ## Show what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ browser: $(VENV)/installed-dev ## Find Chromium for the tests of the pages, or f
 
 screenshots: browser ## Pictures of every page and state of the site in build/screenshots/ (ARGS='subscribe leave' for some)
 	@$(BIN)/python tests/browser/screenshots.py $(ARGS)
+
+mailcheck: $(VENV)/installed-dev ## Write digests and notices in each language into build/mailcheck/ (.eml, .html) and check them
+	@$(BIN)/python tests/mailcheck.py
 
 test: $(VENV)/installed-dev ## Run the tests (ARGS='-k words' for some of them)
 	@-$(BIN)/python tests/browsing.py

@@ -1,0 +1,49 @@
+"""What holds of every mail, on mails like real ones; and that each check sees what it is there for."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from mailcheck import CHECKS, Mail, complaints
+from specimens import LENGTHS, records, specimens
+
+from newsletter.languages import LANGUAGES
+from newsletter.mail.templates import KINDS
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_mails_have_nothing_to_complain_of(language: str) -> None:
+    """Digests with 1, 7 and 30 items and each notice pass all checks, in every language."""
+    mails = {name: message for name, message in specimens().items() if name.endswith(f"-{language}")}
+    assert len(mails) == len(LENGTHS) + len(KINDS[1:])
+    found = {name: complaints(Mail(message.content, records())) for name, message in mails.items()}
+    assert found == {name: {check.__name__: [] for check in CHECKS} for name in mails}
+
+
+SEEN = (
+    ("structure", rb"\r\n--", b"\n--", "CRLF"),
+    ("structure", rb"text/plain", b"text/x-odd", "parts are"),
+    ("headers", rb"List-Unsubscribe-Post: [^\r]*\r\n", b"", "List-Unsubscribe-Post stands 0 times"),
+    ("headers", rb"\r\nMessage-ID: <", b"\r\nMessage-ID: <a b", "Message-ID"),
+    ("headers", rb"\r\nSubject: ", b"\r\nSubject: Another ", "does not hold"),
+    ("headers", rb"\r\nFeedback-ID: ", b"\r\nX-Long: a " + 80 * b"b" + b"\r\nFeedback-ID: ", "not folded"),
+    ("size", rb"</h1>", b"</h1>" + 1300 * (70 * b"x" + b"=\r\n"), "bytes"),
+    ("contrast", rb"#56616b", b"#b6c1cb", "light: .day #b6c1cb on #fff has 1."),
+    ("contrast", rb"#a9b4bd", b"#49545d", "dark: .day #49545d on #1b2227 has 2."),
+    ("links", rb'href=3D"https://rutas', b'href=3D"http://rutas', "a link leads to 'http://rutas"),
+    ("text", rb"\r\nCorinto crossing", b"\r\nCorint crossing", "not in the text: Corinto"),
+    ("styled", rb"</h1>", b"</h1><p>Bare</p>", "<p> 'Bare' has no style"),
+    ("images", rb"</h1>", b'</h1><img src=3D"http://x.example">', "no alt, width or height"),
+    ("outline", rb"<h1", b'<h4 style=3D"margin:0"></h4><h1', "headings are [4, 1"),
+)
+
+
+@pytest.mark.parametrize(("check", "what", "by", "complaint"), SEEN, ids=[f"{row[0]}-{row[3][:20]}" for row in SEEN])
+def test_what_is_wrong_is_seen(check: str, what: bytes, by: bytes, complaint: str) -> None:
+    """Each check complains of a mail that breaks its rule, in words that say what."""
+    sound = specimens()["digest-1-en"].content
+    # Without soft line breaks what is to be replaced stands in one piece.
+    broken, count = re.subn(what, lambda _: by, sound if check == "headers" else sound.replace(b"=\r\n", b""))
+    assert count
+    assert complaint in "\n".join(complaints(Mail(broken, records()))[check])

@@ -97,10 +97,10 @@ def contents_line(groups: Sequence[ShownGroup], rest: int, said: Words) -> str:
     if total < CONTENTS_FROM:
         return ""
     line = said.count("items", total)
-    if len(groups) > 1:
-        named = said.dot.join([f"{heading} {len(cards)}" for heading, cards in groups[:8]])
-        line += f": {named}" + (" …" if len(groups) > 8 else "")
-    return line
+    if len(groups) == 1:
+        return line
+    places = said.dot.join([f"{heading} {len(cards)}" for heading, cards in groups[:8]])
+    return said.say("contents", items=line, places=places + (" …" if len(groups) > 8 else ""))
 
 
 def preheader_of(cards: Sequence[Shown], subject: str, said: Words, list_name: str) -> str:

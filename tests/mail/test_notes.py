@@ -24,7 +24,7 @@ Write to <mailto:desk@e.example>."""
 
 
 def test_note_as_html_and_text() -> None:
-    """Paragraphs, emphasis, lists and links are there in both; every block has its own margins, fonts are the cell's."""
+    """Paragraphs, emphasis, lists and links are there in both; blocks have their own margins, the cell's fonts."""
     html, text = note_html(NOTE), note_text(NOTE)
     assert "<em>three</em>" in html
     assert "<strong>one</strong>" in html

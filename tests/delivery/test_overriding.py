@@ -70,7 +70,6 @@ def test_own_files(house: House, relay) -> None:
         ("digest/body.html", "<tr><td>\n{% for group in groupes %}{% endfor %}</td></tr>", ("digest/body.html", 2)),
         ("digest/body.txt", "{{ day }}\n\n{% if %}\n", ("digest/body.txt", 3)),
         ("digest/subject.txt", "{{ first_title.nothing }}", ("digest/subject.txt", 1)),
-        ("digest/subject.txt", "{{ first_title }}\nBcc: all@example.org", ("digest/subject.txt", 0)),
         ("digest/subject.txt", b"\xff\xfe", ("digest/subject.txt", 0)),
         ("base.html", "<html><body>\n[[content]]\n{{ postal_address }}</body></html>", ("base.html", 0)),
         ("base.txt", "[[content]]\n{{ unsubscribe_url }}", ("base.txt", 0)),

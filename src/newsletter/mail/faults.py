@@ -127,10 +127,12 @@ def _required(kind: str, look: Look) -> Iterator[Fault]:
     # The one with few items has neither a note nor a rest.
     for count in (1, ITEMS):
         try:
-            _, text, html = parts_of(sample_message(kind, masthead, count))
+            subject, text, html = parts_of(sample_message(kind, masthead, count))
         except Exception as error:  # noqa: BLE001 - a template may raise anything
             yield Fault(f"{kind}/body.html", 0, f"{type(error).__name__}: {error}")
             return
+        if not subject.strip():
+            yield Fault(f"{kind}/subject.txt", 0, "The subject is empty.")
         for part, content in (("txt", text), ("html", markup.unescape(html))):
             words = " ".join(content.split())
             if masthead.postal_address not in words:

@@ -1,0 +1,96 @@
+"""`newsletter templates`: what an author is told, and what they see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from commanding import CommandLine
+
+
+@pytest.fixture
+def author(newsletter: CommandLine) -> CommandLine:
+    newsletter("lists", "create", "rutas", "--name", "Rutas", "--sender-email", "d@r.example", "--postal-address", "X")
+    return newsletter
+
+
+def write(cli: CommandLine, name: str, text: str) -> None:
+    file = cli.home / "templates" / "rutas" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def faults(cli: CommandLine, code: int) -> list[tuple[str, int, str]]:
+    found = cli("templates", "check", "--list", "rutas", "--json", code=code).json["faults"]
+    return [(one["file"], one["line"], one["found"]) for one in found]
+
+
+def test_nothing_wrong(author: CommandLine) -> None:
+    """The shipped templates have no fault, and neither has a list that copied them all."""
+    assert "nothing wrong" in author("templates", "check").out
+    author("templates", "copy", "digest/body.html", "digest/subject.txt", "style.css", "base.html")
+    assert faults(author, 0) == []
+    assert "4 files" in author("templates", "check").out
+    assert "already" in author("templates", "copy", "style.css", code=1).err
+    assert "digest/subject.txt" in author("templates", "copy", "../x", code=1).err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("digest/subject.txt", "{{ first_titel }}", ("digest/subject.txt", 1, "no variable 'first_titel'")),
+        ("digest/body.html", "<tr>\n<td>{% endif %}</td></tr>", ("digest/body.html", 2, "no Jinja")),
+        (
+            "digest/body.txt",
+            "{% for group in groups %}\n{{ group.titel }}\n{% endfor %}",
+            ("digest/body.txt", 2, "titel"),
+        ),
+        ("base.txt", "{{ list_name }}\n[[content]]\n\n{{ whi }}", ("base.txt", 4, "'whi'")),
+        ("style.css", ".page { margin: 0; }\n\n.a > .b { margin: 0; }", ("style.css", 3, "'.a > .b'")),
+        ("base.html", "<html><body>[[content]]{{ unsubscribe_url }}</body></html>", ("base.html", 0, "postal address")),
+        ("base.html", "<html><body>[[content]]{{ postal_address }}</body></html>", ("base.html", 0, "unsubscribe")),
+        ("digest/subject.txt", " ", ("digest/subject.txt", 0, "empty")),
+        (
+            "style.css",
+            ".page { background-color: #fff; }\n.title, .headline { color: #cccccc; }",
+            ("style.css", 2, "faint in light"),
+        ),
+        (
+            "style.css",
+            ".page { color: #000; background-color: #fff; }\n"
+            "@media (prefers-color-scheme: dark) {\n .page { background-color: #111111 !important; }\n}",
+            ("digest/body.html", 0, "faint in dark"),
+        ),
+    ],
+)
+def test_errors(author: CommandLine, name: str, text: str, expected: tuple[str, int, str]) -> None:
+    """What is wrong is told with its file and line, and ends with exit code 1; the doctor finds what breaks mails."""
+    write(author, name, text)
+    found = faults(author, 1)
+    file, line, words = expected
+    assert [one for one in found if one[:2] == (file, line) and words in one[2]], found
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "line"),
+    [
+        ("style.css", ".page { margin: 0; }\n.x { display: flex; }", 2),
+        ("style.css", ".page {\n position: absolute; }", 2),
+        ("style.css", "\n\n.page { color: var(--x); }", 3),
+        ("digest/body.html", '<tr><td>\n<div style="display:grid"></div></td></tr>', 2),
+        ("digest/body.html", "<tr><td>\n<img src='x'></td></tr>", 2),
+        ("digest/bodi.html", "", 0),
+    ],
+)
+def test_warnings(author: CommandLine, name: str, text: str, line: int) -> None:
+    """What some clients ignore is told with what to use instead, and is no error."""
+    write(author, name, text)
+    assert [one[:2] for one in faults(author, 0)] == [(name, line)]
+
+
+def test_size(author: CommandLine) -> None:
+    """A template that is too long for thirty items is told of."""
+    author("templates", "copy", "digest/body.html")
+    file = author.home / "templates/rutas/digest/body.html"
+    file.write_text(file.read_text().replace('<h3 class="title">', f'<h3 class="title" title="{"x" * 3000}">'))
+    assert any("95,000" in one[2] for one in faults(author, 1))

@@ -6,6 +6,14 @@ from pathlib import Path
 
 import pytest
 from commanding import CommandLine
+from fastapi.testclient import TestClient
+
+from newsletter.audience.lists import find_list
+from newsletter.cli.preview import preview_app
+from newsletter.database import engine_for, reading
+from newsletter.mail.overriding import look_of
+from newsletter.mail.templates import shipped_source
+from newsletter.settings import load_settings
 
 
 @pytest.fixture
@@ -49,6 +57,8 @@ def test_nothing_wrong(author: CommandLine) -> None:
         ("style.css", ".page { margin: 0; }\n\n.a > .b { margin: 0; }", ("style.css", 3, "'.a > .b'")),
         ("base.html", "<html><body>[[content]]{{ unsubscribe_url }}</body></html>", ("base.html", 0, "postal address")),
         ("base.html", "<html><body>[[content]]{{ postal_address }}</body></html>", ("base.html", 0, "unsubscribe")),
+        ("digest/body.html", "<tr><td>{{ day }}</td></tr>", ("digest/body.html", 0, "no items")),
+        ("confirm/body.txt", "Hello", ("confirm/body.txt", 0, "action_url")),
         ("digest/subject.txt", " ", ("digest/subject.txt", 0, "empty")),
         (
             "style.css",
@@ -84,7 +94,7 @@ def test_errors(author: CommandLine, name: str, text: str, expected: tuple[str, 
 )
 def test_warnings(author: CommandLine, name: str, text: str, line: int) -> None:
     """What some clients ignore is told with what to use instead, and is no error."""
-    write(author, name, text)
+    write(author, name, text + shipped_source(name) if name == "digest/body.html" else text)
     assert [one[:2] for one in faults(author, 0)] == [(name, line)]
 
 
@@ -94,3 +104,42 @@ def test_size(author: CommandLine) -> None:
     file = author.home / "templates/rutas/digest/body.html"
     file.write_text(file.read_text().replace('<h3 class="title">', f'<h3 class="title" title="{"x" * 3000}">'))
     assert any("95,000" in one[2] for one in faults(author, 1))
+
+
+def test_preview_files(author: CommandLine, tmp_path: Path) -> None:
+    """`preview` writes the mail in light and dark, in the list's own look."""
+    write(author, "confirm/subject.txt", "Say yes")
+    author("lists", "brand", "rutas", "--accent", "#8a1c1c")
+    author("templates", "preview", "confirm", "--language", "es", "--output", "out")
+    light, dark = (Path(f"out/confirm-es-{mode}.html").read_text() for mode in ("light", "dark"))
+    assert "#8a1c1c" in light
+    assert "@media not all" in light
+    assert "@media all" in dark
+    assert "no kind" in author("templates", "preview", "confirn", code=1).err
+
+
+def test_preview_in_the_browser(author: CommandLine) -> None:
+    """The watched preview shows what was just saved, with its errors by file and line, to this machine alone; a strict
+    policy keeps scripts of a mail from running."""
+    settings = load_settings()
+    with reading(engine_for(settings.database)) as connection:
+        row = find_list(connection, "rutas")
+    app = preview_app("Rutas", lambda: look_of(settings, row), None)
+    with TestClient(app, base_url="http://127.0.0.1") as browser:
+        page = browser.get("/")
+        assert page.text.count("<iframe") == 4
+        assert "'unsafe" not in page.headers["content-security-policy"]
+        before = browser.get("/state/digest/en").json()
+        assert before["faults"] == []
+        write(author, "digest/subject.txt", "Ours: {{ first_title }}")
+        after = browser.get("/state/digest/en").json()
+        assert after["subject"].startswith("Ours: ")
+        assert after["version"] != before["version"]
+        write(author, "digest/subject.txt", "\n{{ nothing }}")
+        (fault,) = browser.get("/state/digest/en").json()["faults"]
+        assert fault["place"] == "digest/subject.txt, line 2"
+        mail = browser.get("/mail/digest/ar/dark")
+        assert 'dir="rtl"' in mail.text
+        assert "sandbox allow-popups;" in mail.headers["content-security-policy"]
+        assert browser.get("/mail/nothing/en/dark").status_code == 404
+        assert browser.get("/", headers={"Host": "elsewhere.example"}).status_code == 400

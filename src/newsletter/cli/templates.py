@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,9 +12,11 @@ from rich.markup import escape
 
 from newsletter.audience.lists import all_lists, find_list
 from newsletter.cli.output import print_json, say
+from newsletter.cli.preview import MODES, in_mode, preview_app, seen
 from newsletter.cli.shared import House, Json, ListSlug, chosen_list, opened
 from newsletter.database import reading
 from newsletter.errors import InputError
+from newsletter.languages import check_languages
 from newsletter.mail.auditing import blemishes
 from newsletter.mail.faults import Fault, breaks
 from newsletter.mail.look import PLAIN, Look
@@ -79,6 +82,62 @@ def _tell(name: str, look: Look, found: list[Fault]) -> None:
         say(f"  {sign} [bold]{escape(fault.place)}[/]: {escape(fault.found)}")
         if fault.mend:
             say(f"      {escape(fault.mend)}")
+
+
+@app.command()
+def preview(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=", ".join(KINDS))] = "digest",
+    slug: ListSlug = None,
+    language: Annotated[str, typer.Option("--language", help="en, es, fr or ar.")] = "en",
+    watch: Annotated[bool, typer.Option("--watch", help="Show it in the browser, anew on each save.")] = False,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="With --watch; 0 picks a free one.")] = 8027,
+    output: Annotated[
+        Path, typer.Option("--output", metavar="FOLDER", help="Without --watch: where the files go.")
+    ] = Path("mail-preview"),
+) -> None:
+    """Show a mail with sample data: as files, or with --watch in the browser, phone and desktop, light and dark.
+
+    Example: `newsletter templates preview digest --list rutas --watch`
+    """
+    if kind not in KINDS:
+        raise InputError(f"There is no kind of mail {kind!r}.", f"There are: {', '.join(KINDS)}.")
+    check_languages([language])
+    house = opened()
+    with reading(house.engine) as connection:
+        rows = all_lists(connection)
+        row = chosen_list(connection, slug) if slug or len(rows) > 0 else None
+    if watch:
+        _watch(house, row, kind, language, port)
+        return
+    look = look_of(house.settings, row) if row else PLAIN
+    faults, _, html = seen(kind, look, language)
+    output.mkdir(parents=True, exist_ok=True)
+    for mode in MODES:
+        file = output / f"{kind}-{language}-{mode}.html"
+        file.write_text(in_mode(html, mode), "utf-8")
+        say(escape(str(file)))
+    _tell(row.slug if row else "", look, list(faults))
+    if any(not fault.warning for fault in faults):
+        raise typer.Exit(1)
+
+
+def _watch(house: House, row: Any, kind: str, language: str, port: int) -> None:
+    import uvicorn
+
+    from newsletter.inbox.smtp import listen, port_of
+
+    def look() -> Look:
+        return look_of(house.settings, row) if row else PLAIN
+
+    logo = (row.logo, row.logo_type) if row and row.logo else None
+    app = preview_app(row.name if row else "", look, logo)
+    with listen("127.0.0.1", port, "The preview's", ("--host", "--port")) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, access_log=False, server_header=False, log_level="warning"))
+        say(f"Preview: http://127.0.0.1:{port_of(listener)}/?kind={kind}&language={language}")
+        if row:
+            say(f"Files in {escape(str(own_folder(house.settings, row.slug)))} are shown as you save them.")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
 
 
 @app.command()

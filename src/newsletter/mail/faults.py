@@ -13,9 +13,12 @@ from newsletter.errors import NewsletterError
 from newsletter.mail.inlining import TemplateError, inline
 from newsletter.mail.look import Look
 from newsletter.mail.samples import (
+    ACTION,
+    ASKING,
     ITEMS,
     LEAVABLE,
     LEAVE,
+    first_url,
     parts_of,
     sample_masthead,
     sample_message,
@@ -145,6 +148,10 @@ def _required(kind: str, look: Look) -> Iterator[Fault]:
                     f"base.{part}", 0, "There is no link to unsubscribe.",
                     "Put {{ unsubscribe_url }} into a link, for each reader who has one.",
                 )  # fmt: skip
+            if kind in ASKING and ACTION not in words:
+                yield Fault(f"{kind}/body.{part}", 0, "The link that it is sent for is missing: {{ action_url }}.")
+            if kind == "digest" and first_url() not in words:
+                yield Fault(f"{kind}/body.{part}", 0, "It shows no items: {{ card.url }} of each card in each group.")
             if "[[" in content:
                 name = "[[" + content.partition("[[")[2].partition("]]")[0] + "]]"
                 yield Fault(f"base.{part}", 0, f"{name} is no place: [[content]], [[styles]] and [[name]] are.")

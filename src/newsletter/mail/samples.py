@@ -26,9 +26,11 @@ NOTE = "*Dear readers*, the desk moved to [Calle Segunda](https://rutas.example/
 ITEMS = 30
 NAMED = 7
 """Items of a large sample: those shown as cards, and those that are only named."""
-LEAVE, PREFERENCES = (f"{PLACEHOLDER_SITE}/{path}/{'x' * 48}" for path in "up")
+LEAVE, PREFERENCES, ACTION = (f"{PLACEHOLDER_SITE}/{path}/{'x' * 48}" for path in "upc")
 LEAVABLE = ("digest", "welcome", "known")
 """Kinds of mail that one can leave the list from."""
+ASKING = ("confirm", "account", "address_old", "address_new")
+"""Kinds that are sent for the sake of the link in them."""
 
 
 def sample_masthead(look: Look, language: str = "en") -> Masthead:
@@ -92,7 +94,7 @@ def sample_notice(kind: str, masthead: Masthead, frequency: str = "daily") -> No
         kind,
         masthead,
         "News of the road, by country and theme.",
-        PLACEHOLDER_SITE,
+        ACTION,
         choices=Choices((place_name("GT", language),), (), frequency, 8, 0, "America/Guatemala"),
         until=AT,
         next_at=AT,
@@ -130,6 +132,11 @@ def sample_values(kind: str, masthead: Masthead) -> Values:
         **links,
         "copy_url": PLACEHOLDER_SITE,
     }
+
+
+def first_url() -> str:
+    """Where the first of ``sample_cards`` leads."""
+    return sample_cards("en", 1)[0].url
 
 
 def subject_values(kind: str, masthead: Masthead) -> Values:

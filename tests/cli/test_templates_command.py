@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from fastapi.testclient import TestClient
 from newsletter.audience.lists import find_list
 from newsletter.cli.preview import preview_app
 from newsletter.database import engine_for, reading
+from newsletter.mail.look import ACCENT, ACCENTS_DARK
 from newsletter.mail.overriding import look_of
 from newsletter.mail.templates import shipped_source
 from newsletter.settings import load_settings
@@ -115,6 +117,9 @@ def test_preview_files(author: CommandLine, tmp_path: Path) -> None:
     assert "#8a1c1c" in light
     assert "@media not all" in light
     assert "@media all" in dark
+    told = author("templates", "preview", "confirm", "--output", "out", "--json").json
+    assert (told["subject"], told["faults"]) == ("Say yes", [])
+    assert "cannot be written" in author("templates", "preview", "--output", "/dev/null/x", code=1).err
     assert "no kind" in author("templates", "preview", "confirn", code=1).err
 
 
@@ -143,3 +148,24 @@ def test_preview_in_the_browser(author: CommandLine) -> None:
         assert "sandbox allow-popups;" in mail.headers["content-security-policy"]
         assert browser.get("/mail/nothing/en/dark").status_code == 404
         assert browser.get("/", headers={"Host": "elsewhere.example"}).status_code == 400
+
+
+def test_the_doctor_sees_it(author: CommandLine) -> None:
+    """The doctor shows what keeps a list's own files from being used, as an error with file and line."""
+    write(author, "welcome/body.txt", "Hello\n{{ nobody }}")
+    Path("dns").write_text("")
+    out = author("doctor", "--dns", "dns", "--json", code=1).out
+    found = json.loads(out[out.index("{\n") :])["findings"]
+    (finding,) = [one for one in found if one["check"] == "templates" and one["level"] == "error"]
+    assert finding["about"] == "rutas: welcome/body.txt, line 2"
+    assert "nobody" in finding["found"]
+    assert "shipped look" in finding["meaning"]
+
+
+def test_the_shipped_colours() -> None:
+    """The colours that a list's own take the place of are those of the shipped stylesheet, in light and in dark."""
+    light, _, dark = shipped_source("style.css").partition("prefers-color-scheme: dark")
+    assert ACCENT in light
+    for colour in ACCENTS_DARK:
+        assert colour in dark
+        assert colour not in light

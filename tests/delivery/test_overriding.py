@@ -72,6 +72,11 @@ def test_own_files(house: House, relay) -> None:
         ("digest/subject.txt", "{{ first_title.nothing }}", ("digest/subject.txt", 1)),
         ("digest/subject.txt", b"\xff\xfe", ("digest/subject.txt", 0)),
         ("base.html", "<html><body>\n[[content]]\n{{ postal_address }}</body></html>", ("base.html", 0)),
+        (
+            "digest/body.txt",
+            "{% if direction == 'rtl' %}\n{{ 1 // 0 }}{% endif %}" + shipped_source("digest/body.txt"),
+            ("digest/body.txt", 2),
+        ),
         ("base.txt", "[[content]]\n{{ unsubscribe_url }}", ("base.txt", 0)),
         ("style.css", ".page { margin: 0 }\n.a > .b { margin: 0 }\n", ("style.css", 2)),
         ("digest/body.txt", "{{ ().__class__.__base__.__subclasses__() }}", ("digest/body.txt", 1)),
@@ -97,7 +102,7 @@ def test_broken_by_data(house: House, relay) -> None:
     for number in range(3):
         house.subscribe(f"reader{number}@example.org", language="ar" if number else "en")
     body = shipped_source("digest/body.html")
-    own(house, "digest/body.html", "{% if direction == 'rtl' %}{{ 1 // 0 }}{% endif %}" + body)
+    own(house, "digest/body.html", "{% if groups[0].cards[0].title == 'one' %}{{ 1 // 0 }}{% endif %}" + body)
     house.publish("one")
     house.tick()
     with capture_logs() as logs:

@@ -94,6 +94,7 @@ def preview(
     output: Annotated[
         Path, typer.Option("--output", metavar="FOLDER", help="Without --watch: where the files go.")
     ] = Path("mail-preview"),
+    as_json: Json = False,
 ) -> None:
     """Show a mail with sample data: as files, or with --watch in the browser, phone and desktop, light and dark.
 
@@ -110,13 +111,28 @@ def preview(
         _watch(house, row, kind, language, port)
         return
     look = look_of(house.settings, row) if row else PLAIN
-    faults, _, html = seen(kind, look, language)
-    output.mkdir(parents=True, exist_ok=True)
-    for mode in MODES:
-        file = output / f"{kind}-{language}-{mode}.html"
-        file.write_text(in_mode(html, mode), "utf-8")
-        say(escape(str(file)))
-    _tell(row.slug if row else "", look, list(faults))
+    faults, subject, html = seen(kind, look, language)
+    files = {mode: output / f"{kind}-{language}-{mode}.html" for mode in MODES}
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for mode, file in files.items():
+            file.write_text(in_mode(html, mode), "utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{output} cannot be written to: {error.strerror}.", "Name another folder: --output."
+        ) from None
+    if as_json:
+        print_json(
+            {
+                "subject": subject,
+                "files": [str(file) for file in files.values()],
+                "faults": [asdict(one) for one in faults],
+            }
+        )
+    else:
+        for file in files.values():
+            say(escape(str(file)))
+        _tell(row.slug if row else "", look, list(faults))
     if any(not fault.warning for fault in faults):
         raise typer.Exit(1)
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from jinja2 import TemplateSyntaxError, meta, nodes
 
 from newsletter.errors import NewsletterError
+from newsletter.languages import LANGUAGES
 from newsletter.mail.inlining import TemplateError, inline
+from newsletter.mail.letter import Masthead
 from newsletter.mail.look import Look
 from newsletter.mail.samples import (
     ACTION,
@@ -54,7 +56,12 @@ def breaks(kind: str, look: Look) -> list[Fault]:
     They are used if Jinja can render them, the styles can be inlined, and each mail names the postal address and, if
     there is something to leave, the way to leave it.
     """
-    masthead = sample_masthead(look)
+    found = dict.fromkeys(fault for language in LANGUAGES for fault in _breaks(kind, sample_masthead(look, language)))
+    return list(found)
+
+
+def _breaks(kind: str, masthead: Masthead) -> list[Fault]:
+    look = masthead.look
     try:
         values = sample_values(kind, masthead)
         found = [
@@ -62,7 +69,7 @@ def breaks(kind: str, look: Look) -> list[Fault]:
             *_jinja(kind, "txt", look, values),
             *_jinja(kind, "html", look, values),
         ]
-        return found or [*_inlining(kind, look)] or [*_required(kind, look)]
+        return found or [*_inlining(kind, look)] or [*_required(kind, masthead)]
     except NewsletterError as error:
         return [Fault(kind, 0, error.message, error.hint)]
 
@@ -125,8 +132,7 @@ def _inlining(kind: str, look: Look) -> Iterator[Fault]:
         yield Fault(STYLE if in_style else f"{kind}/body.html", line, error.message, error.hint or mend)
 
 
-def _required(kind: str, look: Look) -> Iterator[Fault]:
-    masthead = sample_masthead(look)
+def _required(kind: str, masthead: Masthead) -> Iterator[Fault]:
     # The one with few items has neither a note nor a rest.
     for count in (1, ITEMS):
         try:

@@ -40,7 +40,7 @@ def masthead(row: Any) -> Masthead:
         name=row.name,
         home=f"/{row.slug}" if seen else "",
         logo=f"/{row.slug}/logo?v={version(row.logo)}" if row.logo else "",
-        sheet=f"/{row.slug}/brand.css?v={version(brand_css(row.brand).encode())}" if row.brand else "",
+        sheet=f"/{row.slug}/brand.css?v={version(brand_css(row.brand).encode())}" if brand_css(row.brand) else "",
         postal_address=row.postal_address,
     )
 
@@ -64,7 +64,7 @@ def version(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:10]
 
 
-def brand_css(brand: Mapping[str, str]) -> str:
+def brand_css(brand: Mapping[str, Any]) -> str:
     """The colours of a list as a stylesheet: ``accent`` in light, ``accent_dark`` in dark."""
     light, dark = brand.get("accent"), brand.get("accent_dark")
     text = f":root {{ --accent: {light}; }}\n" if light else ""

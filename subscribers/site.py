@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from newsletter.delivery.sampling import Samples
 from newsletter.languages import LANGUAGES
+from newsletter.mail.overriding import looks_of
 from newsletter.settings import Settings
 from subscribers.limiting import Limiter
 from subscribers.offering import Offers
@@ -40,7 +41,7 @@ class Site:
     @cached_property
     def samples(self) -> Samples:
         """What readers would have received, kept ready."""
-        return Samples(self.settings.site)
+        return Samples(self.settings.site, looks_of(self.settings))
 
     @cached_property
     def offers(self) -> Offers:

@@ -59,7 +59,11 @@ def test_the_wheel_holds_everything(wheel: Path) -> None:
         *("newsletter/cli/__init__.py", "worker/tasks.py", "subscribers/pages/leave.html"),
         *("newsletter/templates/email/base.html", "newsletter/samples/items.jsonl", "newsletter/locales/site.pot"),
         *("newsletter/locales/mails.pot", "newsletter/locales/es/mails.po", "newsletter/locales/es/site.po"),
-        *("newsletter/catalogue/territories.json", "newsletter/migrations/versions/0001_first_tables.py"),
+        *(
+            "newsletter/catalogue/territories.json",
+            "newsletter/cli/preview/page.js",
+            "newsletter/migrations/versions/0001_first_tables.py",
+        ),
     ):
         assert name in names, name
     assert not [name for name in names if "test" in name or name.startswith(("bench", "docs"))]

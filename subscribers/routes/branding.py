@@ -20,7 +20,7 @@ def routes(site: Site) -> APIRouter:
             row = find_brand(connection, slug)
         if row.logo is None:
             raise UnknownName(f"The list {slug!r} has no logo.")
-        return Response(row.logo, media_type=row.logo_type, headers={"Cache-Control": KEPT, **SHOWN_BY_OWN})
+        return Response(row.logo, media_type=row.logo_type, headers={"Cache-Control": KEPT, **SHOWN_BY_ALL})
 
     @shown(router, "/{slug}/brand.css")
     def colours(slug: str) -> Response:
@@ -32,5 +32,5 @@ def routes(site: Site) -> APIRouter:
 
 
 KEPT = "public, max-age=604800"
-# No mail and no framed form shows it; the organisation's own site, a name beside ours, may.
-SHOWN_BY_OWN = {"Cross-Origin-Resource-Policy": "same-site"}
+# Mails show it, and with them webmail on any host.
+SHOWN_BY_ALL = {"Cross-Origin-Resource-Policy": "cross-origin"}

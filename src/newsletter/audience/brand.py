@@ -5,6 +5,7 @@ Contrast as WCAG 2.2 defines it (relative luminance, success criterion 1.4.3: 4.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -107,6 +108,50 @@ def logo_type(content: bytes) -> str:
     raise InputError("The logo is neither PNG nor JPEG nor WebP.", "Save it as PNG, with a transparent background.")
 
 
+def logo_size(content: bytes) -> tuple[int, int]:
+    """Width and height of a logo in pixels, as its header says.
+
+    PNG: section 11.2.1 of the W3C's specification; JPEG: ITU-T T.81, B.2.2; WebP: RFC 9649, section 2.
+
+    Raises:
+        InputError: there is none, or it is no size.
+    """
+    width = height = 0
+    if content.startswith(b"\x89PNG"):
+        width, height = int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
+    elif content.startswith(b"RIFF"):
+        kind, data = content[12:16], content[20:]
+        if kind == b"VP8X":
+            width, height = int.from_bytes(data[4:7], "little") + 1, int.from_bytes(data[7:10], "little") + 1
+        elif kind == b"VP8L":
+            bits = int.from_bytes(data[1:5], "little")
+            width, height = (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+        elif kind == b"VP8 ":
+            width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (6, 8))
+    else:
+        at = 2
+        while at + 9 <= len(content) and content[at] == 0xFF:
+            # SOF0 to SOF15, but for DHT, JPG and DAC, which stand among them.
+            if 0xC0 <= content[at + 1] <= 0xCF and content[at + 1] not in (0xC4, 0xC8, 0xCC):
+                height, width = (int.from_bytes(content[at + by : at + by + 2]) for by in (5, 7))
+                break
+            at += 2 + int.from_bytes(content[at + 2 : at + 4])
+    if not (0 < width <= 10_000 and 0 < height <= 10_000):
+        raise InputError("The logo does not say how large it is.", "Save it anew as PNG.")
+    return width, height
+
+
+def shown_logo(content: bytes) -> Mapping[str, Any]:
+    """What mails say of a logo: ``width`` and ``height`` as they show it, in CSS pixels, and its ``version``.
+
+    At most 56 high, as on the pages, and 300 wide.
+    """
+    width, height = logo_size(content)
+    scale = min(1, 56 / height, 300 / width)
+    digest = hashlib.sha256(content).hexdigest()[:10]
+    return {"width": max(1, round(width * scale)), "height": max(1, round(height * scale)), "version": digest}
+
+
 def set_brand(
     connection: Connection,
     slug: str,
@@ -133,8 +178,9 @@ def set_brand(
     values: dict[str, Any] = {"brand": brand}
     if logo is not None:
         values |= {"logo": logo, "logo_type": logo_type(logo)}
+        brand["logo"] = shown_logo(logo)
     connection.execute(update(lists).where(lists.c.id == row.id).values(**values))
-    return brand
+    return {name: brand[name] for name in MODES if name in brand}
 
 
 def clear_brand(connection: Connection, slug: str) -> None:

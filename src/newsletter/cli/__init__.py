@@ -25,6 +25,7 @@ from newsletter.cli import (
     services,
     setup,
     subscribers,
+    templates,
     themes,
     tokens,
 )
@@ -41,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("init")(setup.init)
-for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays, dkim, keys, tokens):
+for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays, dkim, keys, tokens, templates):
     app.add_typer(noun.app)
 app.command("explain")(digest.explain)
 app.command("doctor")(doctor.doctor)

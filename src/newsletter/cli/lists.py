@@ -234,7 +234,7 @@ def brand(
     ] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Take colours and logo away again.")] = False,
 ) -> None:
-    """Give a list's pages its own colour and logo. A colour that is too faint to read is refused (WCAG 2.2: 4.5 to 1).
+    """Give a list's pages and mails its own colour and logo. A colour that is too faint to read is refused.
 
     Example: `newsletter lists brand rutas --accent '#0b6e6e' --logo logo.png`
     """

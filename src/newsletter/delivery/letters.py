@@ -20,6 +20,7 @@ from newsletter.digests.matching import Item
 from newsletter.digests.runs import as_item
 from newsletter.feedback.mailbox import SEAL_KIND, mailbox_of
 from newsletter.mail.letter import Envelope, Message
+from newsletter.mail.overriding import looks_of
 from newsletter.settings import Settings
 from newsletter.tables import editions, items, lists, runs, themes
 
@@ -72,6 +73,7 @@ class Letters:
         self._key = settings.key
         self._site = settings.site
         self._mailbox = mailbox_of(settings)
+        self._looks = looks_of(settings)
         self._shelves: dict[int, Shelf] = {}
         self._editions: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._jobs: dict[int, _Job] = {}
@@ -95,14 +97,27 @@ class Letters:
             with reading(self._engine) as connection:
                 self._prepare(connection, [delivery], {})
             job = self._jobs[delivery.id]
-        return self._compose(delivery, job)
+        try:
+            return self._compose(delivery, job)
+        except Exception as error:
+            # Templates of a list's own may raise anything; without them it is made, and so are those after it.
+            if not self._looks.failed(job.shelf.look, "digest", error):
+                raise
+        del self._jobs[delivery.id]
+        return self.compose(delivery)
 
     def compose_unassembled(
         self, connection: Connection, delivery: Claimed, language: str, item_ids: Sequence[int]
     ) -> Message | None:
         """The message of a delivery that is not in the database, of these items."""
         self._prepare(connection, [delivery], {delivery.edition_id: (language, tuple(item_ids))})
-        return self._compose(delivery, self._jobs[delivery.id])
+        job = self._jobs[delivery.id]
+        try:
+            return self._compose(delivery, job)
+        except Exception as error:
+            if not self._looks.failed(job.shelf.look, "digest", error):
+                raise
+        return self.compose_unassembled(connection, delivery, language, item_ids)
 
     def copy(self, connection: Connection, delivery: Claimed) -> Copy:
         """A delivery as anybody may read it: without its reader's links, and without what was withdrawn by now."""
@@ -112,8 +127,13 @@ class Letters:
         chosen = tuple(number for number in job.item_ids if number not in shelf.withdrawn)
         html = ""
         if chosen:
-            groups, rest = shelf.arranged(chosen, job.mask, language)
-            html = shelf.frame(language).copy(groups, rest, _day(delivery.slot, delivery.timezone), job.note)
+            day = _day(delivery.slot, delivery.timezone)
+            try:
+                html = shelf.frame(language).copy(*shelf.arranged(chosen, job.mask, language), day, job.note)
+            except Exception as error:
+                if not self._looks.failed(shelf.look, "digest", error):
+                    raise
+                return self.copy(connection, delivery)
         return Copy(html, language, len(job.item_ids) - len(chosen))
 
     def _compose(self, delivery: Claimed, job: _Job) -> Message | None:
@@ -181,9 +201,10 @@ class Letters:
             entries[list_id].append(tuple(entry))
         for row in found:
             shelf = self._shelves.get(row.id)
-            if shelf is None or shelf.row != tuple(row) or shelf.entries != entries[row.id]:
+            look = self._looks.of(row, "digest")
+            if shelf is None or shelf.row != tuple(row) or shelf.entries != entries[row.id] or shelf.look != look:
                 self._shelves.pop(row.id, None)
-                self._shelves[row.id] = Shelf(row, entries[row.id], self._site)
+                self._shelves[row.id] = Shelf(row, entries[row.id], self._site, look)
 
     def _read_editions(self, connection: Connection, ids: set[int]) -> dict[int, tuple[str, tuple[int, ...]]]:
         found = {number: self._editions[number] for number in ids if number in self._editions}

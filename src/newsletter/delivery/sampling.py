@@ -22,7 +22,9 @@ from newsletter.catalogue.themes import all_themes, descendants
 from newsletter.delivery.shelves import SHELF_COLUMNS, Shelf
 from newsletter.digests.matching import Index, Item
 from newsletter.digests.runs import as_item
-from newsletter.mail.letter import Envelope
+from newsletter.mail.letter import Envelope, Message
+from newsletter.mail.look import Look
+from newsletter.mail.overriding import Looks
 from newsletter.tables import items, lists, themes
 
 WEEK = timedelta(days=7)
@@ -73,9 +75,10 @@ class _Recent:
 class Samples:
     """Samples of any list. It lives as long as its process, and may be asked from several threads."""
 
-    def __init__(self, site: str) -> None:
+    def __init__(self, site: str, looks: Looks) -> None:
         """``site``: the URL that pages of items are under."""
         self._site = site
+        self._looks = looks
         self._lists: dict[int, _Recent] = {}
 
     def count(self, connection: Connection, list_row: Any, picks: Picks, now: datetime) -> Sample:
@@ -111,7 +114,6 @@ class Samples:
                     recent.shelf.put(item, 1)
             ids = [item.id for item in reversed(chosen)]
             profile = recent.shelf.masks([number], lambda _: {number: picks})[number]
-            groups, rest = recent.shelf.arranged(ids, profile, language)
             page = f"{self._site}/{list_row.slug}"
             envelope = Envelope(
                 to_email=list_row.sender_email,
@@ -124,7 +126,19 @@ class Samples:
                 feedback_id="0:sample:sample:newsletter",
             )
             day = now.astimezone(ZoneInfo(timezone)).date()
-            message = recent.shelf.frame(language).compose(groups, rest, day, frequency, envelope)
+            message: Message | None
+            try:
+                groups, rest = recent.shelf.arranged(ids, profile, language)
+                message = recent.shelf.frame(language).compose(groups, rest, day, frequency, envelope)
+            except Exception as error:
+                if not self._looks.failed(recent.shelf.look, "digest", error):
+                    raise
+                self._lists.pop(list_row.id, None)
+                message = None
+        if message is None:
+            return self.digest(
+                connection, list_row, picks, language=language, frequency=frequency, timezone=timezone, now=now
+            )
         body = message_from_bytes(message.content, policy=policy.default).get_body(("html",))
         assert body is not None
         return str(body.get_content())
@@ -133,11 +147,12 @@ class Samples:
         known = self._lists.get(list_row.id)
         if known is not None and abs(now - known.checked_at) < CHECKED_FOR:
             return known
-        state = _state(connection, list_row)
+        look = self._looks.of(list_row, "digest")
+        state = *_state(connection, list_row), look
         if known is not None and known.state == state and abs(now - known.read_at) < READ_FOR:
             known.checked_at = now
             return known
-        found = self._lists[list_row.id] = _read(connection, list_row, state, self._site, now)
+        found = self._lists[list_row.id] = _read(connection, list_row, state, self._site, now, look)
         for number in list(self._lists)[: max(0, len(self._lists) - LISTS_KEPT)]:
             self._lists.pop(number, None)
         return found
@@ -167,7 +182,9 @@ def _state(connection: Connection, list_row: Any) -> tuple[Any, ...]:
     return tuple(row), tuple(getattr(list_row, name) for name in SHELF_COLUMNS), tuple(map(tuple, entries))
 
 
-def _read(connection: Connection, list_row: Any, state: tuple[Any, ...], site: str, now: datetime) -> _Recent:
+def _read(
+    connection: Connection, list_row: Any, state: tuple[Any, ...], site: str, now: datetime, look: Look
+) -> _Recent:
     rows = connection.execute(
         select(*(items.c[name] for name in Item.__slots__))
         .where(items.c.list_id == list_row.id, items.c.withdrawn_at.is_(None), items.c.published_at > now - REACH)
@@ -183,5 +200,5 @@ def _read(connection: Connection, list_row: Any, state: tuple[Any, ...], site: s
         checked_at=now,
         index=Index(found, countries_in, lambda slug: descendants(vocabulary, slug)),
         dates=sorted((item.published_at, number) for number, item in enumerate(found)),
-        shelf=Shelf(row, state[2], site),
+        shelf=Shelf(row, state[2], site, look),
     )

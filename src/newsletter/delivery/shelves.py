@@ -15,9 +15,10 @@ from newsletter.digests.matching import Item
 from newsletter.mail.cards import Shown, ShownGroup
 from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Masthead
+from newsletter.mail.look import Look
 from newsletter.mail.setting import SetItem
 
-SHELF_COLUMNS = ("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items")
+SHELF_COLUMNS = ("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items", "brand")
 MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
 ITEM_COST, CARD_COST, REASON_COST = 4000, 500, 250
@@ -66,9 +67,12 @@ class _Settings(dict[int, _Setting]):
 class Shelf:
     """One list as it is now, with the items that were put on it."""
 
-    def __init__(self, row: Any, entries: Sequence[tuple[str, Mapping[str, str], str | None]], site: str) -> None:
+    def __init__(
+        self, row: Any, entries: Sequence[tuple[str, Mapping[str, str], str | None]], site: str, look: Look
+    ) -> None:
         """``row``: the ``SHELF_COLUMNS``; ``entries``: its vocabulary, as slug, names and parent."""
         self.row = tuple(row)
+        self.look = look
         self.entries = entries
         self.slug: str = row.slug
         self.domain: str = row.sender_email.rpartition("@")[2]
@@ -142,7 +146,9 @@ class Shelf:
         frame = self._frames.get(language)
         if frame is None:
             row = self._row
-            masthead = Masthead(language, row.name, row.slug, row.sender_name, row.sender_email, row.postal_address)
+            masthead = Masthead(
+                language, row.name, row.slug, row.sender_name, row.sender_email, row.postal_address, self.look
+            )
             frame = self._frames[language] = Frame(masthead)
         return frame
 

@@ -22,6 +22,7 @@ from newsletter.digests.runs import load_items
 from newsletter.feedback.mailbox import SEAL_KIND, mailbox_of
 from newsletter.mail.compose import compose_notice
 from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice
+from newsletter.mail.overriding import looks_of
 from newsletter.settings import Settings
 from newsletter.tables import lists, subscriptions
 
@@ -80,6 +81,8 @@ class Writer:
         who gets the mail late has the whole time for it; but a change of address waits for a day and no longer.
         """
         list_row = self._list_of(row)
+        looks = looks_of(self._settings)
+        look = looks.of(list_row, row.kind)
         until = self._until(row)
         zone = ZoneInfo(row.timezone)
         language = row.language if row.language in list_row.languages else list_row.languages[0]
@@ -93,6 +96,7 @@ class Writer:
                 list_row.sender_name,
                 list_row.sender_email,
                 list_row.postal_address,
+                look,
             ),
             description=list_row.description,
             action_url=self._action_url(row, list_row, until),
@@ -105,7 +109,13 @@ class Writer:
             everywhere=row.list_id is None,
             with_unsubscribe=row.kind in LEAVABLE,
         )
-        message = compose_notice(notice, self._envelope(row, list_row))
+        try:
+            message = compose_notice(notice, self._envelope(row, list_row))
+        except Exception as error:
+            # Templates of a list's own may raise anything.
+            if not looks.failed(look, row.kind, error):
+                raise
+            return self.write(row)
         return list_row.slug, signed(self._settings, message, _domain(list_row), self._now)
 
     def _until(self, row: Any) -> datetime | None:

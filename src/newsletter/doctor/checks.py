@@ -57,5 +57,5 @@ def checks(settings: Settings, resolver: Resolver, addresses: Sequence[str]) -> 
         Check("MX", names.mx),
         Check("PTR", names.ptr),
         Check("one-click", lambda: site.one_click(settings, opened(), resolver)),
-        Check("templates", lambda: mails.templates(opened())),
+        Check("templates", lambda: mails.templates(opened(), settings)),
     ]

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import TemplateError
 from sqlalchemy import Engine, select
 
-from newsletter.audience.picks import Picks
-from newsletter.catalogue.themes import all_themes
+from newsletter.catalogue.themes import all_themes, theme_name
 from newsletter.database import reading
-from newsletter.delivery.shelves import Shelf
-from newsletter.digests.matching import Item
 from newsletter.doctor.findings import Finding, Level
 from newsletter.errors import NewsletterError
-from newsletter.mail.compose import compose_notice
+from newsletter.mail.faults import breaks
 from newsletter.mail.frames import HTML_LIMIT
-from newsletter.mail.letter import Choices, Envelope, Masthead, Message, Notice
+from newsletter.mail.letter import Masthead
+from newsletter.mail.overriding import look_of, looks_of
+from newsletter.mail.samples import sample_digest, sample_message
 from newsletter.mail.templates import KINDS, load_templates
-from newsletter.settings import PLACEHOLDER_SITE
+from newsletter.settings import Settings
 from newsletter.tables import lists
 
-AT = datetime(2026, 11, 24, 8, tzinfo=UTC)
-TITLE = "Corinto crossing opens one shared desk for families on their way"
-SUMMARY = "Officers on both sides share one queue, one form & one interpreter. The wait fell to less than 3 hours."
 CLIPPED = 102_000
 """Bytes of HTML from which on Gmail hides the rest, and with it the way to leave."""
-PICKS = Picks()
 
 
-def templates(engine: Engine) -> Iterator[Finding]:
+def templates(engine: Engine, settings: Settings) -> Iterator[Finding]:
     """Load all templates, and compose a full digest and each notice of each list."""
     try:
         load_templates()
@@ -46,16 +40,34 @@ def templates(engine: Engine) -> Iterator[Finding]:
     if not found:
         yield Finding("templates", Level.OK, "", "All load; there is no list to compose mails of.")
     for row, vocabulary in found:
+        yield from _own(settings, row)
         for language in row.languages:
-            yield _composed(row, vocabulary, language)
+            names = [theme_name(theme, language) for theme in list(vocabulary.values())[:2]]
+            yield _composed(settings, row, names, language)
 
 
-def _composed(row: Any, vocabulary: dict[str, Any], language: str) -> Finding:
+def _own(settings: Settings, row: Any) -> Iterator[Finding]:
+    """What is wrong with template files of the list's own."""
+    found = {str(fault): (kind, fault) for kind in KINDS for fault in breaks(kind, look_of(settings, row))}
+    for kind, fault in found.values():
+        yield Finding(
+            "templates", Level.ERROR, f"{row.slug}: {fault.place}", fault.found,
+            f"Until it is mended, mails of the kind {kind} have the shipped look.",
+            fault.mend or f"newsletter templates check --list {row.slug}",
+        )  # fmt: skip
+
+
+def _composed(settings: Settings, row: Any, themes: list[str], language: str) -> Finding:
     about = f"{row.slug} in {language}"
+
+    def masthead(kind: str) -> Masthead:
+        look = looks_of(settings).of(row, kind)
+        return Masthead(language, row.name, row.slug, row.sender_name, row.sender_email, row.postal_address, look)
+
     try:
-        digest = _digest(row, vocabulary, language)
+        digest = sample_digest(masthead("digest"), row.max_items, frequency=row.frequency, themes=themes)
         for kind in KINDS[1:]:
-            _notice(row, kind, language)
+            sample_message(kind, masthead(kind))
     except (TemplateError, NewsletterError, ValueError, LookupError) as error:
         return _broken(about, error)
     # The text part is small: what holds of the whole message holds of its HTML.
@@ -67,41 +79,6 @@ def _composed(row: Any, vocabulary: dict[str, Any], language: str) -> Finding:
             f"newsletter lists edit {row.slug} --max-items {max(1, row.max_items * HTML_LIMIT // size)}",
         )  # fmt: skip
     return Finding("templates", Level.OK, about, f"All mails can be composed; a full digest has {size / 1000:.0f} KB.")
-
-
-def _digest(row: Any, vocabulary: dict[str, Any], language: str) -> Message:
-    entries = [(theme.slug, theme.names, theme.parent) for theme in vocabulary.values()]
-    shelf = Shelf(row, entries, PLACEHOLDER_SITE)
-    numbers = range(1, row.max_items + 1)
-    for number in numbers:
-        url = f"{PLACEHOLDER_SITE}/{number}"
-        themes = tuple(vocabulary)[:2]
-        item = Item(number, number, TITLE, SUMMARY, url, language, "Rutas", AT, ("GT", "HN"), (), themes)
-        shelf.put(item, 1)
-    mask = shelf.masks([0], lambda _: {0: PICKS})[0]
-    groups, rest = shelf.arranged(numbers, mask, language)
-    return shelf.frame(language).compose(groups, rest, AT.date(), row.frequency, _envelope(row))
-
-
-def _notice(row: Any, kind: str, language: str) -> Message:
-    masthead = Masthead(language, row.name, row.slug, row.sender_name, row.sender_email, row.postal_address)
-    choices = Choices(("Guatemala",), (), row.frequency, row.hour, row.weekday or 0, row.timezone)
-    notice = Notice(
-        kind,
-        masthead,
-        row.description,
-        PLACEHOLDER_SITE,
-        choices=choices,
-        until=AT,
-        next_at=AT,
-        new_address="new@example.org",
-    )
-    return compose_notice(notice, _envelope(row))
-
-
-def _envelope(row: Any) -> Envelope:
-    link = f"{PLACEHOLDER_SITE}/u/{'x' * 48}"
-    return Envelope(row.sender_email, "", row.sender_email, f"sample@{row.slug}", AT, link, link, "0:sample:sample:x")
 
 
 def _broken(about: str, error: Exception) -> Finding:

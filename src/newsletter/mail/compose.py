@@ -9,7 +9,7 @@ from newsletter.mail.cards import cut, shown_card
 from newsletter.mail.letter import Choices, Envelope, Message, Notice
 from newsletter.mail.messages import message_of
 from newsletter.mail.pieces import encoded
-from newsletter.mail.templates import load_templates
+from newsletter.mail.templates import load_kind
 from newsletter.mail.values import SUBJECT_LIMIT
 from newsletter.mail.words import Words, words
 
@@ -20,7 +20,7 @@ def compose_notice(notice: Notice, envelope: Envelope) -> Message:
     """The message of a notice. The same input gives the same bytes."""
     masthead = notice.masthead
     said = words(masthead.language)
-    parts = load_templates()[notice.kind]
+    parts = load_kind(notice.kind, masthead.look)
     subject = cut(parts.subject.render(say=said.say, list_name=masthead.list_name).strip(), SUBJECT_LIMIT)
     values = notice_values(notice, said) | {"subject": subject}
     values["unsubscribe_url"] = envelope.unsubscribe_url if notice.with_unsubscribe else ""

@@ -34,8 +34,8 @@ def inline(source: str, css: str) -> str:
     rules, kept = split_rules(css)
     protected = _Protected()
     marked = protected.protect(source)
-    if kept:
-        marked = marked.replace("[[styles]]", f'<style data-premailer="ignore">{_tight(kept)}</style>')
+    styles = f'<style data-premailer="ignore">{_tight(kept)}</style>' if kept else ""
+    marked = marked.replace("[[styles]]", styles)
     return protected.restore(run_premailer(marked, rules))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date, datetime
 
+from newsletter.mail.look import PLAIN, Look
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -32,6 +34,7 @@ class Masthead:
     sender_name: str
     sender_email: str
     postal_address: str
+    look: Look = PLAIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 from newsletter.errors import InputError
 from newsletter.mail.inlining import run_premailer, split_rules
-from newsletter.mail.templates import folder, wrapped
+from newsletter.mail.look import PLAIN, Look
+from newsletter.mail.templates import STYLE, source_of, wrapped
 
 LONGEST = 2000
 """Characters of a note: longer ones belong on a page that it links to."""
@@ -50,14 +51,14 @@ def check_note(source: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def note_html(source: str) -> Markup:
-    """The note as HTML with its styles inlined; whatever HTML stands in it is text."""
+def note_html(source: str, look: Look = PLAIN) -> Markup:
+    """The note as HTML with the look's styles inlined; whatever HTML stands in it is text."""
     tokens = _MARKDOWN.parse(source)
     for token in [*tokens, *_inline(tokens)]:
         if token.type in CLASSES:
             token.attrSet("class", CLASSES[token.type])
     body = _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {})
-    rules, _ = split_rules((folder() / "style.css").read_text("utf-8"))
+    rules, _ = split_rules(look.dressed(source_of(STYLE, look)))
     inlined = run_premailer(f"<html><body>{body}</body></html>", rules)
     return Markup(inlined.partition("<body>")[2].rpartition("</body>")[0].strip())  # noqa: S704 - rendered with HTML off
 

@@ -1,21 +1,28 @@
-"""The mail templates, read and inlined once a process."""
+"""The mail templates, read and inlined once a process for each look."""
 
 from __future__ import annotations
 
 import itertools
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, Template
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from newsletter.mail.inlining import inline
+from newsletter.mail.inlining import TemplateError, inline
+from newsletter.mail.look import PLAIN, Look
 from newsletter.mail.splitting import Known, Program, split
 
 WIDTH = 72
 KINDS = ("digest", "confirm", "welcome", "known", "account", "address_old", "address_new", "goodbye")
 """Kinds of mail, each with a folder of templates: the digest, and notices (``audience.notices.Kind``)."""
+STYLE = "style.css"
+PARTS = ("subject.txt", "body.txt", "body.html")
+FILES = (STYLE, "base.txt", "base.html", *(f"{kind}/{part}" for kind in KINDS for part in PARTS))
+"""All that a list can have files of its own for."""
+LOOKS_KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -65,10 +72,38 @@ def folder() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "templates" / "email"
 
 
-def flat_source(kind: str, part: str = "html") -> str:
-    """The ``html`` or ``txt`` template of a kind of mail, the shared base around its content."""
-    base = (folder() / f"base.{part}").read_text("utf-8")
-    return base.replace("[[content]]", (folder() / kind / f"body.{part}").read_text("utf-8").rstrip("\n"))
+@cache
+def shipped_source(name: str) -> str:
+    """A template file as it was installed; ``name`` is one of ``FILES``."""
+    return (folder() / name).read_text("utf-8")
+
+
+def source_of(name: str, look: Look = PLAIN) -> str:
+    """A template file: the list's own, else the shipped one.
+
+    Raises:
+        TemplateError: the list's own cannot be read.
+    """
+    own = look.own
+    if name not in own:
+        return shipped_source(name)
+    content = own[name]
+    if content is None:
+        raise TemplateError(f"{name} cannot be read.")
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise TemplateError(f"{name} is not UTF-8 text.") from None
+
+
+def flat_source(kind: str, part: str = "html", look: Look = PLAIN) -> str:
+    """The ``html`` or ``txt`` template of a kind of mail, the shared base around its content.
+
+    Raises:
+        TemplateError: as ``source_of``.
+    """
+    base = source_of(f"base.{part}", look)
+    return look.dressed(base.replace("[[content]]", source_of(f"{kind}/body.{part}", look).rstrip("\n")))
 
 
 def wrapped(text: str) -> str:
@@ -93,10 +128,11 @@ def underlined(text: str) -> str:
     return f"{wrapped(text)}\n{'=' * min(len(text), WIDTH)}"
 
 
-def environment(autoescape: bool) -> Environment:
-    """Jinja as the mails use it."""
-    made = Environment(
-        autoescape=autoescape,  # noqa: S701 - off only for subject and text, which are no HTML
+def environment(autoescape: bool, look: Look = PLAIN) -> Environment:
+    """Jinja as the mails use it; a list's own files can show values and do nothing else."""
+    made = (ImmutableSandboxedEnvironment if look.files else Environment)(
+        # Off only for subject and text, which are no HTML.
+        autoescape=autoescape,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -107,42 +143,64 @@ def environment(autoescape: bool) -> Environment:
     return made
 
 
-@cache
-def load_templates() -> dict[str, MailTemplates]:
-    """Every kind of mail, by name; inlining happens here and nowhere else.
+@lru_cache(maxsize=LOOKS_KEPT)
+def _inlined(source: str, css: str) -> str:
+    """Lists that differ in colours and logo alone have one between them."""
+    return inline(source, css)
+
+
+def html_source(kind: str, look: Look = PLAIN) -> str:
+    """The HTML template of a kind of mail with its styles inlined.
 
     Raises:
-        TemplateError: a template cannot be inlined truthfully.
+        TemplateError: it cannot be inlined truthfully.
     """
-    css = (folder() / "style.css").read_text("utf-8")
-    plain, escaped = environment(False), environment(True)
-    return {
-        kind: MailTemplates(
-            subject=plain.from_string((folder() / kind / "subject.txt").read_text("utf-8")),
-            text=plain.from_string(flat_source(kind, "txt")),
-            html=escaped.from_string(inline(flat_source(kind), css)),
-        )
-        for kind in KINDS
-    }
+    plain = Look(files=look.files)
+    source = source_of("base.html", plain).replace("[[content]]", source_of(f"{kind}/body.html", plain).rstrip("\n"))
+    return look.dressed(_inlined(source, source_of(STYLE, plain)))
 
 
-@cache
-def load_programs() -> Programs:
+@lru_cache(maxsize=LOOKS_KEPT * len(KINDS))
+def load_kind(kind: str, look: Look = PLAIN) -> MailTemplates:
+    """The templates of one kind of mail; inlining happens here and in ``load_programs``, and nowhere else.
+
+    Raises:
+        TemplateError: a template cannot be read, or inlined truthfully.
+        jinja2.TemplateError: one is no Jinja.
+    """
+    plain, escaped = environment(False, look), environment(True, look)
+    return MailTemplates(
+        subject=plain.from_string(source_of(f"{kind}/subject.txt", look)),
+        text=plain.from_string(flat_source(kind, "txt", look)),
+        html=escaped.from_string(html_source(kind, look)),
+    )
+
+
+def load_templates() -> dict[str, MailTemplates]:
+    """Every kind of mail as it was installed, by name.
+
+    Raises:
+        TemplateError: as ``load_kind``.
+    """
+    return {kind: load_kind(kind) for kind in KINDS}
+
+
+@lru_cache(maxsize=LOOKS_KEPT)
+def load_programs(look: Look = PLAIN) -> Programs:
     """The digest's templates, taken apart once a process.
 
     Raises:
-        TemplateError: as ``load_templates``.
+        TemplateError: as ``load_kind``.
     """
-    css = (folder() / "style.css").read_text("utf-8")
-    subject = (folder() / "digest" / "subject.txt").read_text("utf-8")
-    return programs(subject, flat_source("digest", "txt"), inline(flat_source("digest"), css))
+    subject = source_of("digest/subject.txt", look)
+    return programs(subject, flat_source("digest", "txt", look), html_source("digest", look), look)
 
 
-def programs(subject: str, text: str, html: str) -> Programs:
+def programs(subject: str, text: str, html: str, look: Look = PLAIN) -> Programs:
     """Three templates of a digest, the HTML inlined already, taken apart."""
-    plain, numbers = environment(False), itertools.count()
+    plain, numbers = environment(False, look), itertools.count()
     return Programs(
         split(plain, subject, SUBJECT_VALUES),
         (*split(plain, text, DIGEST_VALUES, numbers), "\n"),
-        split(environment(True), html, DIGEST_VALUES, numbers),
+        split(environment(True, look), html, DIGEST_VALUES, numbers),
     )

@@ -1,0 +1,156 @@
+"""Sample data that templates are tried with: made up, of the length of real ones. Pure."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from newsletter.catalogue.geography import place_name
+from newsletter.mail.cards import Shown, ShownGroup, shown_card
+from newsletter.mail.compose import compose_notice, notice_values
+from newsletter.mail.frames import Frame
+from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice
+from newsletter.mail.look import Look
+from newsletter.mail.splitting import Values
+from newsletter.mail.templates import load_programs
+from newsletter.mail.values import day_values, fixed_values, letter_values, rest_values
+from newsletter.mail.words import words
+from newsletter.settings import PLACEHOLDER_SITE
+
+AT = datetime(2026, 11, 24, 8, tzinfo=UTC)
+TITLE = "Corinto crossing opens one shared desk for families on their way"
+SUMMARY = "Officers on both sides share one queue, one form & one interpreter. The wait fell to less than 3 hours."
+NOTE = "*Dear readers*, the desk moved to [Calle Segunda](https://rutas.example/desk).\n\n- Bring your papers."
+ITEMS = 30
+NAMED = 7
+"""Items of a large sample: those shown as cards, and those that are only named."""
+LEAVE, PREFERENCES, ACTION = (f"{PLACEHOLDER_SITE}/{path}/{'x' * 48}" for path in "upc")
+LEAVABLE = ("digest", "welcome", "known")
+"""Kinds of mail that one can leave the list from."""
+ASKING = ("confirm", "account", "address_old", "address_new")
+"""Kinds that are sent for the sake of the link in them."""
+
+
+def sample_masthead(look: Look, language: str = "en") -> Masthead:
+    """A list that is not there."""
+    return Masthead(
+        language, "Rutas", "rutas", "Rutas", "digest@rutas.example", "24 Calle Segunda, Guatemala City", look
+    )
+
+
+def sample_envelope(masthead: Masthead) -> Envelope:
+    """A reader who is not there."""
+    mail = masthead.sender_email
+    return Envelope(mail, "", mail, f"sample@{masthead.list_slug}", AT, LEAVE, PREFERENCES, "0:sample:sample:x")
+
+
+def sample_cards(language: str, count: int, themes: Sequence[str] = ("Protection",)) -> list[Card]:
+    """Items of Guatemala."""
+    places = tuple(place_name(code, language) for code in ("GT", "HN"))
+    return [
+        Card(
+            TITLE,
+            SUMMARY,
+            f"{PLACEHOLDER_SITE}/{number}",
+            language,
+            "Rutas",
+            AT.date(),
+            places,
+            tuple(themes),
+            places[:1],
+        )
+        for number in range(count)
+    ]
+
+
+def sample_digest(
+    masthead: Masthead,
+    count: int = ITEMS,
+    named: int = 0,
+    note: str = "",
+    frequency: str = "daily",
+    themes: Sequence[str] = ("Protection",),
+) -> Message:
+    """A digest of ``count`` cards and ``named`` items that are only named, made as real ones are.
+
+    Raises:
+        TemplateError, jinja2.TemplateError: the list's own templates are broken; they may raise anything else, too.
+    """
+    frame = Frame(masthead)
+    place = place_name("GT", masthead.language)
+    cards = [frame.cards.set_item(card) for card in sample_cards(masthead.language, count + named, themes)]
+    shown = [frame.cards.set_card(one, place, frame.cards.reason(one.card.because)) for one in cards]
+    rest = [card.named or card for card in shown[count:]]
+    groups = [ShownGroup(place, shown[:count])]
+    return frame.compose(groups, rest, AT.date(), frequency, sample_envelope(masthead), note)
+
+
+def sample_notice(kind: str, masthead: Masthead, frequency: str = "daily") -> Notice:
+    """A notice with all that its kind may speak of."""
+    language = masthead.language
+    return Notice(
+        kind,
+        masthead,
+        "News of the road, by country and theme.",
+        ACTION,
+        choices=Choices((place_name("GT", language),), (), frequency, 8, 0, "America/Guatemala"),
+        until=AT,
+        next_at=AT,
+        latest=tuple(sample_cards(language, 3)) if kind == "welcome" else (),
+        new_address="new@example.org",
+        with_unsubscribe=kind in LEAVABLE,
+    )
+
+
+def sample_message(kind: str, masthead: Masthead, count: int = 7) -> Message:
+    """A mail of any kind.
+
+    Raises:
+        Exception: as ``sample_digest``.
+    """
+    if kind == "digest":
+        return sample_digest(masthead, count, NAMED if count == ITEMS else 0, NOTE if count > 1 else "")
+    return compose_notice(sample_notice(kind, masthead), sample_envelope(masthead))
+
+
+def sample_values(kind: str, masthead: Masthead) -> Values:
+    """What the templates of a kind are filled with, for Jinja to fill them as they stand; ``subject`` included."""
+    said = words(masthead.language)
+    links = {"unsubscribe_url": LEAVE, "preferences_url": PREFERENCES}
+    if kind != "digest":
+        return notice_values(sample_notice(kind, masthead), said) | links | {"subject": masthead.list_name}
+    cards: list[Shown] = [shown_card(card, "", said) for card in sample_cards(masthead.language, ITEMS + NAMED)]
+    groups = [ShownGroup(place_name("GT", masthead.language), cards[:ITEMS])]
+    rest = [card.named or card for card in cards[ITEMS:]]
+    return {
+        **fixed_values(masthead, said),
+        **day_values(masthead, said, AT.date(), "daily", NOTE),
+        **letter_values(masthead.list_name, said, AT.date(), groups, rest, load_programs().subject),
+        **rest_values(said, rest),
+        **links,
+        "copy_url": PLACEHOLDER_SITE,
+    }
+
+
+def first_url() -> str:
+    """Where the first of ``sample_cards`` leads."""
+    return sample_cards("en", 1)[0].url
+
+
+def subject_values(kind: str, masthead: Masthead) -> Values:
+    """What the subject of a kind is filled with."""
+    said = words(masthead.language)
+    if kind == "digest":
+        return {"first_title": TITLE, "others": said.count("others", 6)}
+    return {"say": said.say, "list_name": masthead.list_name}
+
+
+def parts_of(message: Message) -> tuple[str, str, str]:
+    """Subject, text and HTML of a message as a reader has them."""
+    read = email.message_from_bytes(message.content, policy=email.policy.default)
+    text, html = (read.get_body((kind,)) for kind in ("plain", "html"))
+    assert text
+    assert html
+    return str(read["Subject"]), text.get_content(), html.get_content()

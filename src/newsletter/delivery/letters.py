@@ -26,6 +26,7 @@ from newsletter.tables import editions, items, lists, runs, themes
 
 SHELVES_KEPT = 50
 EDITIONS_KEPT = 2000
+NOTES_KEPT = 100
 BYTES_KEPT = 44_000_000
 """Of items and cards, roughly, in a process. Reached with many lists only: see ``shelves.GENERATION``."""
 
@@ -76,6 +77,7 @@ class Letters:
         self._looks = looks_of(settings)
         self._shelves: dict[int, Shelf] = {}
         self._editions: dict[int, tuple[str, tuple[int, ...]]] = {}
+        self._notes: dict[int, dict[str, str]] = {}
         self._jobs: dict[int, _Job] = {}
 
     def prepare(self, connection: Connection, claimed: Sequence[Claimed]) -> None:
@@ -186,10 +188,10 @@ class Letters:
             list_id: self._shelves[list_id].masks(ids, lambda missing: load_profiles(connection, missing))
             for list_id, ids in profiles.items()
         }
-        notes = _read_notes(connection, {delivery.run_id for delivery in fresh})
+        notes = self._read_notes(connection, {delivery.run_id for delivery in fresh})
         for delivery in fresh:
             language, ids = chosen[delivery.edition_id]
-            note = notes.get(delivery.run_id, {}).get(language, "")
+            note = notes[delivery.run_id].get(language, "")
             mask = masks[delivery.list_id][delivery.profile_id]
             self._jobs[delivery.id] = _Job(delivery.claim, self._shelves[delivery.list_id], language, ids, mask, note)
         _forget(self._shelves, wanted)
@@ -206,6 +208,15 @@ class Letters:
                 self._shelves.pop(row.id, None)
                 self._shelves[row.id] = Shelf(row, entries[row.id], self._site, look)
 
+    def _read_notes(self, connection: Connection, ids: set[int]) -> dict[int, dict[str, str]]:
+        """The editors' notes of these runs, by language. They stand fast once a run is being sent."""
+        if missing := ids - self._notes.keys():
+            _drop_oldest(self._notes, NOTES_KEPT)
+            # Those of a run that is only tried out are not in the database.
+            self._notes |= {run_id: {} for run_id in missing}
+            self._notes |= {row.id: row.notes for row in connection.execute(_NOTES, {"ids": missing})}
+        return self._notes
+
     def _read_editions(self, connection: Connection, ids: set[int]) -> dict[int, tuple[str, tuple[int, ...]]]:
         found = {number: self._editions[number] for number in ids if number in self._editions}
         missing = ids - found.keys()
@@ -214,11 +225,6 @@ class Letters:
                 found[number] = self._editions[number] = language, tuple(item_ids)
         _drop_oldest(self._editions, EDITIONS_KEPT)
         return found
-
-
-def _read_notes(connection: Connection, ids: set[int]) -> dict[int, dict[str, str]]:
-    """The editors' notes of these runs, by run and language. They stand fast once a run is being sent."""
-    return {run_id: notes for run_id, notes in connection.execute(_NOTES, {"ids": ids}) if notes} if ids else {}
 
 
 def _read_items(connection: Connection, shelf: Shelf, ids: set[int]) -> None:

@@ -1,7 +1,8 @@
 """The whole way from assembled deliveries to settled ones, through real Celery workers, to a sink.
 
 ``sending.py DATABASE_URL DELIVERIES PROCESSES SINK_PORT[?OPTIONS] [NAME=VALUE …]`` prints JSON.
-Every reader has a profile and a selection of their own, of which there are 161,700: 15 items, about 30 KB. Names are settings of the worker,
+Every reader has a profile and a selection of their own, of which there are 161,700:
+15 items, about 30 KB. Names are settings of the worker,
 without the prefix.
 """
 

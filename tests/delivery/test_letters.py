@@ -24,6 +24,7 @@ from newsletter.delivery import letters as module
 from newsletter.delivery import outbox, shelves
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
+from newsletter.digests import oversight
 from newsletter.digests.runs import as_item
 from newsletter.languages import LANGUAGES
 from newsletter.settings import Settings, load_settings
@@ -267,6 +268,29 @@ def test_cards_grow_old(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         kept = [one for settings in shelf._settings.values() for one in settings.values()]
         assert sum(len(one) + len(one.older) for one in kept) <= 2 * shelves.GENERATION
     assert len(made) > 2 * shelves.GENERATION
+
+
+def test_notes_of_many_runs(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A delivery of a run whose note was forgotten since is composed with it, beside those of later runs."""
+    monkeypatch.setattr(module, "NOTES_KEPT", 0)
+    with house.engine.begin() as connection:
+        edit_list(connection, "rutas", {"needs_approval": True})
+    for hours in (0, 1):
+        house.subscribe(f"r{hours}@example.org", due_at=house.now + timedelta(hours=hours))
+    house.publish("one")
+    for run in (1, 2):
+        house.tick()
+        with house.engine.begin() as connection:
+            oversight.note(connection, run, "en", f"Note {run}.")
+            oversight.approve(connection, run, house.now)
+        house.pass_time(hours=1)
+    first, second = claim(house)
+    letters = Letters(house.engine, house.settings)
+    with house.engine.connect() as connection:
+        for prepared in ([first], [], [first, second]):
+            letters.prepare(connection, prepared)
+    for run, delivery in ((1, first), (2, second)):
+        assert f"Note {run}.".encode() in composed(letters, delivery)
 
 
 def test_dates_are_the_readers(house: House) -> None:

@@ -59,7 +59,7 @@ def check(
     with reading(house.engine) as connection:
         rows = [find_list(connection, slug)] if slug else all_lists(connection)
     looks: list[tuple[str, Look, Path | None]] = [] if slug else [("", PLAIN, None)]
-    looks += [(row.slug, look_of(house.settings, row), own_folder(house.settings, row.slug)) for row in rows]
+    looks += [(row.slug, look_of(house.settings, row), own_folder(house.settings.home, row.slug)) for row in rows]
     found = [(name, fault) for name, look, folder in looks for fault in faults_of(look, folder)]
     errors = sum(not fault.warning for _, fault in found)
     if as_json:
@@ -151,7 +151,7 @@ def _watch(house: House, row: Any, kind: str, language: str, port: int) -> None:
         server = uvicorn.Server(uvicorn.Config(app, access_log=False, server_header=False, log_level="warning"))
         say(f"Preview: http://127.0.0.1:{port_of(listener)}/?kind={kind}&language={language}")
         if row:
-            say(f"Files in {escape(str(own_folder(house.settings, row.slug)))} are shown as you save them.")
+            say(f"Files in {escape(str(own_folder(house.settings.home, row.slug)))} are shown as you save them.")
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
 
@@ -171,7 +171,7 @@ def copy(
         if name not in FILES:
             raise InputError(f"There is no template file {name!r}.", f"There are: {', '.join(FILES)}.")
     for name in names:
-        file = own_folder(house.settings, row.slug) / name
+        file = own_folder(house.settings.home, row.slug) / name
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             with file.open("x", encoding="utf-8") as opened_file:

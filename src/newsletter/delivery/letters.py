@@ -99,12 +99,11 @@ class Letters:
             with reading(self._engine) as connection:
                 self._prepare(connection, [delivery], {})
             job = self._jobs[delivery.id]
-        try:
-            return self._compose(delivery, job)
-        except Exception as error:
-            # Templates of a list's own may raise anything; without them it is made, and so are those after it.
-            if not self._looks.failed(job.shelf.look, "digest", error):
-                raise
+        return self._looks.made(
+            job.shelf.look, "digest", lambda: self._compose(delivery, job), lambda: self._compose_afresh(delivery)
+        )
+
+    def _compose_afresh(self, delivery: Claimed) -> Message | None:
         del self._jobs[delivery.id]
         return self.compose(delivery)
 
@@ -114,12 +113,12 @@ class Letters:
         """The message of a delivery that is not in the database, of these items."""
         self._prepare(connection, [delivery], {delivery.edition_id: (language, tuple(item_ids))})
         job = self._jobs[delivery.id]
-        try:
-            return self._compose(delivery, job)
-        except Exception as error:
-            if not self._looks.failed(job.shelf.look, "digest", error):
-                raise
-        return self.compose_unassembled(connection, delivery, language, item_ids)
+        return self._looks.made(
+            job.shelf.look,
+            "digest",
+            lambda: self._compose(delivery, job),
+            lambda: self.compose_unassembled(connection, delivery, language, item_ids),
+        )
 
     def copy(self, connection: Connection, delivery: Claimed) -> Copy:
         """A delivery as anybody may read it: without its reader's links, and without what was withdrawn by now."""
@@ -127,16 +126,16 @@ class Letters:
         job = self._jobs[delivery.id]
         shelf, language = job.shelf, job.language
         chosen = tuple(number for number in job.item_ids if number not in shelf.withdrawn)
-        html = ""
-        if chosen:
+        withdrawn = len(job.item_ids) - len(chosen)
+        if not chosen:
+            return Copy("", language, withdrawn)
+
+        def made() -> Copy:
+            groups, rest = shelf.arranged(chosen, job.mask, language)
             day = _day(delivery.slot, delivery.timezone)
-            try:
-                html = shelf.frame(language).copy(*shelf.arranged(chosen, job.mask, language), day, job.note)
-            except Exception as error:
-                if not self._looks.failed(shelf.look, "digest", error):
-                    raise
-                return self.copy(connection, delivery)
-        return Copy(html, language, len(job.item_ids) - len(chosen))
+            return Copy(shelf.frame(language).copy(groups, rest, day, job.note), language, withdrawn)
+
+        return self._looks.made(shelf.look, "digest", made, lambda: self.copy(connection, delivery))
 
     def _compose(self, delivery: Claimed, job: _Job) -> Message | None:
         shelf = job.shelf
@@ -210,12 +209,14 @@ class Letters:
 
     def _read_notes(self, connection: Connection, ids: set[int]) -> dict[int, dict[str, str]]:
         """The editors' notes of these runs, by language. They stand fast once a run is being sent."""
-        if missing := ids - self._notes.keys():
+        found = {number: self._notes[number] for number in ids if number in self._notes}
+        if missing := ids - found.keys():
+            # A run that is only tried out is not in the database.
+            found |= {number: {} for number in missing}
+            found |= {row.id: row.notes for row in connection.execute(_NOTES, {"ids": missing})}
+            self._notes |= found
             _drop_oldest(self._notes, NOTES_KEPT)
-            # Those of a run that is only tried out are not in the database.
-            self._notes |= {run_id: {} for run_id in missing}
-            self._notes |= {row.id: row.notes for row in connection.execute(_NOTES, {"ids": missing})}
-        return self._notes
+        return found
 
     def _read_editions(self, connection: Connection, ids: set[int]) -> dict[int, tuple[str, tuple[int, ...]]]:
         found = {number: self._editions[number] for number in ids if number in self._editions}

@@ -23,6 +23,7 @@ from newsletter.feedback.mailbox import SEAL_KIND, mailbox_of
 from newsletter.mail.compose import compose_notice
 from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice
 from newsletter.mail.overriding import looks_of
+from newsletter.mail.templates import LEAVABLE
 from newsletter.settings import Settings
 from newsletter.tables import lists, subscriptions
 
@@ -31,7 +32,6 @@ LATEST = 5
 LOOK_BACK = 1000
 """Positions among which they are looked for."""
 OF_A_LIST = ("confirm", "welcome", "known")
-LEAVABLE = ("welcome", "known")
 ADDRESS = ("address_old", "address_new")
 EXPIRING: dict[str, Purpose] = {
     "confirm": "confirm",
@@ -109,14 +109,12 @@ class Writer:
             everywhere=row.list_id is None,
             with_unsubscribe=row.kind in LEAVABLE,
         )
-        try:
+
+        def made() -> tuple[str, Message]:
             message = compose_notice(notice, self._envelope(row, list_row))
-        except Exception as error:
-            # Templates of a list's own may raise anything.
-            if not looks.failed(look, row.kind, error):
-                raise
-            return self.write(row)
-        return list_row.slug, signed(self._settings, message, _domain(list_row), self._now)
+            return list_row.slug, signed(self._settings, message, _domain(list_row), self._now)
+
+        return looks.made(look, row.kind, made, lambda: self.write(row))
 
     def _until(self, row: Any) -> datetime | None:
         """When the link of a notice stops working; None if it works for ever."""

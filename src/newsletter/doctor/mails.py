@@ -48,7 +48,9 @@ def templates(engine: Engine, settings: Settings) -> Iterator[Finding]:
 
 def _own(settings: Settings, row: Any) -> Iterator[Finding]:
     """What is wrong with template files of the list's own."""
-    found = {str(fault): (kind, fault) for kind in KINDS for fault in breaks(kind, look_of(settings, row))}
+    look = look_of(settings, row)
+    kinds = KINDS if look.files else ()
+    found = {str(fault): (kind, fault) for kind in kinds for fault in breaks(kind, look)}
     for kind, fault in found.values():
         yield Finding(
             "templates", Level.ERROR, f"{row.slug}: {fault.place}", fault.found,

@@ -18,7 +18,6 @@ from newsletter.mail.samples import (
     ACTION,
     ASKING,
     ITEMS,
-    LEAVABLE,
     LEAVE,
     first_url,
     parts_of,
@@ -28,7 +27,7 @@ from newsletter.mail.samples import (
     subject_values,
 )
 from newsletter.mail.splitting import Values
-from newsletter.mail.templates import STYLE, environment, flat_source, source_of
+from newsletter.mail.templates import LEAVABLE, STYLE, environment, flat_source, source_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from newsletter.mail.cards import Shown, ShownGroup
 from newsletter.mail.joining import Joiner
 from newsletter.mail.letter import Envelope, Masthead, Message
 from newsletter.mail.messages import message_of
-from newsletter.mail.notes import note_html
 from newsletter.mail.setting import OF_LIST, Setter
 from newsletter.mail.splitting import Known, Loop, Program, Values, filled, nodes_of, ready
 from newsletter.mail.templates import Programs, load_programs
@@ -109,8 +108,6 @@ class Frame:
     def _of_day(self, day: date, frequency: str, note: str) -> tuple[Program, Program, Values]:
         values = self._fixed | day_values(self._masthead, self._said, day, frequency, note)
         values |= rest_values(self._said, ())
-        if note:
-            values["note"] = note_html(note, self._masthead.look)
         html, text = (ready(filled(program, OF_DAY, values)) for program in (self._html, self._text))
         while len(self._days) >= DAYS_KEPT:
             del self._days[next(iter(self._days))]

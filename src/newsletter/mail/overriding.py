@@ -6,12 +6,14 @@ A mail is never held up by them: if those of one kind are broken, mails of that 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
+from newsletter.errors import SettingsError
 from newsletter.mail.faults import Fault, breaks
 from newsletter.mail.look import Look
 from newsletter.mail.templates import FILES
@@ -23,18 +25,19 @@ LOOKS_KEPT = 200
 
 log = structlog.get_logger("newsletter.mail")
 
+_Made = TypeVar("_Made")
 _Stamp = tuple[tuple[str, int, int], ...]
 
 
-def own_folder(settings: Settings, slug: str) -> Path:
+def own_folder(home: Path, slug: str) -> Path:
     """Where a list has its own template files, by the names that they have in ``templates/email/``."""
-    return settings.home / "templates" / slug
+    return home / "templates" / slug
 
 
 def look_of(settings: Settings, row: Any) -> Look:
     """How the mails of a list look now, whether or not its files can be used; ``row``: its slug and brand."""
-    folder = own_folder(settings, row.slug)
-    return _branded(row, settings.site, tuple((name, _content(folder / name)) for name, _, _ in _stamp(folder)))
+    folder = own_folder(settings.home, row.slug)
+    return _branded(row, settings.site, _contents(folder, _stamp(folder)))
 
 
 def looks_of(settings: Settings) -> Looks:
@@ -69,6 +72,10 @@ def _stamp(folder: Path) -> _Stamp:
             continue
         found.append((name, status.st_mtime_ns, status.st_size))
     return tuple(found)
+
+
+def _contents(folder: Path, stamp: _Stamp) -> tuple[tuple[str, bytes | None], ...]:
+    return tuple((name, _content(folder / name)) for name, _, _ in stamp)
 
 
 def _content(file: Path) -> bytes | None:
@@ -115,18 +122,31 @@ class Looks:
             self._tried[kind, look] = False
         return True
 
+    def made(self, look: Look, kind: str, make: Callable[[], _Made], again: Callable[[], _Made]) -> _Made:
+        """What ``make`` gives; if a list's own templates are why it cannot, what ``again`` gives without them.
+
+        Raises:
+            Exception: it can be made in neither look.
+        """
+        try:
+            return make()
+        except SettingsError:
+            # Keys that cannot sign are no template's fault.
+            raise
+        except Exception as error:
+            # Templates of a list's own may raise anything.
+            if not self.failed(look, kind, error):
+                raise
+        return again()
+
     def _read(self, slug: str) -> tuple[tuple[str, bytes | None], ...]:
         now = time.monotonic()
         known = self._files.get(slug)
         if known is not None and now - known[0] < CHECKED_FOR:
             return known[2]
-        folder = self._home / "templates" / slug
+        folder = own_folder(self._home, slug)
         stamp = _stamp(folder)
-        files = (
-            known[2]
-            if known is not None and known[1] == stamp
-            else tuple((name, _content(folder / name)) for name, _, _ in stamp)
-        )
+        files = known[2] if known is not None and known[1] == stamp else _contents(folder, stamp)
         self._files[slug] = now, stamp, files
         return files
 

@@ -14,7 +14,7 @@ from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice
 from newsletter.mail.look import Look
 from newsletter.mail.splitting import Values
-from newsletter.mail.templates import load_programs
+from newsletter.mail.templates import LEAVABLE, load_programs
 from newsletter.mail.values import day_values, fixed_values, letter_values, rest_values
 from newsletter.mail.words import words
 from newsletter.settings import PLACEHOLDER_SITE
@@ -27,8 +27,6 @@ ITEMS = 30
 NAMED = 7
 """Items of a large sample: those shown as cards, and those that are only named."""
 LEAVE, PREFERENCES, ACTION = (f"{PLACEHOLDER_SITE}/{path}/{'x' * 48}" for path in "upc")
-LEAVABLE = ("digest", "welcome", "known")
-"""Kinds of mail that one can leave the list from."""
 ASKING = ("confirm", "account", "address_old", "address_new")
 """Kinds that are sent for the sake of the link in them."""
 

@@ -18,6 +18,8 @@ from newsletter.mail.splitting import Known, Program, split
 WIDTH = 72
 KINDS = ("digest", "confirm", "welcome", "known", "account", "address_old", "address_new", "goodbye")
 """Kinds of mail, each with a folder of templates: the digest, and notices (``audience.notices.Kind``)."""
+LEAVABLE = ("digest", "welcome", "known")
+"""Kinds of mail that one can leave the list from."""
 STYLE = "style.css"
 PARTS = ("subject.txt", "body.txt", "body.html")
 FILES = (STYLE, "base.txt", "base.html", *(f"{kind}/{part}" for kind in KINDS for part in PARTS))
@@ -102,8 +104,12 @@ def flat_source(kind: str, part: str = "html", look: Look = PLAIN) -> str:
     Raises:
         TemplateError: as ``source_of``.
     """
-    base = source_of(f"base.{part}", look)
-    return look.dressed(base.replace("[[content]]", source_of(f"{kind}/body.{part}", look).rstrip("\n")))
+    return look.dressed(_undressed(kind, part, look))
+
+
+def _undressed(kind: str, part: str, look: Look) -> str:
+    body = source_of(f"{kind}/body.{part}", look).rstrip("\n")
+    return source_of(f"base.{part}", look).replace("[[content]]", body)
 
 
 def wrapped(text: str) -> str:
@@ -155,9 +161,7 @@ def html_source(kind: str, look: Look = PLAIN) -> str:
     Raises:
         TemplateError: it cannot be inlined truthfully.
     """
-    plain = Look(files=look.files)
-    source = source_of("base.html", plain).replace("[[content]]", source_of(f"{kind}/body.html", plain).rstrip("\n"))
-    return look.dressed(_inlined(source, source_of(STYLE, plain)))
+    return look.dressed(_inlined(_undressed(kind, "html", look), source_of(STYLE, look)))
 
 
 @lru_cache(maxsize=LOOKS_KEPT * len(KINDS))

@@ -33,7 +33,7 @@ def day_values(masthead: Masthead, said: Words, day: date, frequency: str, note:
     return {
         "day": said.long_day(day),
         "why": said.say(f"why_{frequency}", list=masthead.list_name),
-        "note": note_html(note) if note else "",
+        "note": note_html(note, masthead.look) if note else "",
         "note_text": note_text(note) if note else "",
     }
 

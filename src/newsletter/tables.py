@@ -64,6 +64,12 @@ lists = Table(
     Column("logo_type", String(32)),
     Column("is_public", Boolean, nullable=False, server_default=text("true")),  # subscribe page, archive and feed
     Column("welcomes", Boolean, nullable=False, server_default=text("false")),  # with the latest digest
+    Column("style", String(16), nullable=False, server_default="full"),  # of a digest: full, compact
+    Column("sections", String(16), nullable=False, server_default="country"),  # what headings name: country, theme
+    Column("header", String(16), nullable=False, server_default="plain"),  # of a mail: plain, band
+    Column("logo_dark", LargeBinary),
+    Column("logo_dark_type", String(32)),
+    Column("reports_to", Json, nullable=False, server_default="[]"),  # addresses that hear of its runs
 )
 
 themes = Table(
@@ -101,6 +107,8 @@ items = Table(
     Column("revised_at", Moment, nullable=False),
     Column("withdrawn_at", Moment),
     Column("source_tags", Json),  # what its source said last, by kind, once an editor has set other tags
+    Column("image", Text),  # URL of a picture
+    Column("image_alt", Text, nullable=False, server_default=""),
     UniqueConstraint("list_id", "position"),
     UniqueConstraint("list_id", "key"),
 )

@@ -32,6 +32,7 @@ class Folder:
 
 class _Session(socketserver.StreamRequestHandler):
     folder: Folder
+    is_known = False
 
     def say(self, *lines: bytes) -> None:
         self.wfile.write(b"".join(line + b"\r\n" for line in lines))
@@ -52,9 +53,11 @@ class _Session(socketserver.StreamRequestHandler):
     def answer(self, name: str, words: list[str], command: str) -> bool:
         folder = self.folder
         if name == "CAPABILITY":
-            self.say(b"* CAPABILITY IMAP4rev1" + (b" UIDPLUS" if folder.has_uidplus else b""))
+            # As Dovecot does: what it can do with messages it says to those it knows.
+            self.say(b"* CAPABILITY IMAP4rev1" + (b" UIDPLUS" if folder.has_uidplus and self.is_known else b""))
         elif name == "LOGIN":
-            return words[1] == folder.password
+            self.is_known = words[1] == folder.password
+            return self.is_known
         elif name == "SELECT":
             if words[0] != "INBOX":
                 return False

@@ -206,5 +206,6 @@ def _delete(server: imaplib.IMAP4, numbers: list[bytes]) -> None:
         return
     named = b",".join(numbers).decode()
     _answer(server.uid("STORE", named, "+FLAGS", r"(\Seen \Deleted)"))
-    if "UIDPLUS" in server.capabilities:
+    # Asked anew: many servers name it only after the login, and imaplib keeps what the greeting said.
+    if b"UIDPLUS" in _answer(server.capability())[0].upper().split():
         _answer(server.uid("EXPUNGE", named))

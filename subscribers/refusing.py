@@ -33,7 +33,6 @@ STATUS: Mapping[Fault, int] = {
     "slow": 408,
     "too_large": 413,
     "type": 415,
-    "unknown_method": 501,
     "unreadable": 400,
 }
 SENTENCES: Mapping[Fault, str] = {
@@ -44,7 +43,6 @@ SENTENCES: Mapping[Fault, str] = {
     "long": "The address is longer than this site reads.",
     "missing": "There is nothing at this address. See /api/v1/openapi.json.",
     "slow": "The body took too long to come.",
-    "unknown_method": "There is no such method.",
 }
 """For machines; whatever else there is cannot be read."""
 WORDS: Mapping[int, str] = {404: "missing", 405: "method", 413: "too_large", 403: "elsewhere"}

@@ -26,12 +26,9 @@ Fault = Literal[
     "slow",
     "too_large",
     "type",
-    "unknown_method",
     "unreadable",
 ]
 """Why a request is refused; ``refusing.STATUS`` has the status of each."""
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
-"""RFC 9110, 9.1: what is none of these is not implemented; of these a route takes some."""
 TARGET_LIMIT = 16 * 1024
 """Bytes of path and query. A link that picks each country has 4 KB."""
 HEADERS_LIMIT = 32 * 1024
@@ -58,8 +55,6 @@ class Rules:
 def vet(scope: Scope, rules: Rules) -> Fault | None:
     """What is wrong with a request without its body, if anything is."""
     path, query, headers = scope["path"], scope.get("query_string", b""), Headers(scope=scope)
-    if scope["method"] not in METHODS:
-        return "unknown_method"
     if len(headers.getlist("host")) > 1 or not (path in PROBES or is_ours(headers.get("host", ""), rules.hosts)):
         return "host"
     if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADERS_LIMIT:

@@ -13,14 +13,15 @@ from house import House
 from stack import wait_until
 
 from subscribers.app import site_app
+from subscribers.serving import served
 
 
 @contextmanager
 def visiting(house: House) -> Iterator[httpx.Client]:
     """The site over a house, and a client that asks it."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(site_app(house.engine, house.settings, house.clock), log_level="error", lifespan="off")
-    server = uvicorn.Server(config)
+    app = site_app(house.engine, house.settings, house.clock)
+    server = uvicorn.Server(served(app, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     wait_until(lambda: server.started, 10)

@@ -30,6 +30,7 @@ from newsletter.migrations import upgrade
 from newsletter.settings import load_settings
 from newsletter.tables import lists, subscriptions
 from subscribers.app import site_app
+from subscribers.serving import served
 
 KEY = "k" * 40
 PICKS = Picks(countries=frozenset({"GT", "HN"}), themes=frozenset({"protection", "education"}))
@@ -161,7 +162,7 @@ class World:
 @contextmanager
 def serving(app: Callable[..., Any], listener: socket.socket) -> Iterator[None]:
     """Serve an app by a real server in a thread."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="off"))
+    server = uvicorn.Server(served(app, log_level="error", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     try:

@@ -148,7 +148,7 @@ def test_wrong_hosts(wire: Wire) -> None:
 
 MANY = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n' * 1100 + b"--x--\r\n"
 REFUSED = {
-    "an unknown method": ("BREW", "/rutas", (), b"", 501),
+    "an unknown method": ("BREW", "/rutas", (), b"", 405),
     "a method that no page has": ("DELETE", "/rutas", (), b"", 405),
     "a broken escape in the query": ("GET", "/rutas?country=%zz", (), b"", 400),
     "a query that is no UTF-8": ("GET", "/rutas?country=%ff%fe", (), b"", 400),
@@ -203,7 +203,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_refused(wire: Wire, what: str) -> None:
-    """4xx (501 for methods that nobody knows) and a page in the reader's language; nothing of it comes back raw."""
+    """4xx and a page in the reader's language; nothing of it comes back raw."""
     method, target, headers, body, status = REFUSED[what]
     answer = wire(method, target, [("accept-language", "fr"), *headers], body)
     assert answer.status == status
@@ -257,7 +257,7 @@ def test_machines_are_told_as_machines(wire: Wire) -> None:
     for method, target, host, status in (
         ("GET", "/api/v1/items?list=%ff", "localhost", 401),
         ("GET", "/api/v1/items", "evil.example", 400),
-        ("BREW", "/api/v1/items", "localhost", 501),
+        ("BREW", "/api/v1/items", "localhost", 405),
         ("GET", "/api/v1/" + "a" * 20_000, "localhost", 414),
     ):
         answer = wire(method, target, host=host)

@@ -111,14 +111,13 @@ def site(
 
     from newsletter.inbox.smtp import listen, port_of
     from subscribers.app import site_app
+    from subscribers.serving import served
 
     house = opened()
     _set_up_logs(house.settings)
     app = site_app(house.engine, house.settings)
     with listen(host, port, "The site's", ("--host", "--port")) as listener:
-        # An access log would hold the tokens of every reader; whom a proxy asks for is read by the site itself.
-        config = uvicorn.Config(app, access_log=False, server_header=False, proxy_headers=False, log_level="warning")
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(served(app, log_level="warning"))
         say(f"Readers' site: http://{host}:{port_of(listener)}/")
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listener])

@@ -1,0 +1,83 @@
+"""What comes over the wire of the real server and is no request, or none that ends."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from house import House
+from visiting import visiting
+
+from newsletter.settings import Settings
+
+
+@pytest.fixture
+def site(sqlite_engine: object, settings: Settings) -> Iterator[httpx.Client]:
+    with visiting(House(sqlite_engine, settings).create()) as client:
+        yield client
+
+
+def told(site: httpx.Client, sent: bytes, more: bytes = b"", times: int = 0) -> bytes:
+    """What the site answers until it hangs up."""
+    with socket.create_connection(("127.0.0.1", site.base_url.port or 0), timeout=20) as wire:
+        wire.sendall(sent)
+        try:
+            for _ in range(times):
+                wire.sendall(more)
+        except OSError:
+            # Hung up on, which may take what it said along.
+            assert times
+        answer = b""
+        try:
+            while part := wire.recv(65536):
+                answer += part
+        except ConnectionResetError:
+            assert times
+        return answer
+
+
+POST = b"POST /rutas HTTP/1.1\r\nHost: localhost\r\n"
+GARBAGE = {
+    "no HTTP": b"EHLO me\r\n\r\n",
+    "TLS": bytes.fromhex("16030100a1010000") + b"\x00" * 60,
+    "a method that nobody knows": b"BREW /rutas HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "a tunnel": b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n",
+    "a header without a name": b"GET / HTTP/1.1\r\nHost: localhost\r\n: x\r\n\r\n",
+    "two lengths": POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+    "a length and chunks": POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "bytes in an address": b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+def test_no_request(site: httpx.Client, what: str) -> None:
+    """400 and a page with the headers of all others; then it hangs up, and serves the next."""
+    answer = told(site, GARBAGE[what])
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"<h1>" in body
+    for field in (b"Content-Security-Policy: default-src 'none'", b"Connection: close", b"Cache-Control: no-store"):
+        assert field.lower() in head.lower()
+    assert site.get("/rutas").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "more"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nx-much: ", b"a" * 65_536),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"x-some: " + b"a" * 1000 + b"\r\n"),
+        (b"GET /", b"a" * 65_536),
+        (
+            b"POST /rutas HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+            b"x-more: some\r\n" * 500,
+        ),
+    ],
+    ids=["one header", "many headers", "an address", "trailers"],
+)
+def test_no_end(site: httpx.Client, sent: bytes, more: bytes) -> None:
+    """A head, or trailers, of 64 KB or more are read no further: it hangs up, whatever is still to come."""
+    answer = told(site, sent, more, 200)
+    assert b" 200 " not in answer[:16]
+    assert site.get("/rutas").status_code == 200

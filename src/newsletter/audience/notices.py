@@ -15,8 +15,8 @@ Kind = Literal[
     "confirm", "welcome", "known", "account", "address_old", "address_new", "goodbye", "run_held", "run_done"
 ]
 """``known``: somebody entered an address that is on the list already. ``account``: a fresh link to all of one's
-subscriptions. ``address_old``, ``address_new``: a change of address is to be confirmed at both ends. ``run_held``, ``run_done``:
-reports on a run, to the addresses that its list names for them."""
+subscriptions. ``address_old``, ``address_new``: a change of address is to be confirmed at both ends. ``run_held``,
+``run_done``: reports on a run, to the addresses that its list names for them."""
 REPORTS: tuple[Kind, ...] = ("run_held", "run_done")
 PAUSE = timedelta(hours=1)
 """At most one of a kind, for one address and list, in this time: nobody is to be bombarded through us."""

@@ -173,7 +173,7 @@ class Writer:
     def _envelope(self, row: Any, list_row: Any, subscription_id: int | None) -> Envelope:
         """The return path names the notice (VERP), and so does the Message-ID.
 
-        One click ends the subscription; at an address that is no subscriber's, or not yet, only what the notice is about.
+        One click ends the subscription; at an address that is no subscriber's, or not yet, only what this is about.
         """
         mark = seal(self._settings.key, "notice", row.id)
         theirs = None if row.email else subscription_id
@@ -207,7 +207,7 @@ class Writer:
         )
 
     def _latest(self, row: Any, picks: Picks | None, list_row: Any, language: str) -> tuple[Card, ...]:
-        """The newest items: in a welcome those that fit and that no digest will bring any more; of a run those in it."""
+        """The newest items: for a welcome those that fit and that no digest will bring any more; of a run its own."""
         found: Sequence[Item] = ()
         if row.kind == "welcome" and list_row.welcomes and picks:
             index = self._index(list_row.id)

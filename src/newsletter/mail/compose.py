@@ -17,7 +17,7 @@ from newsletter.mail.values import SUBJECT_LIMIT
 from newsletter.mail.words import Words, words
 
 PREHEADER_LIMIT = 140
-OUTCOMES = ("sent", "failed", "expired", "dropped", "withdrawn", "cancelled")
+OUTCOMES = ("sent", "failed", "expired", "dropped", "withdrawn")
 """What can become of a digest, in the order in which a report says it."""
 
 

@@ -49,6 +49,7 @@ def routes(site: Site) -> APIRouter:
         return page(
             "decline.html",
             asked_language(request),
+            200,
             **({"request": request} if request.method != "POST" else {}),
             what=what,
             ended=ended,

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from newsletter.audience import declining, leaving, notices
 from newsletter.audience.consents import Proof
+from newsletter.audience.forgetting import forget_sign_ups
 from newsletter.audience.leaving import Left
 from newsletter.audience.links import LinkError, make_token, read_token
 from newsletter.database import reading
@@ -137,15 +138,16 @@ def routes(site: Site) -> APIRouter:
             member = find_membership(connection, number)
             if member is None or member.erased_at is not None:
                 return show(connection, request, token, member, "left", marks=(), names=())
-            given = proof(request, member, "cancel_button" if member.state == "pending" else "leave_button")
+            if member.state == "pending" and forget_sign_ups(connection, [number]):
+                return show(connection, request, token, None, "cancelled", marks=(), names=())
+            given = proof(request, member, "leave_button")
             if one_click:
                 given = replace(given, page=None, wording=ONE_CLICK)
             left = leaving.leave(connection, number, SOURCE_LINK, site.clock(), given)
             if left and not one_click:
                 say_goodbye(connection, member, [left], everywhere=False)
             marks = [left.mark(site.keys)] if left and member.archived_at is None else []
-            state = "cancelled" if left and left.before == "pending" else "left"
-            return show(connection, request, token, member, state, marks=marks, names=())
+            return show(connection, request, token, member, "left", marks=marks, names=())
 
     @done(router, "/u/{token}/all")
     def leave_all(request: Request, token: str) -> Response:

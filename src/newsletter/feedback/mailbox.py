@@ -23,6 +23,7 @@ from sqlalchemy import Engine
 
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.consents import Proof
+from newsletter.audience.forgetting import forget_sign_ups
 from newsletter.audience.leaving import leave
 from newsletter.audience.links import LinkError, read_seal
 from newsletter.errors import InputError, SettingsError, StateError
@@ -132,8 +133,11 @@ def read_mailbox(engine: Engine, settings: Settings, mailbox: Mailbox, now: date
                 alone += 1
                 continue
             with engine.begin() as connection:
-                ended = leave(connection, subscription, SOURCE, now, Proof(wording=WORDING))
-            left, again = left + (ended is not None), again + (ended is None)
+                ended = bool(
+                    forget_sign_ups(connection, [subscription])
+                    or leave(connection, subscription, SOURCE, now, Proof(wording=WORDING))
+                )
+            left, again = left + ended, again + (not ended)
             done.append(number)
         _delete(server, done)
     return Read(left, again, alone)

@@ -43,7 +43,8 @@ def decline(connection: Connection, notice_id: int, now: datetime) -> tuple[Abou
         connection.execute(update(lists).where(lists.c.id == row.list_id).values(reports_to=left))
     elif ended == "address":
         notice = _find(connection, notice_id)
-        moving.give_up(connection, notice.data["number"], now)
+        if not moving.give_up(connection, notice.data["number"], now):
+            return "nothing", None
     return ended, row
 
 

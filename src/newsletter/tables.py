@@ -203,6 +203,7 @@ consents = Table(
 )
 
 _unsent = text("due_at IS NOT NULL")
+_report = text("subscriber_id IS NULL")
 
 notices = Table(
     "notices",
@@ -222,6 +223,8 @@ notices = Table(
     # Asked twice a second while digests run: transactional mail overtakes them.
     Index("ix_notices_due_at", "due_at", postgresql_where=_unsent, sqlite_where=_unsent),
     Index("ix_notices_subscriber_id", "subscriber_id"),
+    # Of a run an address hears once, whoever takes the run up again: its number is all that the data of a report are.
+    Index("uq_notices_report", "kind", "email", "data", unique=True, postgresql_where=_report, sqlite_where=_report),
     sqlite_autoincrement=True,
 )
 

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from newsletter.audience.lists import edit_list
 from newsletter.audience.picks import Picks
 from newsletter.audience.suppressions import suppress
+from newsletter.delivery import ledger
 from newsletter.delivery.reporting import report_of, without_addresses
 from newsletter.digests import oversight, runs
 from newsletter.settings import Settings
@@ -115,6 +116,24 @@ def test_a_run_that_is_done(house: House, relay) -> None:
     assert "552 5.2.2 full (1)" in text
     assert "It took 3 minutes." in text
     assert "never@example.org" not in text
+
+
+def test_taken_up_again(house: House, relay) -> None:
+    """A run that is done, and has failed digests tried once more, is not reported a second time."""
+    configure(house, needs_approval=False)
+    house.subscribe("no@example.org")
+    house.publish("one")
+    relay.at_recipient = {"no@example.org": ["550 no"]}
+    house.tick()
+    house.send()
+    with house.engine.begin() as connection:
+        assert ledger.retry(connection, house.now, run_id=1) == 1
+        assert oversight.find_run(connection, 1).state == "sending"
+    for _ in range(2):
+        house.send()
+    with house.engine.connect() as connection:
+        assert oversight.find_run(connection, 1).state == "done"
+    assert sorted(to for to, *_ in reports(relay)) == ADMINS
 
 
 def test_nothing_to_report(house: House, relay) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, exists, insert, select, update
 
+from newsletter import database
 from newsletter.columns import Moment
 from newsletter.tables import deliveries, lists, notices, runs
 
@@ -86,7 +87,8 @@ def ask_all(connection: Connection, kind: Kind, subscriber_ids: Sequence[int], *
 def report(connection: Connection, kind: Kind, run_ids: Sequence[int], now: datetime) -> None:
     """Ask for a report on each of these runs to each address that its list names; none on one without a digest.
 
-    Called in the transaction that holds or finishes the run, which happens once: so nobody is told twice.
+    Called in the transaction that holds or finishes the run. Nobody is told twice, even if a run that was done is taken
+    up again.
     """
     if not run_ids:
         return
@@ -103,4 +105,4 @@ def report(connection: Connection, kind: Kind, run_ids: Sequence[int], now: date
         for email in run.reports_to
     ]
     if asked:
-        connection.execute(insert(notices), asked)
+        connection.execute(database.insert(connection, notices).on_conflict_do_nothing(), asked)

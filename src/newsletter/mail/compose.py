@@ -9,7 +9,7 @@ from babel.numbers import format_decimal
 
 from newsletter.mail import headers
 from newsletter.mail.cards import cut, shown_card
-from newsletter.mail.letter import Choices, Envelope, Masthead, Message, Notice, Report
+from newsletter.mail.letter import Choices, Envelope, Message, Notice, Report
 from newsletter.mail.messages import message_of
 from newsletter.mail.pieces import encoded
 from newsletter.mail.templates import LEAVABLE, load_kind
@@ -69,7 +69,7 @@ def notice_values(notice: Notice, said: Words) -> dict[str, Any]:
         "paused": notice.paused,
         "everywhere": notice.everywhere,
         **(choices_values(notice.choices, said) if notice.choices else {}),
-        **(report_values(notice.report, notice.masthead, said) if notice.report else {}),
+        **(report_values(notice.report, said) if notice.report else {}),
     }
 
 
@@ -91,7 +91,7 @@ def choices_values(choices: Choices, said: Words) -> dict[str, str]:
     }
 
 
-def report_values(report: Report, masthead: Masthead, said: Words) -> dict[str, Any]:
+def report_values(report: Report, said: Words) -> dict[str, Any]:
     """A run in lines: its slot, how much of what, and what was said of it."""
 
     def number(n: int) -> str:
@@ -99,7 +99,6 @@ def report_values(report: Report, masthead: Masthead, said: Words) -> dict[str, 
 
     return {
         "run": report.run,
-        "list_slug": masthead.list_slug,
         "slot": said.moment(report.slot),
         "digests": said.count("report_digests", sum(report.counts.values())),
         "items": said.count("report_items", report.items),

@@ -9,15 +9,27 @@ branch_labels = None
 depends_on = None
 
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_UNSENT = sa.text("due_at IS NOT NULL")
+_UNSENT, _REPORT = sa.text("due_at IS NOT NULL"), sa.text("subscriber_id IS NULL")
 
 
 def upgrade() -> None:
     """Up; there is no way down."""
-    if op.get_bind().dialect.name != "sqlite":
+    if op.get_bind().dialect.name == "sqlite":
+        _make_anew()
+    else:
         op.alter_column("notices", "subscriber_id", existing_type=_ID, nullable=True)
-        return
-    # SQLite cannot change a column: the table is made anew, with its indexes.
+    op.create_index(
+        "uq_notices_report",
+        "notices",
+        ["kind", "email", "data"],
+        unique=True,
+        postgresql_where=_REPORT,
+        sqlite_where=_REPORT,
+    )
+
+
+def _make_anew() -> None:
+    """SQLite cannot change a column: the table is made anew, with its indexes."""
     for name in ("ix_notices_due_at", "ix_notices_subscriber_id"):
         op.drop_index(name, "notices")
     with op.batch_alter_table("notices", recreate="always", table_kwargs={"sqlite_autoincrement": True}) as table:

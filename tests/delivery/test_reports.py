@@ -227,6 +227,6 @@ def test_the_ledger_is_read_by_code(house: House) -> None:
             state = "sent" if code == 250 else "failed" if code == 550 else "expired"
             values = {"code": code, "answer": answer, "state": state}
             connection.execute(update(deliveries).where(deliveries.c.id == number).values(**values))
-        report = report_of(connection, 1)
+        report, _ = report_of(connection, 1, 5)
     assert report.refusals == (("550 b", 3), ("450 later", 1))
     assert report.counts == {"sent": 1, "failed": 3, "expired": 2}

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, LargeBinary, func, select, type_coerce
 
 from newsletter.digests import oversight
 from newsletter.digests.matching import Item
 from newsletter.digests.runs import as_item
 from newsletter.mail.letter import Report
+from newsletter.packing import united
 from newsletter.tables import deliveries, editions, items, lists, runs
 
 REFUSALS = 3
@@ -24,37 +25,32 @@ ADDRESS = re.compile(r"[^\s<>()\[\]\"',;:]*@[^\s<>()\[\]\"',;:]*")
 """What looks like an address, wherever it stands in a server's answer."""
 
 
-def report_of(connection: Connection, run_id: int) -> Report:
-    """What a run came to until now."""
+def report_of(connection: Connection, run_id: int, latest: int) -> tuple[Report, Sequence[Item]]:
+    """What a run came to until now, and the ``latest`` items of its digests in the order in which they came."""
     run = connection.execute(
         select(runs, lists.c.timezone).join(lists, lists.c.id == runs.c.list_id).where(runs.c.id == run_id)
     ).one()
     began = run.approved_at or run.opened_at
-    return Report(
+    ids = _item_ids(connection, run_id)
+    report = Report(
         run=run_id,
         slot=run.slot.astimezone(ZoneInfo(run.timezone)),
         counts=oversight.delivery_counts(connection, run_id),
-        items=len(_item_ids(connection, run_id)),
+        items=len(ids),
         took=run.finished_at - began if run.finished_at else None,
         refusals=tuple(_refusals(connection, run_id)),
     )
-
-
-def newest_items(connection: Connection, run_id: int, count: int) -> Sequence[Item]:
-    """The items of a run's digests that came last, in the order in which they came."""
-    latest = heapq.nlargest(count, _item_ids(connection, run_id))
-    rows = connection.execute(
-        select(*(items.c[name] for name in Item.__slots__)).where(items.c.id.in_(latest)).order_by(items.c.position)
+    newest = connection.execute(
+        select(*(items.c[name] for name in Item.__slots__))
+        .where(items.c.id.in_(heapq.nlargest(latest, ids)))
+        .order_by(items.c.position)
     )
-    return [as_item(row) for row in rows]
+    return report, [as_item(row) for row in newest]
 
 
 def _item_ids(connection: Connection, run_id: int) -> set[int]:
-    found: set[int] = set()
-    statement = select(editions.c.item_ids).where(editions.c.run_id == run_id)
-    for ids in connection.scalars(statement.execution_options(yield_per=1000)):
-        found.update(ids)
-    return found
+    packed = select(type_coerce(editions.c.item_ids, LargeBinary)).where(editions.c.run_id == run_id)
+    return united(connection.scalars(packed.execution_options(yield_per=1000)))
 
 
 def _refusals(connection: Connection, run_id: int) -> list[tuple[str, int]]:

@@ -16,7 +16,7 @@ from newsletter.audience.notices import REPORTS
 from newsletter.audience.picks import Picks, load_profiles
 from newsletter.catalogue.geography import countries_in, place_name
 from newsletter.catalogue.themes import Theme, all_themes, descendants, theme_name
-from newsletter.delivery.reporting import newest_items, report_of
+from newsletter.delivery.reporting import report_of
 from newsletter.delivery.shelves import card_of
 from newsletter.delivery.signatures import signed
 from newsletter.digests import oversight
@@ -62,8 +62,9 @@ class Writer:
         self._now = now
         self._list: Callable[[int], Any] = cache(self._read_list)
         self._vocabulary: Callable[[int], dict[str, Theme]] = cache(lambda number: all_themes(connection, number))
-        self._report: Callable[[int], Report] = cache(lambda number: report_of(connection, number))
-        self._items: Callable[[int], Sequence[Item]] = cache(lambda number: newest_items(connection, number, LATEST))
+        self._run: Callable[[int], tuple[Report, Sequence[Item]]] = cache(
+            lambda number: report_of(connection, number, LATEST)
+        )
         self._index: Callable[[int], Index] = cache(self._read_index)
 
     def over(self, row: Any) -> str:
@@ -120,7 +121,7 @@ class Writer:
             new_address=row.data["email"] if row.kind == "address_old" else "",
             paused=row.state == "paused",
             everywhere=row.list_id is None,
-            report=self._report(row.data["run"]) if row.kind in REPORTS else None,
+            report=self._run(row.data["run"])[0] if row.kind in REPORTS else None,
         )
 
         def made() -> tuple[str, Message]:
@@ -213,7 +214,7 @@ class Writer:
             index = self._index(list_row.id)
             found = [item for item in index.of(index.fitting(picks)) if item.position <= row.cursor]
         elif row.kind == "run_held":
-            found = self._items(row.data["run"])
+            _, found = self._run(row.data["run"])
         vocabulary = self._vocabulary(list_row.id)
         return tuple(card_of(item, vocabulary, self._settings.site, language) for item in found[: -LATEST - 1 : -1])
 

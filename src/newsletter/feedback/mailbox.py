@@ -1,4 +1,4 @@
-"""The mailbox for those who leave by mail (RFC 2369): each digest announces it with a seal that names its subscription.
+"""The mailbox for those who leave by mail (RFC 2369): a mail to a reader announces it with a seal of its subscription.
 
 A mail program that does not know the one click sends a message there. What carries a seal of ours, in its subject or
 behind the ``+`` of an address, ends that subscription and is deleted; whatever else lies there is left alone.

@@ -139,7 +139,7 @@ def routes(site: Site) -> APIRouter:
             if member is None or member.erased_at is not None:
                 return show(connection, request, token, member, "left", marks=(), names=())
             if member.state == "pending" and forget_sign_ups(connection, [number]):
-                return show(connection, request, token, None, "cancelled", marks=(), names=())
+                return show(connection, request, token, member, "cancelled")
             given = proof(request, member, "leave_button")
             if one_click:
                 given = replace(given, page=None, wording=ONE_CLICK)

@@ -154,6 +154,8 @@ def test_a_sign_up_that_waits(house: House, site: TestClient) -> None:
     assert "Cancel the sign-up to Rutas?" in asked
     assert "/pause" not in asked
     assert "The sign-up is cancelled" in site.post(path(house, reader)).text
+    other = house.subscribe("eva@example.org", language="es", due_at=None)
+    assert "La inscripción está cancelada" in site.post(path(house, other)).text
     for answer in (site.post(link), site.get(link)):
         assert answer.status_code == 404
     assert {**contents(house), "profiles": before["profiles"]} == before

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from hypothesis import strategies as st
 from plainly import Group, Letter
 
 from newsletter.languages import LANGUAGES
 from newsletter.mail.cards import Shown, ShownGroup
+from newsletter.mail.compose import OUTCOMES
 from newsletter.mail.frames import Frame
-from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice
+from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice, Report
 from newsletter.mail.templates import KINDS, Programs
 
 ENVELOPE = Envelope(
@@ -93,7 +94,23 @@ notices = st.builds(
     new_address=st.just("new@example.org"),
     paused=st.booleans(),
     everywhere=st.booleans(),
-    with_unsubscribe=st.booleans(),
+    report=st.builds(
+        Report,
+        run=st.integers(1, 10**9),
+        slot=st.datetimes(datetime(2026, 1, 1), datetime(2030, 1, 1)),
+        counts=st.dictionaries(st.sampled_from((*OUTCOMES, "held")), st.integers(0, 10**6)),
+        items=st.integers(0, 10**5),
+        took=st.one_of(st.none(), st.timedeltas(timedelta(0), timedelta(days=9))),
+        refusals=st.lists(st.tuples(texts, st.integers(1, 10**6)), max_size=3).map(tuple),
+    ),
+)
+REPORT = Report(
+    run=7,
+    slot=datetime(2026, 11, 24, 8, 0, tzinfo=UTC),
+    counts={"sent": 9204, "failed": 17, "expired": 4, "dropped": 2, "withdrawn": 1},
+    items=12,
+    took=timedelta(minutes=3),
+    refusals=(("550 5.1.1 … User unknown", 17), ("452 4.2.2 … The mailbox is full", 4)),
 )
 
 

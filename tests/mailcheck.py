@@ -129,12 +129,10 @@ def headers(mail: Mail) -> Iterator[str]:
         "Feedback-ID": r"[^:\s]*:[^:\s]*:[^:\s]*:[^:\s]{5,15}",
         "Auto-Submitted": r"auto-generated",
     }
-    leaving = {
+    forms |= {
         "List-Unsubscribe": r"(<mailto:[^<>\s]+>,\s*)?<https://[^<>\s]+>",
         "List-Unsubscribe-Post": r"List-Unsubscribe=One-Click",
     }
-    if any(name in message for name in leaving) or unsubscribing(mail):
-        forms |= leaving
     for name, form in forms.items():
         values = message.get_all(name, [])
         if len(values) != 1:
@@ -159,11 +157,6 @@ def headers(mail: Mail) -> Iterator[str]:
         else:
             if not holds:
                 yield f"DKIM: signature {number + 1} does not hold"
-
-
-def unsubscribing(mail: Mail) -> list[str]:
-    """Links of the HTML that lead to the page to leave."""
-    return [href for href in mail.html.xpath("//a/@href") if re.match(r"https://[^/]+/u/", href)]
 
 
 def size(mail: Mail) -> Iterator[str]:

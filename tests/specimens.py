@@ -10,7 +10,7 @@ from functools import cache
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from letters import ACTION, ENVELOPE, NOTICES, compose
+from letters import ACTION, ENVELOPE, NOTICES, REPORT, compose
 from plainly import Group, Letter
 
 from newsletter.catalogue.geography import place_name
@@ -175,11 +175,11 @@ def notice(kind: str, language: str, at: datetime) -> Notice:
         choices=Choices(places, THEMES[language][:1], "weekly", 8, 0, "America/Guatemala"),
         until=at + timedelta(days=7),
         next_at=at + timedelta(days=2),
-        latest=tuple(_card(language, number) for number in range(3)) if kind == "welcome" else (),
+        latest=tuple(_card(language, number) for number in range(3)) if kind in ("welcome", "run_held") else (),
         new_address="ana.nueva@example.org" if kind == "address_old" else "",
         paused=True,
         everywhere=True,
-        with_unsubscribe=kind in ("welcome", "known"),
+        report=REPORT,
     )
 
 

@@ -142,6 +142,38 @@ def test_suppressions_mark_their_subscribers(empty_url: str) -> None:
     engine.dispose()
 
 
+def test_notices_survive(empty_url: str) -> None:
+    """Revision 0010 keeps every notice, takes some to nobody's account, and gives no number out twice."""
+    engine = connect(empty_url)
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0009")
+        for statement in OLD_ROWS:
+            connection.execute(text(statement))
+        old = (
+            "INSERT INTO notices (kind, subscriber_id, list_id, data, asked_at, due_at)"
+            " VALUES (:kind, 1, 1, '{\"a\": 1}', '2026-01-01 00:00:00', '2026-01-02 00:00:00')"
+        )
+        connection.execute(text(old.replace(":kind", "'confirm'")))
+        connection.execute(text(old.replace(":kind", "'known'")))
+    assert upgrade(engine)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    report = {"kind": "run_done", "list_id": 1, "email": "a@e.example", "asked_at": now}
+    for number in (3, 4):
+        with engine.begin() as connection:
+            found = connection.execute(select(notices).order_by(notices.c.id)).all()
+            assert [(row.id, row.kind, row.subscriber_id, row.data) for row in found] == [
+                (1, "confirm", 1, {"a": 1}),
+                (2, "known", 1, {"a": 1}),
+            ]
+            assert connection.scalar(insert(notices).values(report).returning(notices.c.id)) == number
+            connection.execute(delete(notices).where(notices.c.id == number))
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(insert(notices).values({**report, "subscriber_id": 99}))
+    engine.dispose()
+
+
 def test_numbers_are_given_once(empty_url: str) -> None:
     """A number that a token may name is not given out again when its row is gone; what was there before stays."""
     engine = connect(empty_url)

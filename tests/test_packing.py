@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from newsletter.packing import Packer, pack, unpack
+from newsletter.packing import Packer, pack, united, unpack
 
 some_ids = st.one_of(
     st.lists(st.integers(1, 3000), unique=True).map(sorted),
@@ -19,6 +19,12 @@ some_ids = st.one_of(
 def test_there_and_back(ids: list[int]) -> None:
     """Ids of any order, size and gaps, also repeated ones, come back in their order."""
     assert unpack(pack(ids)) == ids
+
+
+@given(st.lists(some_ids, max_size=5))
+def test_many_together(lists: list[list[int]]) -> None:
+    """The ids of many packed lists together are those of each."""
+    assert united(map(pack, lists)) == {number for ids in lists for number in ids}
 
 
 @given(some_ids, st.data())

@@ -9,7 +9,7 @@ Equal lists are equal bytes, however they were packed, so that a hash of the byt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 DIFFERENCES, BITS = b"\x00", b"\x01"
 SHORT = 2048
@@ -48,6 +48,21 @@ def unpack(packed: bytes) -> list[int]:
         first, start = _read_varint(packed, 1)
         return [first + 8 * place + bit for place, byte in enumerate(packed[start:]) if byte for bit in _SET_BITS[byte]]
     return list(_summed(packed))
+
+
+def united(lists: Iterable[bytes]) -> set[int]:
+    """The ids of many packed lists together: bits are joined before they become ids."""
+    found: set[int] = set()
+    bits: dict[int, int] = {}
+    for packed in lists:
+        if packed[:1] == BITS:
+            first, start = _read_varint(packed, 1)
+            bits[first] = bits.get(first, 0) | int.from_bytes(packed[start:], "little")
+        else:
+            found.update(unpack(packed))
+    for first, joined in bits.items():
+        found.update(unpack(_bits(first, joined)))
+    return found
 
 
 class Packer:

@@ -203,15 +203,16 @@ consents = Table(
 )
 
 _unsent = text("due_at IS NOT NULL")
+_report = text("subscriber_id IS NULL")
 
 notices = Table(
     "notices",
     metadata,
     _id(),
     Column("kind", String(16), nullable=False),  # audience.notices.Kind
-    Column("subscriber_id", Id, ForeignKey("subscribers.id"), nullable=False),
+    Column("subscriber_id", Id, ForeignKey("subscribers.id")),  # null: a report on a run, to an admin
     Column("list_id", Id, ForeignKey("lists.id")),
-    Column("email", String(320)),  # another address than the subscriber's: the new one, when it changes
+    Column("email", String(320)),  # another address than the subscriber's: the new one, when it changes; an admin's
     Column("data", Json, nullable=False, server_default="{}"),
     Column("asked_at", Moment, nullable=False),
     Column("due_at", Moment),  # when to send it; null once it is out or given up
@@ -222,6 +223,9 @@ notices = Table(
     # Asked twice a second while digests run: transactional mail overtakes them.
     Index("ix_notices_due_at", "due_at", postgresql_where=_unsent, sqlite_where=_unsent),
     Index("ix_notices_subscriber_id", "subscriber_id"),
+    # Of a run an address hears once, whoever takes the run up again: its number is all that the data of a report are.
+    Index("uq_notices_report", "kind", "email", "data", unique=True, postgresql_where=_report, sqlite_where=_report),
+    sqlite_autoincrement=True,
 )
 
 address_changes = Table(

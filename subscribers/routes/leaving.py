@@ -1,7 +1,8 @@
 """Leaving a list: a page with a button, and one click from the mail program (RFC 8058).
 
 The link works as long as there are mails that carry it: after the list was archived or its reader erased it still
-says that there will be no more mail.
+says that there will be no more mail. In a mail to an address that is no subscriber's, the link declines that mail and
+touches no subscription (``declining``).
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
 from starlette.concurrency import run_in_threadpool
 
-from newsletter.audience import leaving, notices
+from newsletter.audience import declining, leaving, notices
 from newsletter.audience.consents import Proof
+from newsletter.audience.forgetting import forget_sign_ups
 from newsletter.audience.leaving import Left
-from newsletter.audience.links import make_token, read_token
+from newsletter.audience.links import LinkError, make_token, read_token
 from newsletter.database import reading
 from newsletter.digests.calendar import next_due
 from subscribers.branding import masthead_of
@@ -37,13 +39,33 @@ def routes(site: Site) -> APIRouter:
     def number_in(token: str) -> int:
         return read_token(site.keys, "unsubscribe", token)
 
+    def declined_in(token: str) -> int | None:
+        """The notice that a token declines; None if it is one to leave a list with."""
+        try:
+            return read_token(site.keys, "decline", token)
+        except LinkError:
+            return None
+
+    def decline_page(request: Request, token: str, what: str, row: Any, *, ended: bool) -> Response:
+        return page(
+            "decline.html",
+            asked_language(request),
+            200,
+            **({"request": request} if request.method != "POST" else {}),
+            what=what,
+            ended=ended,
+            list_name=row.name if row else "",
+            token=token,
+            lang=kept_language(request),
+        )
+
     def proof(request: Request, member: Any, key: str, **values: object) -> Proof:
         return proof_of(site, request, member, "leave.html", key, list=member.list_name, **values)
 
     def show(
         connection: Connection, request: Request, token: str, member: Any, state: str, status: int = 200, **values: Any
     ) -> Response:
-        """The page in one of its states: ask, left, less, paused, back, back_pending, back_late."""
+        """The page in one of its states: ask, left, cancelled, less, paused, back, back_pending, back_late."""
         known = member is not None and member.erased_at is None
         return page(
             "leave.html",
@@ -87,7 +109,12 @@ def routes(site: Site) -> APIRouter:
 
     @shown(router, "/u/{token}")
     def choices(request: Request, token: str) -> Response:
-        return ask(request, token)
+        notice = declined_in(token)
+        if notice is None:
+            return ask(request, token)
+        with reading(site.engine) as connection:
+            what, row = declining.about(connection, notice, site.clock())
+        return decline_page(request, token, what, row, ended=False)
 
     def say_goodbye(connection: Connection, member: Any, left: Sequence[Left], everywhere: bool) -> None:
         if any(one.before != "pending" for one in left):
@@ -101,11 +128,18 @@ def routes(site: Site) -> APIRouter:
         return await run_in_threadpool(leave, request, token, one_click)
 
     def leave(request: Request, token: str, one_click: bool) -> Response:
+        notice = declined_in(token)
+        if notice is not None:
+            with site.engine.begin() as connection:
+                what, row = declining.decline(connection, notice, site.clock())
+            return decline_page(request, token, what, row, ended=True)
         number = number_in(token)
         with site.engine.begin() as connection:
             member = find_membership(connection, number)
             if member is None or member.erased_at is not None:
                 return show(connection, request, token, member, "left", marks=(), names=())
+            if member.state == "pending" and forget_sign_ups(connection, [number]):
+                return show(connection, request, token, member, "cancelled")
             given = proof(request, member, "leave_button")
             if one_click:
                 given = replace(given, page=None, wording=ONE_CLICK)

@@ -10,14 +10,14 @@ from datetime import timedelta
 from urllib.parse import urlencode
 
 from playwright.sync_api import Page
-from sqlalchemy import select
+from sqlalchemy import insert, select, update
 from world import World
 
 from newsletter.audience import moving
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.erasing import erase_subscriber
 from newsletter.catalogue.items import withdraw
-from newsletter.tables import address_changes, deliveries, items
+from newsletter.tables import address_changes, deliveries, items, lists, notices
 from subscribers.rendering import beside_inbox
 
 State = Callable[[Page, World, str], None]
@@ -321,6 +321,56 @@ def back_late(page: Page, world: World, language: str) -> None:
     left(page, world, language)
     with world.later(days=3):
         press(page, "form[action*='/back'] button")
+
+
+@state
+def leave_pending(page: Page, world: World, language: str) -> None:
+    go(page, world, world.link("unsubscribe", world.reader(language, due_at=None)), language)
+
+
+@state
+def cancelled(page: Page, world: World, language: str) -> None:
+    leave_pending(page, world, language)
+    press(page, "main form button")
+
+
+@state
+def decline(page: Page, world: World, language: str) -> None:
+    _change(world, language)
+    go(page, world, world.link("decline", _notice(world, "address_new")), language)
+
+
+@state
+def declined(page: Page, world: World, language: str) -> None:
+    decline(page, world, language)
+    press(page, "main form button")
+
+
+@state
+def declined_before(page: Page, world: World, language: str) -> None:
+    declined(page, world, language)
+    go(page, world, world.link("decline", _notice(world, "address_new")), language)
+
+
+@state
+def decline_reports(page: Page, world: World, language: str) -> None:
+    email, list_id = world.address(), world.house.list_id
+    with world.house.engine.begin() as connection:
+        connection.execute(update(lists).where(lists.c.id == list_id).values(reports_to=[email]))
+        values = {"kind": "run_done", "list_id": list_id, "email": email, "data": {"run": 1}}
+        connection.execute(insert(notices).values(**values, asked_at=world.house.now))
+    go(page, world, world.link("decline", _notice(world, "run_done")), language)
+
+
+@state
+def declined_reports(page: Page, world: World, language: str) -> None:
+    decline_reports(page, world, language)
+    press(page, "main form button")
+
+
+def _notice(world: World, kind: str) -> int:
+    """The number of the latest notice of a kind."""
+    return int(world.one(select(notices.c.id).where(notices.c.kind == kind).order_by(notices.c.id.desc())))
 
 
 # The account -------------------------------------------------------------------------------------------------------

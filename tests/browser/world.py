@@ -75,9 +75,10 @@ class World:
         return number
 
     def link(self, purpose: str, number: int) -> str:
-        """The path of a link that a mail would carry: unsubscribe, preferences, confirm, account, address or copy."""
+        """The path of a link that a mail would carry, by its purpose."""
         letter = {
             "unsubscribe": "u",
+            "decline": "u",
             "preferences": "p",
             "confirm": "c",
             "account": "a",

@@ -147,6 +147,7 @@ def test_markup_in_texts_is_shown(cli: CommandLine) -> None:
         ("lists", "create", "neu", "--name", " ", "--sender-email", "a@b.example", "--postal-address", "x"),
         ("lists", "edit", "rutas", "--max-items", "0"),
         ("lists", "edit", "rutas", "--language", "de"),
+        ("lists", "edit", "rutas", "--reports-to", "not an address"),
         ("lists", "archive", "rutas"),
         ("runs", "start", "rutas"),
         ("digest", "preview", "ana@example.org", "--output", "nowhere/x.html"),
@@ -220,6 +221,28 @@ def test_texts_of_a_list(cli: CommandLine) -> None:
     for option, most in longest.items():
         cli("lists", "edit", "rutas", option, "\u00e9" * most)
         cli("lists", "edit", "rutas", option, "L\u2019Info\u00a0: \U0001f469\u200d\U0001f33e")
+
+
+def test_who_hears_of_runs(cli: CommandLine) -> None:
+    """Who gets reports on runs is named, each once, shown, kept by other edits, and taken away by an empty address."""
+
+    def named() -> list[str]:
+        return cli("lists", "show", "rutas", "--json").json["reports_to"]
+
+    assert named() == []
+    to = [
+        part
+        for address in ("Ana@Example.ORG", "ana@example.org", "ben@example.org")
+        for part in ("--reports-to", address)
+    ]
+    cli("lists", "edit", "rutas", *to)
+    cli("lists", "edit", "rutas", "--max-items", "9")
+    assert named() == ["ana@example.org", "ben@example.org"]
+    assert "ana@example.org, ben@example.org" in cli("lists", "show", "rutas").out
+    cli("lists", "edit", "rutas", "--reports-to", "")
+    assert named() == []
+    cli("lists", "create", "mares", "--name", "M", "--sender-email", "m@e.example", "--postal-address", "1 St", *to)
+    assert len(cli("lists", "show", "mares", "--json").json["reports_to"]) == 2
 
 
 def test_themes_from_files(cli: CommandLine, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from newsletter.audience import moving
 from newsletter.audience import notices as asking
 from newsletter.audience import subscribers as audience
 from newsletter.audience.addresses import parse_address
-from newsletter.audience.links import read_expiring, read_token
+from newsletter.audience.leaving import leave_all
+from newsletter.audience.links import LinkError, Purpose, read_expiring, read_token
 from newsletter.audience.notices import Kind
 from newsletter.audience.picks import Picks
 from newsletter.audience.suppressions import suppress
@@ -52,7 +53,7 @@ def test_asked_once(house: House, relay) -> None:
     message = message_from_bytes(sent[2], policy=policy.default)
     assert message["To"] == "Ana Peña <ana@example.org>"
     assert message["Auto-Submitted"] == "auto-generated"
-    assert message["List-Unsubscribe"] is None
+    assert one_click(message, "unsubscribe") == reader
     for part in message.walk():
         if part.get_content_maintype() == "text":
             text = part.get_content()
@@ -167,6 +168,45 @@ def token(text: str, path: str) -> str:
     return found
 
 
+def one_click(message: EmailMessage, purpose: Purpose) -> int:
+    """The number that its one-click link (RFC 8058) names for this purpose."""
+    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    (found,) = re.findall(r"<https://news\.example\.org/u/([\w.-]+)>", message["List-Unsubscribe"])
+    return read_token([KEY], purpose, found)
+
+
+def test_one_click_leaves_the_list_it_came_from(house: House, relay) -> None:
+    """One click in a mail about the whole account leaves the list whose name it bears."""
+    house.subscribe("first@example.org")
+    reader = house.subscribe("ana@example.org")
+    move(house, reader, "ana@new.example")
+    ask(house, "account", reader, False)
+    assert confirm(house) == 3
+    own = [message for to, message, _ in (sent(relay, number) for number in range(3)) if to == ["ana@example.org"]]
+    assert [one_click(message, "unsubscribe") for message in own] == [reader, reader]
+    with house.engine.begin() as connection:
+        leave_all(connection, 2, "test", house.now)
+    ask(house, "goodbye", reader, False)
+    assert confirm(house) == 1
+    _, goodbye, text = sent(relay)
+    assert one_click(goodbye, "unsubscribe") == reader
+    assert "/u/" not in text
+
+
+def test_a_new_address_cannot_leave(house: House, relay) -> None:
+    """A link at an address that is not proved to be the reader's declines the change, and unsubscribes nobody."""
+    reader = house.subscribe("ana@example.org")
+    move(house, reader, "stranger@new.example")
+    assert confirm(house) == 2
+    ((message, text),) = ((m, t) for to, m, t in (sent(relay, 0), sent(relay, 1)) if to == ["stranger@new.example"])
+    with pytest.raises(LinkError):
+        one_click(message, "unsubscribe")
+    notice = one_click(message, "decline")
+    with house.engine.connect() as connection:
+        assert connection.scalar(select(notices.c.kind).where(notices.c.id == notice)) == "address_new"
+    assert "/p/" not in text
+
+
 def test_welcome(house: House, relay) -> None:
     """Who confirms is welcomed once: what they get, the next digest in their own zone, both links."""
     picks = Picks(countries=frozenset({"GT"}))
@@ -234,7 +274,7 @@ def test_account(house: House, relay) -> None:
     assert read_expiring([KEY], "account", found, house.now + timedelta(hours=24)) == 2
     with pytest.raises(InputError, match="expired"):
         read_expiring([KEY], "account", found, house.now + timedelta(hours=25))
-    assert message["List-Unsubscribe"] is None
+    assert one_click(message, "unsubscribe") == reader
     assert "Wednesday, November 25, 2026, 8:30" in " ".join(text.split())
 
 

@@ -20,7 +20,7 @@ from newsletter.audience.links import seal
 from newsletter.errors import SettingsError, StateError
 from newsletter.feedback.mailbox import Mailbox, Read, _named, mailbox_of, read_mailbox
 from newsletter.settings import Settings, load_settings
-from newsletter.tables import consents, subscriptions
+from newsletter.tables import consents, notices, subscribers, subscriptions
 
 PASSWORD = "a b%c"
 
@@ -71,6 +71,18 @@ def test_leaving_by_mail(engine: Engine, settings: Settings, folder: Folder) -> 
     with house.engine.connect() as connection:
         given_up = connection.execute(select(consents).where(consents.c.event == "unsubscribed")).all()
     assert {row.source for row in given_up} == {"mail to the leave address"}
+
+
+def test_a_sign_up_that_waits(sqlite_engine: Engine, settings: Settings, folder: Folder) -> None:
+    """A mail that answers the one that asks to confirm cancels the sign-up: nothing of it is kept."""
+    house = House(sqlite_engine, settings).create()
+    mark = seal(KEY, "leave", house.subscribe("ana@example.org", due_at=None))
+    for _ in range(2):
+        folder.put(f"leave {mark}")
+    reading = settings_for(folder)
+    assert read_mailbox(sqlite_engine, reading, found(reading), house.now) == Read(left=1, again=1, alone=0)
+    with house.engine.connect() as connection:
+        assert [connection.execute(select(table)).all() for table in (subscribers, consents, notices)] == [[], [], []]
 
 
 def test_only_ours_are_expunged(sqlite_engine: Engine, settings: Settings, folder: Folder) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from letters import ENVELOPE, letters, notices
 from plainly import Letter, letter_values_of
 
-from newsletter.mail.compose import notice_values
+from newsletter.mail.compose import link_values, notice_values
 from newsletter.mail.inlining import TemplateError, _tight, inline, run_premailer, split_rules
 from newsletter.mail.letter import Notice
 from newsletter.mail.templates import environment, flat_source, folder, load_templates
@@ -47,8 +47,8 @@ def test_digest_is_the_same(letter: Letter) -> None:
 def test_notice_is_the_same(notice: Notice) -> None:
     """So is a notice of any kind."""
     values = notice_values(notice, words(notice.masthead.language)) | {"subject": "s"}
-    values |= {"unsubscribe_url": ENVELOPE.unsubscribe_url if notice.with_unsubscribe else "", "preferences_url": "p"}
     kind = notice.kind
+    values |= link_values(kind, ENVELOPE.unsubscribe_url, ENVELOPE.preferences_url)
     assert tree(load_templates()[kind].html.render(values)) == tree(rendered_then_inlined(kind, values))
 
 

@@ -10,10 +10,12 @@ import pytest
 from fastapi.testclient import TestClient
 from house import START, House
 from pydantic import SecretStr
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, insert, select, update
 
+from newsletter.audience import moving
+from newsletter.audience.addresses import parse_address
 from newsletter.audience.erasing import erase
-from newsletter.audience.links import make_token
+from newsletter.audience.links import LIFETIME, make_expiring, make_token
 from newsletter.audience.lists import archive_list, create_list
 from newsletter.audience.subscribers import pause
 from newsletter.settings import Settings, load_settings
@@ -143,6 +145,100 @@ def test_a_forgotten_subscription(house: House, site: TestClient) -> None:
         assert (answer.status_code, "You are unsubscribed" in answer.text) == (200, True)
 
 
+def test_a_sign_up_that_waits(house: House, site: TestClient) -> None:
+    """The link in the mail that asks to confirm cancels the sign-up: nothing of it is kept, and it confirms nothing."""
+    before = contents(house)
+    reader = house.subscribe("ana@example.org", due_at=None)
+    link = "/c/" + make_expiring(house.settings.key, "confirm", reader, house.now + LIFETIME["confirm"])
+    asked = site.get(path(house, reader)).text
+    assert "Cancel the sign-up to Rutas?" in asked
+    assert "/pause" not in asked
+    assert "The sign-up is cancelled" in site.post(path(house, reader)).text
+    other = house.subscribe("eva@example.org", language="es", due_at=None)
+    assert "La inscripción está cancelada" in site.post(path(house, other)).text
+    for answer in (site.post(link), site.get(link)):
+        assert answer.status_code == 404
+    assert {**contents(house), "profiles": before["profiles"]} == before
+
+
+def test_one_click_cancels_a_sign_up(house: House, site: TestClient) -> None:
+    """So does one click, again and again. Who was on the list before has left it, as they had."""
+    reader = house.subscribe("ana@example.org", due_at=None)
+    back = house.subscribe("ben@example.org")
+    site.post(path(house, back), data=ONE_CLICK)
+    assert house.subscribe("ben@example.org", due_at=None) == back
+    for number in (reader, back):
+        for _ in range(2):
+            assert site.post(path(house, number), data=ONE_CLICK).status_code == 200
+    with house.engine.connect() as connection:
+        assert connection.execute(select(subscriptions.c.id, subscriptions.c.state)).all() == [(back, "unsubscribed")]
+        assert "goodbye" not in connection.scalars(select(notices.c.kind)).all()
+    assert events(house)[-1].event == "unsubscribed"
+
+
+def declining(house: House, kind: str) -> str:
+    """The link in the only notice of a kind."""
+    with house.engine.connect() as connection:
+        number = connection.scalars(select(notices.c.id).where(notices.c.kind == kind)).one()
+    return "/u/" + make_token(house.settings.key, "decline", number)
+
+
+def move(house: House) -> None:
+    with house.engine.begin() as connection:
+        moving.ask(connection, house.settings.keys, 1, parse_address("new@example.org"), house.now)
+
+
+def test_a_change_of_address_is_declined(house: House, site: TestClient, reader: int) -> None:
+    """At the new address a click ends the change, once; it leaves no list, whoever reads that mailbox."""
+    move(house)
+    link = declining(house, "address_new")
+    before = contents(house)
+    assert "Give up the change of address?" in site.get(link).text
+    assert contents(house) == before
+    answer = site.post(link, data=ONE_CLICK)
+    assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
+    assert "The change of address is given up" in answer.text
+    assert "ana@example.org" not in answer.text
+    with house.engine.begin() as connection:
+        old = moving.number_of(1, "old")
+        assert moving.confirm(connection, house.settings.keys, old, house.now)[0] == "gone"
+    before = contents(house)
+    for button in ("", "/all", "/less", "/pause", "/back"):
+        assert site.post(link + button, data=ONE_CLICK).status_code == (404 if button else 200)
+    assert "There is nothing left to stop" in site.get(link).text
+    assert contents(house) == before
+    assert row(house, reader).state == "active"
+
+
+def test_a_change_that_is_done_is_not_declined(house: House, site: TestClient, reader: int) -> None:
+    """Once both ends have confirmed, the click changes nothing, and the page tells where one can leave."""
+    move(house)
+    with house.engine.begin() as connection:
+        for end in ("old", "new"):
+            moving.confirm(connection, house.settings.keys, moving.number_of(1, end), house.now)
+    before = contents(house)
+    answer = site.post(declining(house, "address_new"), data=ONE_CLICK)
+    assert (answer.status_code, "a link of their own to unsubscribe" in answer.text) == (200, True)
+    assert contents(house) == before
+
+
+def test_reports_are_declined(house: House, site: TestClient) -> None:
+    """An admin's click takes that address alone off those that get reports; again, or forgotten, it is no error."""
+    with house.engine.begin() as connection:
+        connection.execute(update(lists).values(reports_to=["ana@example.org", "ben@example.org"]))
+        values = {"kind": "run_done", "list_id": house.list_id, "email": "ben@example.org", "data": {"run": 1}}
+        connection.execute(insert(notices).values(**values, asked_at=house.now))
+    link = declining(house, "run_done")
+    assert "Stop the reports of Rutas?" in site.get(link).text
+    assert "The reports are stopped" in site.post(link).text
+    for _ in range(2):
+        assert site.post(link, data=ONE_CLICK).status_code == 200
+        with house.engine.connect() as connection:
+            assert connection.execute(select(lists.c.reports_to)).scalar_one() == ["ana@example.org"]
+    gone = "/u/" + make_token(house.settings.key, "decline", 999)
+    assert (site.post(gone).status_code, "nothing left" in site.get(gone).text) == (200, True)
+
+
 def test_leaving_everything(house: House, site: TestClient, reader: int) -> None:
     """One button leaves all lists and names them; one goodbye goes out, and one press brings all back as they were."""
     other = second(house)
@@ -183,8 +279,10 @@ def test_back_only_undoes_this_leaving(house: House, site: TestClient, reader: i
 
 
 def test_back_confirms_nobody(house: House, site: TestClient) -> None:
-    """Who had not confirmed when they left has still to confirm when they come back."""
-    waiting = house.subscribe("eva@example.org", due_at=None)
+    """Who asked anew and had not confirmed when they left again has still to confirm when they come back."""
+    waiting = house.subscribe("eva@example.org")
+    site.post(path(house, waiting))
+    assert house.subscribe("eva@example.org", due_at=None) == waiting
     found = marks(site.post(path(house, waiting)).text)
     answer = site.post(path(house, waiting) + "/back", data={"mark": found})
     assert "please confirm" in answer.text

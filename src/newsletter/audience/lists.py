@@ -51,6 +51,9 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     for name in LONGEST:
         if name in values:
             checked[name] = _text(name, values[name])
+    if "reports_to" in values:
+        found = {address.key: address.email for address in map(parse_address, filter(None, values["reports_to"]))}
+        checked["reports_to"] = list(found.values())
     if "languages" in values and not values["languages"]:
         raise InputError("The list has no language.", f"Give at least one of {', '.join(LANGUAGES)}.")
     if "max_items" in values and not 1 <= values["max_items"] <= 200:

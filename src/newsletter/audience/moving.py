@@ -155,6 +155,15 @@ def confirm(
     return ("done" if done else "gone"), change
 
 
+def give_up(connection: Connection, number: int, now: datetime) -> bool:
+    """End a change that is not finished, at the word of either end; False if there is none any more."""
+    open_still = (address_changes.c.id == number // 2, address_changes.c.closed_at.is_(None))
+    change = find(connection, number, now)
+    if change is None or change.state != "waiting":
+        return False
+    return connection.execute(update(address_changes).where(*open_still).values(closed_at=now)).rowcount == 1
+
+
 def _move(connection: Connection, keys: Keys, row: Any, now: datetime, proof: Proof | None) -> bool:
     """Write the new address, unless somebody has it by now or it must not be mailed."""
     if suppressed(connection, keys, [row.email_key]):

@@ -8,12 +8,17 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, bindparam, exists, insert, select, update
 
+from newsletter import database
 from newsletter.columns import Moment
-from newsletter.tables import notices
+from newsletter.tables import deliveries, lists, notices, runs
 
-Kind = Literal["confirm", "welcome", "known", "account", "address_old", "address_new", "goodbye"]
+Kind = Literal[
+    "confirm", "welcome", "known", "account", "address_old", "address_new", "goodbye", "run_held", "run_done"
+]
 """``known``: somebody entered an address that is on the list already. ``account``: a fresh link to all of one's
-subscriptions. ``address_old``, ``address_new``: a change of address is to be confirmed at both ends."""
+subscriptions. ``address_old``, ``address_new``: a change of address is to be confirmed at both ends. ``run_held``,
+``run_done``: reports on a run, to the addresses that its list names for them."""
+REPORTS: tuple[Kind, ...] = ("run_held", "run_done")
 PAUSE = timedelta(hours=1)
 """At most one of a kind, for one address and list, in this time: nobody is to be bombarded through us."""
 
@@ -77,3 +82,27 @@ def ask_all(connection: Connection, kind: Kind, subscriber_ids: Sequence[int], *
     same: dict[str, Any] = {"kind": kind, "list_id": list_id, "data": {}, "asked_at": now, "due_at": now}
     if subscriber_ids:
         connection.execute(insert(notices), [{"subscriber_id": number, **same} for number in subscriber_ids])
+
+
+def report(connection: Connection, kind: Kind, run_ids: Sequence[int], now: datetime) -> None:
+    """Ask for a report on each of these runs to each address that its list names; none on one without a digest.
+
+    Called in the transaction that holds or finishes the run. Nobody is told twice, even if a run that was done is taken
+    up again.
+    """
+    if not run_ids:
+        return
+    found = connection.execute(
+        select(runs.c.id, runs.c.list_id, lists.c.reports_to)
+        .join(lists, lists.c.id == runs.c.list_id)
+        .where(runs.c.id.in_(run_ids), exists().where(deliveries.c.run_id == runs.c.id))
+        .order_by(runs.c.id)
+    )
+    same: dict[str, Any] = {"kind": kind, "asked_at": now, "due_at": now}
+    asked = [
+        {**same, "list_id": run.list_id, "email": email, "data": {"run": run.id}}
+        for run in found
+        for email in run.reports_to
+    ]
+    if asked:
+        connection.execute(database.insert(connection, notices).on_conflict_do_nothing(), asked)

@@ -41,6 +41,13 @@ Welcomes = Annotated[
 ]
 MaxItems = Annotated[int | None, typer.Option("--max-items", help="Cards in one digest; the rest is named.")]
 
+ReportsTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reports-to", metavar="ADDRESS", help="Gets a mail when a run waits for approval or is done. Repeatable."
+    ),
+]
+
 Slug = Annotated[str, typer.Argument(metavar="LIST", help="Its slug.")]
 
 HIDDEN = ("id", "last_position", "logo")
@@ -80,6 +87,7 @@ def create(
     max_items: MaxItems = None,
     public: Public = None,
     welcomes: Welcomes = None,
+    reports_to: ReportsTo = None,
 ) -> None:
     """Create a list. The schedule is what new subscriptions begin with: daily at 8 in UTC if you say nothing.
 
@@ -111,6 +119,7 @@ def create(
         max_items=max_items,
         is_public=public,
         welcomes=welcomes,
+        reports_to=reports_to,
     )
     with house.engine.begin() as connection:
         create_list(connection, values, now())
@@ -174,10 +183,13 @@ def edit(
     max_items: MaxItems = None,
     public: Public = None,
     welcomes: Welcomes = None,
+    reports_to: ReportsTo = None,
 ) -> None:
     """Change settings of a list; what is not named stays. Subscriptions there are keep their schedule.
 
-    Example: `newsletter lists edit rutas --approval --max-items 20`
+    `--reports-to ''` ends the reports on runs.
+
+    Example: `newsletter lists edit rutas --approval --reports-to ana@example.org`
     """
     house = opened()
     values = _values(
@@ -195,6 +207,7 @@ def edit(
         max_items=max_items,
         is_public=public,
         welcomes=welcomes,
+        reports_to=reports_to,
     )
     with house.engine.begin() as connection:
         edit_list(connection, slug, values)

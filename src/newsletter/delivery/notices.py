@@ -32,11 +32,14 @@ STATES = {"confirm": ("pending",), "welcome": ("active",), "known": ("active", "
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A notice in hand, composed; ``slug`` is that of the list it comes from."""
+    """A notice in hand, composed; ``slug`` is that of the list it comes from.
+
+    ``subscriber_id``: whose address it goes to; None if that is no subscriber's, or not yet.
+    """
 
     id: int
     kind: str
-    subscriber_id: int
+    subscriber_id: int | None
     slug: str
     email: str
     message: Message
@@ -64,7 +67,8 @@ def claim(connection: Connection, settings: Settings, now: datetime) -> list[Tak
                 # It stays due after the pause: the others must not wait for it.
                 log.warning("a notice could not be composed", notice=row.id, kind=row.kind, error=type(error).__name__)
                 continue
-            taken.append(Taken(row.id, row.kind, row.subscriber_id, slug, _to(row), message))
+            whose = None if row.email else row.subscriber_id
+            taken.append(Taken(row.id, row.kind, whose, slug, _to(row), message))
         if taken:
             return taken
     return []
@@ -83,7 +87,7 @@ def settle(connection: Connection, told: Sequence[tuple[Taken, Answer]], now: da
                 update(notices).where(notices.c.id == notice.id).values(code=answer.code or None, answer=answer.text)
             )
         # A refusal at another address says nothing about the subscriber's own.
-        if answer.verdict is Verdict.REFUSED and notice.kind != "address_new":
+        if answer.verdict is Verdict.REFUSED and notice.subscriber_id is not None:
             connection.execute(
                 update(subscribers)
                 .where(subscribers.c.id == notice.subscriber_id, subscribers.c.erased_at.is_(None))
@@ -136,7 +140,7 @@ def _take(connection: Connection, now: datetime) -> Sequence[Any]:
             subscriptions.c.profile_id,
             subscriptions.c.due_at.label("next_at"),
         )
-        .join(subscribers, subscribers.c.id == notices.c.subscriber_id)
+        .outerjoin(subscribers, subscribers.c.id == notices.c.subscriber_id)
         .outerjoin(subscriptions, same)
         .where(notices.c.id.in_(ids))
         .order_by(notices.c.id)

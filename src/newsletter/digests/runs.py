@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, exists, func, select, update
 
+from newsletter.audience.notices import report
 from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.themes import all_themes, descendants
 from newsletter.database import insert, reading
@@ -178,18 +179,24 @@ def _finish(engine: Engine, run: Any, now: datetime) -> bool:
     with engine.begin() as connection:
         if connection.scalar(select(exists().where(is_due(run.list_id, run.slot, run.upper)))):
             return False
-        connection.execute(
+        held = connection.execute(
             update(runs)
             .where(runs.c.id == run.id, runs.c.state == "assembling")
             .values(state="held" if run.needs_approval else "sending", assembled_at=now)
-        )
+            .returning(runs.c.id, runs.c.needs_approval)
+        ).all()
+        report(connection, "run_held", [row.id for row in held if row.needs_approval], now)
         close_finished(connection, now)
     return True
 
 
 def close_finished(connection: Connection, now: datetime) -> None:
-    """Mark as done the runs whose every delivery is closed."""
+    """Mark as done the runs whose every delivery is closed, and have it reported."""
     pending = exists().where(deliveries.c.run_id == runs.c.id, deliveries.c.state.in_(OPEN))
-    connection.execute(
-        update(runs).where(runs.c.state.in_(("sending", "held")), ~pending).values(state="done", finished_at=now)
+    done = (
+        update(runs)
+        .where(runs.c.state.in_(("sending", "held")), ~pending)
+        .values(state="done", finished_at=now)
+        .returning(runs.c.id)
     )
+    report(connection, "run_done", list(connection.scalars(done)), now)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, exists, or_, select, update
+from sqlalchemy import Connection, Engine, exists, select, update
 
 from newsletter.audience import moving
+from newsletter.audience.forgetting import forget_sign_ups
 from newsletter.audience.subscribers import resume
 from newsletter.database import reading
 from newsletter.digests.calendar import next_due
-from newsletter.tables import address_changes, consents, deliveries, notices, subscribers, subscriptions
+from newsletter.tables import address_changes, consents, notices, subscribers, subscriptions
 
 UNCONFIRMED = timedelta(days=7)
 BATCH = 500
@@ -25,7 +26,7 @@ def keep_up(engine: Engine, now: datetime) -> None:
     """
     while _work(engine, _paused(now), lambda connection, ids: _go_on(connection, ids, now)):
         pass
-    while _work(engine, _unconfirmed(now), lambda connection, ids: _forget(connection, ids, now)):
+    while _work(engine, _unconfirmed(now), _forget):
         pass
     with reading(engine) as connection:
         any_old = connection.scalar(select(exists().where(address_changes.c.asked_at < now - moving.KEPT)))
@@ -83,48 +84,11 @@ def _unconfirmed(now: datetime) -> Any:
     return (subscriptions.c.state == "pending") & (subscriptions.c.created_at <= since) & ~asked & ~again
 
 
-def _forget(connection: Connection, ids: Sequence[int], now: datetime) -> None:
+def _forget(connection: Connection, ids: Sequence[int]) -> None:
     """Who was on the list before has left it, as then; of the others nothing is kept."""
-    same = (consents.c.subscriber_id == subscriptions.c.subscriber_id) & (consents.c.list_id == subscriptions.c.list_id)
-    was_there = or_(
-        exists().where(deliveries.c.subscription_id == subscriptions.c.id),
-        exists().where(same, consents.c.event.in_(("confirmed", "imported", "unsubscribed"))),
-    )
+    forget_sign_ups(connection, ids)
     connection.execute(
         update(subscriptions)
-        .where(subscriptions.c.id.in_(ids), was_there)
+        .where(subscriptions.c.id.in_(ids))
         .values(state="unsubscribed", due_at=None, paused_until=None)
     )
-    gone = connection.execute(
-        delete(subscriptions)
-        .where(subscriptions.c.id.in_(ids), subscriptions.c.state == "pending")
-        .returning(subscriptions.c.subscriber_id, subscriptions.c.list_id)
-    ).all()
-    by_list: dict[int, list[int]] = {}
-    for subscriber_id, list_id in gone:
-        by_list.setdefault(list_id, []).append(subscriber_id)
-    for list_id, people in by_list.items():
-        for table in (consents, notices):
-            connection.execute(delete(table).where(table.c.list_id == list_id, table.c.subscriber_id.in_(people)))
-    _forget_people(connection, sorted({subscriber_id for subscriber_id, _ in gone}))
-
-
-def _forget_people(connection: Connection, ids: Sequence[int]) -> None:
-    """Forget those of these subscribers to whom nothing else refers."""
-    if not ids:
-        return
-    # Locked first: somebody who subscribes at this moment keeps them.
-    locked = list(
-        connection.scalars(select(subscribers.c.id).where(subscribers.c.id.in_(ids)).with_for_update(skip_locked=True))
-    )
-    referring = (subscriptions, consents, address_changes)
-    referred = or_(*(exists().where(table.c.subscriber_id == subscribers.c.id) for table in referring))
-    alone = list(
-        connection.scalars(
-            select(subscribers.c.id).where(
-                subscribers.c.id.in_(locked), subscribers.c.suppressed_at.is_(None), ~referred
-            )
-        )
-    )
-    connection.execute(delete(notices).where(notices.c.subscriber_id.in_(alone)))
-    connection.execute(delete(subscribers).where(subscribers.c.id.in_(alone)))

@@ -1,4 +1,4 @@
-"""The mailbox for those who leave by mail (RFC 2369): each digest announces it with a seal that names its subscription.
+"""The mailbox for those who leave by mail (RFC 2369): a mail to a reader announces it with a seal of its subscription.
 
 A mail program that does not know the one click sends a message there. What carries a seal of ours, in its subject or
 behind the ``+`` of an address, ends that subscription and is deleted; whatever else lies there is left alone.
@@ -23,6 +23,7 @@ from sqlalchemy import Engine
 
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.consents import Proof
+from newsletter.audience.forgetting import forget_sign_ups
 from newsletter.audience.leaving import leave
 from newsletter.audience.links import LinkError, read_seal
 from newsletter.errors import InputError, SettingsError, StateError
@@ -132,8 +133,11 @@ def read_mailbox(engine: Engine, settings: Settings, mailbox: Mailbox, now: date
                 alone += 1
                 continue
             with engine.begin() as connection:
-                ended = leave(connection, subscription, SOURCE, now, Proof(wording=WORDING))
-            left, again = left + (ended is not None), again + (ended is None)
+                ended = bool(
+                    forget_sign_ups(connection, [subscription])
+                    or leave(connection, subscription, SOURCE, now, Proof(wording=WORDING))
+                )
+            left, again = left + ended, again + (not ended)
             done.append(number)
         _delete(server, done)
     return Read(left, again, alone)

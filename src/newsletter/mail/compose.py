@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from babel.dates import format_timedelta
+from babel.numbers import format_decimal
+
 from newsletter.mail import headers
 from newsletter.mail.cards import cut, shown_card
-from newsletter.mail.letter import Choices, Envelope, Message, Notice
+from newsletter.mail.letter import Choices, Envelope, Message, Notice, Report
 from newsletter.mail.messages import message_of
 from newsletter.mail.pieces import encoded
-from newsletter.mail.templates import load_kind
+from newsletter.mail.templates import LEAVABLE, load_kind
 from newsletter.mail.values import SUBJECT_LIMIT
 from newsletter.mail.words import Words, words
 
 PREHEADER_LIMIT = 140
+OUTCOMES = ("sent", "failed", "expired", "dropped", "withdrawn")
+"""What can become of a digest, in the order in which a report says it."""
 
 
 def compose_notice(notice: Notice, envelope: Envelope) -> Message:
@@ -21,18 +26,27 @@ def compose_notice(notice: Notice, envelope: Envelope) -> Message:
     masthead = notice.masthead
     said = words(masthead.language)
     parts = load_kind(notice.kind, masthead.look)
-    subject = cut(parts.subject.render(say=said.say, list_name=masthead.list_name).strip(), SUBJECT_LIMIT)
-    values = notice_values(notice, said) | {"subject": subject}
-    values["unsubscribe_url"] = envelope.unsubscribe_url if notice.with_unsubscribe else ""
-    values["preferences_url"] = envelope.preferences_url if notice.with_unsubscribe else ""
+    values = notice_values(notice, said) | link_values(notice.kind, envelope.unsubscribe_url, envelope.preferences_url)
+    subject = cut(parts.subject.render(values).strip(), SUBJECT_LIMIT)
+    values["subject"] = subject
     fields = (
         headers.mailbox("From", masthead.sender_name, masthead.sender_email)
         + headers.unstructured("Subject", subject)
         + headers.list_headers(masthead.list_name, masthead.list_slug, masthead.sender_email, said.language)
-        + headers.reader_headers(envelope, notice.with_unsubscribe)
+        + headers.reader_headers(envelope, with_unsubscribe=True)
     )
     text = encoded(parts.text.render(values) + "\n")
     return message_of(envelope, fields, [text], [encoded(parts.html.render(values))])
+
+
+def link_values(kind: str, unsubscribe_url: str, preferences_url: str) -> dict[str, str]:
+    """The links at the end of a notice; ``leave_url`` is for those of which not a subscription is left."""
+    at_the_end = kind in LEAVABLE
+    return {
+        "unsubscribe_url": unsubscribe_url if at_the_end else "",
+        "preferences_url": preferences_url if at_the_end else "",
+        "leave_url": unsubscribe_url,
+    }
 
 
 def notice_values(notice: Notice, said: Words) -> dict[str, Any]:
@@ -55,6 +69,7 @@ def notice_values(notice: Notice, said: Words) -> dict[str, Any]:
         "paused": notice.paused,
         "everywhere": notice.everywhere,
         **(choices_values(notice.choices, said) if notice.choices else {}),
+        **(report_values(notice.report, said) if notice.report else {}),
     }
 
 
@@ -73,4 +88,25 @@ def choices_values(choices: Choices, said: Words) -> dict[str, str]:
             weekday=said.weekday(choices.weekday),
             timezone=choices.timezone.replace("_", " "),
         ),
+    }
+
+
+def report_values(report: Report, said: Words) -> dict[str, Any]:
+    """A run in lines: its slot, how much of what, and what was said of it."""
+
+    def number(n: int) -> str:
+        return str(format_decimal(n, locale=said.language))
+
+    return {
+        "run": report.run,
+        "slot": said.moment(report.slot),
+        "digests": said.count("report_digests", sum(report.counts.values())),
+        "items": said.count("report_items", report.items),
+        "outcomes": [
+            said.say(f"report_{state}", n=number(report.counts[state]))
+            for state in OUTCOMES
+            if report.counts.get(state)
+        ],
+        "took": format_timedelta(report.took, locale=said.language) if report.took is not None else "",
+        "refusals": [f"{text} ({number(count)})" for text, count in report.refusals],
     }

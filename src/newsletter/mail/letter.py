@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from newsletter.mail.look import PLAIN, Look
 
@@ -50,6 +51,23 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True)
+class Report:
+    """What a run came to, for the admins of its list."""
+
+    run: int
+    slot: datetime
+    """In the list's own zone."""
+    counts: Mapping[str, int]
+    """Its digests by the state of their delivery."""
+    items: int = 0
+    """In all of its digests together."""
+    took: timedelta | None = None
+    """From when it was opened or approved, until its last digest was settled; None if it is not done."""
+    refusals: tuple[tuple[str, int], ...] = ()
+    """What relays and the servers behind them said most often, without addresses, and how often."""
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """What a transactional mail says; ``kind`` is the name of its templates.
 
@@ -60,7 +78,7 @@ class Notice:
     masthead: Masthead
     description: str
     action_url: str
-    """Where its one button leads: always to a page, since link scanners follow links."""
+    """Where its one button leads: always to a page, since link scanners follow links. Empty for a report."""
     choices: Choices | None = None
     until: datetime | None = None
     """When its link stops working."""
@@ -71,8 +89,7 @@ class Notice:
     paused: bool = False
     everywhere: bool = False
     """Whether every list was left, and not only this one."""
-    with_unsubscribe: bool = False
-    """Whether there is a subscription to leave from here."""
+    report: Report | None = None
 
 
 @dataclass(slots=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import email
 import email.policy
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from newsletter.catalogue.geography import place_name
 from newsletter.mail.cards import Shown, ShownGroup, shown_card
-from newsletter.mail.compose import compose_notice, notice_values
+from newsletter.mail.compose import compose_notice, link_values, notice_values
 from newsletter.mail.frames import Frame
-from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice
+from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice, Report
 from newsletter.mail.look import Look
 from newsletter.mail.splitting import Values
-from newsletter.mail.templates import LEAVABLE, load_programs
+from newsletter.mail.templates import load_programs
 from newsletter.mail.values import day_values, fixed_values, letter_values, rest_values
 from newsletter.mail.words import words
 from newsletter.settings import PLACEHOLDER_SITE
@@ -96,10 +96,17 @@ def sample_notice(kind: str, masthead: Masthead, frequency: str = "daily") -> No
         choices=Choices((place_name("GT", language),), (), frequency, 8, 0, "America/Guatemala"),
         until=AT,
         next_at=AT,
-        latest=tuple(sample_cards(language, 3)) if kind == "welcome" else (),
+        latest=tuple(sample_cards(language, 3)) if kind in ("welcome", "run_held") else (),
         new_address="new@example.org",
-        with_unsubscribe=kind in LEAVABLE,
+        report=sample_report(kind),
     )
+
+
+def sample_report(kind: str) -> Report | None:
+    """A run as long as most; None if the kind speaks of none."""
+    refusals = (("550 5.1.1 … User unknown", 17), ("452 4.2.2 … The mailbox is full", 4))
+    done = Report(7, AT, {"sent": 9204, "failed": 17, "expired": 4, "dropped": 2}, 12, timedelta(minutes=3), refusals)
+    return {"run_held": Report(7, AT, {"held": 9227}, 12), "run_done": done}.get(kind)
 
 
 def sample_message(kind: str, masthead: Masthead, count: int = 7) -> Message:
@@ -118,7 +125,8 @@ def sample_values(kind: str, masthead: Masthead) -> Values:
     said = words(masthead.language)
     links = {"unsubscribe_url": LEAVE, "preferences_url": PREFERENCES}
     if kind != "digest":
-        return notice_values(sample_notice(kind, masthead), said) | links | {"subject": masthead.list_name}
+        made = notice_values(sample_notice(kind, masthead), said)
+        return made | link_values(kind, **links) | {"subject": masthead.list_name}
     cards: list[Shown] = [shown_card(card, "", said) for card in sample_cards(masthead.language, ITEMS + NAMED)]
     groups = [ShownGroup(place_name("GT", masthead.language), cards[:ITEMS])]
     rest = [card.named or card for card in cards[ITEMS:]]
@@ -142,7 +150,7 @@ def subject_values(kind: str, masthead: Masthead) -> Values:
     said = words(masthead.language)
     if kind == "digest":
         return {"first_title": TITLE, "others": said.count("others", 6)}
-    return {"say": said.say, "list_name": masthead.list_name}
+    return notice_values(sample_notice(kind, masthead), said)
 
 
 def parts_of(message: Message) -> tuple[str, str, str]:

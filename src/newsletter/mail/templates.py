@@ -16,10 +16,12 @@ from newsletter.mail.look import PLAIN, Look
 from newsletter.mail.splitting import Known, Program, split
 
 WIDTH = 72
-KINDS = ("digest", "confirm", "welcome", "known", "account", "address_old", "address_new", "goodbye")
+KINDS = (
+    "digest", "confirm", "welcome", "known", "account", "address_old", "address_new", "goodbye", "run_held", "run_done",
+)  # fmt: skip
 """Kinds of mail, each with a folder of templates: the digest, and notices (``audience.notices.Kind``)."""
-LEAVABLE = ("digest", "welcome", "known")
-"""Kinds of mail that one can leave the list from."""
+LEAVABLE = ("digest", "welcome", "known", "account", "address_old")
+"""Kinds of mail to the reader of a list: at their end are the ways to change one's preferences and to leave it."""
 STYLE = "style.css"
 PARTS = ("subject.txt", "body.txt", "body.html")
 FILES = (STYLE, "base.txt", "base.html", *(f"{kind}/{part}" for kind in KINDS for part in PARTS))

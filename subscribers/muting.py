@@ -23,9 +23,10 @@ def without(
 
     None if nothing would be left of the places or of the themes, which would mean all.
     """
-    left: Picks | None = replace(picks, regions=picks.regions - frozenset(regions))
-    if picks.regions and not left.regions and not left.countries:
+    kept = picks.regions - frozenset(regions)
+    if picks.regions and not kept and not picks.countries:
         return None
+    left: Picks | None = replace(picks, regions=kept)
     for code in countries:
         left = left and without_country(left, code)
     for slug in themes:

@@ -122,7 +122,7 @@ def headers(mail: Mail) -> Iterator[str]:
     forms = {
         "From": r".+ <[^<>@\s]+@[\w.-]+>",
         "To": r"(.+ <)?[^<>@\s]+@[\w.-]+>?",
-        "Subject": r".{10,78}",
+        "Subject": r".{10,60}",
         "Date": r"\w{3}, \d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}",
         "Message-ID": r"<[^<>@\s]+@[\w.-]+>",
         "List-Id": r'("[^"]+" )?<[\w.-]+>',

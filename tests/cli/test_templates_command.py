@@ -131,7 +131,7 @@ def test_preview_in_the_browser(author: CommandLine) -> None:
     settings = load_settings()
     with reading(engine_for(settings.database)) as connection:
         row = find_list(connection, "rutas")
-    app = preview_app("Rutas", lambda: look_of(settings, row), None)
+    app = preview_app("Rutas", lambda: look_of(settings, row), {})
     with TestClient(app, base_url="http://127.0.0.1") as browser:
         page = browser.get("/")
         assert page.text.count("<iframe") == 4

@@ -18,7 +18,7 @@ from newsletter.mail.letter import Card, Masthead
 from newsletter.mail.look import Look
 from newsletter.mail.setting import SetItem
 
-SHELF_COLUMNS = ("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items", "brand")
+SHELF_COLUMNS = ("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items", "brand", "header")
 MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
 ITEM_COST, CARD_COST, REASON_COST = 4000, 500, 250

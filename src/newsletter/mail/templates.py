@@ -112,7 +112,7 @@ def flat_source(kind: str, part: str = "html", look: Look = PLAIN) -> str:
 
 def _undressed(kind: str, part: str, look: Look) -> str:
     body = source_of(f"{kind}/body.{part}", look).rstrip("\n")
-    return source_of(f"base.{part}", look).replace("[[content]]", body)
+    return source_of(f"base.{part}", look).replace("[[content]]", look.headed(body))
 
 
 def wrapped(text: str) -> str:

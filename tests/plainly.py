@@ -159,6 +159,8 @@ def _card_maker(site: str, vocabulary: dict[str, Theme], language: str) -> Calla
             places=places((*item.countries, *item.regions)),
             themes=themes(item.themes),
             because=places(placed.why.places) + themes(placed.why.themes),
+            image=item.image or "",
+            image_alt=item.image_alt,
         )
 
     return card

@@ -215,6 +215,8 @@ def _card(language: str, number: int) -> Card:
         places=tuple(places),
         themes=(theme,),
         because=(places[0], theme) if number % 5 else (),
+        image=f"https://{DOMAIN}/2026/11/{number}.jpg?w=1068&q=80" if number % 4 == 1 else "",
+        image_alt=title if number % 8 == 1 else "",
     )
 
 

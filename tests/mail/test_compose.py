@@ -59,6 +59,21 @@ def test_any_letter_is_a_sound_message(made: Letter) -> None:
     assert ENVELOPE.unsubscribe_url in text
 
 
+def test_a_picture() -> None:
+    """An item's picture is in the HTML, no wider than its card, with words in its place if it has some; the text part
+    has nothing of it, and an item without one has no place for it."""
+    url = "https://rutas.example/a.jpg?w=9&q=1"
+    made = letter(groups=(Group("", (card(1, image=url, image_alt='A "bridge"'), card(2, image=url), card(3))),))
+    content = compose(made, ENVELOPE).content
+    pictures = list(lxml.html.document_fromstring(part(content, "html")).iter("img"))
+    assert [(one.get("src"), one.get("alt")) for one in pictures] == [(url, 'A "bridge"'), (url, "")]
+    for one in pictures:
+        assert one.get("width") == "534"
+        for declared in ("max-width:534px", "width:100%", "height:auto", "color:#56616b"):
+            assert declared in one.get("style").replace(": ", ":")
+    assert "a.jpg" not in part(content, "plain")
+
+
 @given(notices)
 @settings(max_examples=60, deadline=None)
 def test_any_notice_is_sound(made: Notice) -> None:

@@ -73,6 +73,20 @@ def words(page: str) -> list[str]:
     return [" ".join(text.split()) for text in body.itertext() if text.strip()]
 
 
+def test_no_picture_of_another_host(house: House, client: Client) -> None:
+    """The web copy and the preview leave out items' pictures, so that nobody else hears who reads; mails have them."""
+    url = "https://pictures.example/a.jpg"
+    house.publish("one", countries=("GT",), image=url, image_alt="A bridge", published_at=house.now)
+    number, mail = mailed(house)
+    assert f'src="{url}"' in mail
+    for path in (copy_of(number), "/rutas/preview/digest"):
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert ">one</a>" in answer.text
+        assert "pictures.example" not in answer.text
+        assert "A bridge" not in answer.text
+
+
 def test_as_it_was_mailed(house: House, client: Client) -> None:
     """The copy has the text of the mail and looks like it; it lacks its reader's links, name and address, and names
     all that the mail left to its text version."""
@@ -129,7 +143,7 @@ def test_only_our_tags_are_styled(shown: list[str], double: bool) -> None:
         for n, t in enumerate(texts_in)
     )
     mail = f"<html><head><style>@media print{{.a{{color:red}}}}</style></head><body>{body}</body></html>"
-    copied = web_copy(mail, "", "")
+    copied = web_copy(mail, "", "", "https://news.example.org")
     found = html.fromstring(copied.html).xpath("//p")
     plain = html.fromstring(mail).xpath("//p")
     assert [(p.text, p.get("title")) for p in found] == [(p.text, p.get("title")) for p in plain]

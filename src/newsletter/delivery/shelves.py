@@ -229,6 +229,8 @@ def card_of(item: Item, vocabulary: Mapping[str, Theme], site: str, language: st
         day=item.published_at.date(),
         places=_places((*item.countries, *item.regions), language),
         themes=_themes(item.themes, vocabulary, language),
+        image=item.image or "",
+        image_alt=item.image_alt,
     )
 
 

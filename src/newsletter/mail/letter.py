@@ -22,6 +22,8 @@ class Card:
     places: tuple[str, ...] = ()
     themes: tuple[str, ...] = ()
     because: tuple[str, ...] = ()
+    image: str = ""
+    image_alt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,9 +104,10 @@ class Setter:
         """The item as a card under a heading (a place's name, or nothing) for this ``reason``."""
         plain = item.plain
         meta, bodies = item.headed.get(heading) or self._headed(item, heading)
+        # By place: keywords would take half as long again, for each card of each mail.
         card = Shown(
             plain.title, plain.url, plain.language, plain.direction, plain.short, plain.long, meta, why, plain.named,
-            image=plain.image, image_alt=plain.image_alt,
+            (), plain.image, plain.image_alt,
         )  # fmt: skip
         made: list[Setting] = []
         for number, body in enumerate(bodies):

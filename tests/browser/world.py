@@ -212,4 +212,4 @@ def _settle(world: World) -> None:
             connection, {**values, "slug": "mares", "name": name, "sender_name": name, "description": text}, house.now
         )
         world.other_list = connection.execute(select(lists.c.id).where(lists.c.slug == "mares")).scalar_one()
-        set_brand(connection, "mares", accent="#7a1f5c")
+        set_brand(connection, "mares", accent="#7a1f5c", header="band")

@@ -115,9 +115,9 @@ class World:
         return [self.inbox.web.get(f"/api/messages/{one['id']}").json() for one in found if one["to"] == to]
 
     def mailed_link(self, to: str, letter: str) -> str:
-        """The link that begins with ``/letter/`` in the newest mail to ``to``."""
+        """The link that is ``/letter/TOKEN`` and no more, in the newest mail to ``to``."""
         mail = self.mails(to)[0]
-        found = re.search(rf"{re.escape(self.url)}/{letter}/\S+", mail["text"])
+        found = re.search(rf"{re.escape(self.url)}/{letter}/[^\s/]+$", mail["text"], re.MULTILINE)
         assert found, mail["text"]
         return found[0]
 

@@ -22,6 +22,7 @@ from subscribers.routes import (
     confirming,
     health,
     leaving,
+    muting,
     preferences,
     previewing,
     reading,
@@ -57,7 +58,7 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     app.router.routes.append(mounted(site))
     app.include_router(health.routes(site, metrics))
     # Subscribing comes last: a list's page may have any address that nothing else has.
-    parts = (robots, reading, leaving, confirming, preferences, account, archive, branding, previewing, subscribing)
-    for part in parts:
+    parts = (robots, reading, leaving, confirming, preferences, muting, account, archive, branding, previewing)
+    for part in (*parts, subscribing):
         app.include_router(part.routes(site))
     return app

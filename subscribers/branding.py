@@ -21,14 +21,16 @@ class Masthead:
     home: str
     logo: str
     sheet: str
+    logo_dark: str = ""
+    header: str = "plain"
     postal_address: str = ""
 
 
 def masthead_of(connection: Connection, list_id: int) -> Masthead:
     """The masthead of a list, for any page about it. The addresses change with what is behind them."""
-    columns = ("slug", "name", "brand", "logo_type", "is_public", "archived_at", "postal_address")
+    columns = ("slug", "name", "brand", "logo_type", "is_public", "archived_at", "postal_address", "header")
     row = connection.execute(
-        select(*(lists.c[name] for name in columns), lists.c.logo).where(lists.c.id == list_id)
+        select(*(lists.c[name] for name in columns), lists.c.logo, lists.c.logo_dark).where(lists.c.id == list_id)
     ).one()
     return masthead(row)
 
@@ -41,18 +43,22 @@ def masthead(row: Any) -> Masthead:
         home=f"/{row.slug}" if seen else "",
         logo=f"/{row.slug}/logo?v={version(row.logo)}" if row.logo else "",
         sheet=f"/{row.slug}/brand.css?v={version(brand_css(row.brand).encode())}" if brand_css(row.brand) else "",
+        logo_dark=f"/{row.slug}/logo-dark?v={version(row.logo_dark)}" if row.logo_dark else "",
+        header=row.header,
         postal_address=row.postal_address,
     )
 
 
 def find_brand(connection: Connection, slug: str) -> Any:
-    """The logo, its type and the colours of a list: those that are not public have mails and preferences, too.
+    """The logos, their types and the colours of a list: those that are not public have mails and preferences, too.
 
     Raises:
         UnknownName: there is none.
     """
     row = connection.execute(
-        select(lists.c.brand, lists.c.logo, lists.c.logo_type).where(lists.c.slug == slug)
+        select(lists.c.brand, lists.c.logo, lists.c.logo_type, lists.c.logo_dark, lists.c.logo_dark_type).where(
+            lists.c.slug == slug
+        )
     ).one_or_none()
     if row is None:
         raise UnknownName(f"There is no list {slug!r}.")
@@ -65,9 +71,9 @@ def version(content: bytes) -> str:
 
 
 def brand_css(brand: Mapping[str, Any]) -> str:
-    """The colours of a list as a stylesheet: ``accent`` in light, ``accent_dark`` in dark."""
+    """The colours of a list as a stylesheet: ``accent`` in light and of its band, ``accent_dark`` in dark."""
     light, dark = brand.get("accent"), brand.get("accent_dark")
-    text = f":root {{ --accent: {light}; }}\n" if light else ""
+    text = f":root {{ --accent: {light}; --band: {light}; }}\n" if light else ""
     if dark:
         text += f"@media (prefers-color-scheme: dark) {{ :root {{ --accent: {dark}; }} }}\n"
     return text

@@ -16,6 +16,7 @@ _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _SHEET = re.compile(r"<style\b[^>]*>(.*?)</style>", re.DOTALL)
 _TAG = re.compile(r"""<[a-z][a-z0-9]*(?:[^<>"']|"[^"]*"|'[^']*')*>""", re.IGNORECASE)
 _STYLE = re.compile(r"""\sstyle=(?:"([^"]*)"|'([^']*)')""")
+_PICTURE = re.compile(r"<img\b[^>]*>", re.IGNORECASE)
 _CLASS = re.compile(r"""\sclass="([^"]*)\"""")
 
 
@@ -34,9 +35,10 @@ class WebCopy(NamedTuple):
         )
 
 
-def web_copy(mail: str, head: str, top: str) -> WebCopy:
+def web_copy(mail: str, head: str, top: str, site: str) -> WebCopy:
     """``mail``: the HTML of a digest, in which all that came from outside is escaped, so that tags are ours.
 
+    Pictures that are not of ``site``, as those of items are, are left out: who reads a page of ours is told to nobody.
     ``head`` is put at the end of its head, ``top`` at the beginning of its body; the rest becomes ``<main>``.
     """
     classes: dict[str, str] = {}
@@ -55,6 +57,7 @@ def web_copy(mail: str, head: str, top: str) -> WebCopy:
 
     # Outlook's conditional comments are for Outlook.
     page = _COMMENT.sub("", mail)
+    page = _PICTURE.sub(lambda found: found[0] if f'src="{html.escape(site)}/' in found[0] else "", page)
     sheets = "".join(found[1] for found in _SHEET.finditer(page))
     page = _TAG.sub(restyled, _SHEET.sub("", page))
     # Before the sheets of the mail, which say !important where they differ.

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from newsletter.audience.links import Keys, read_token
+from newsletter.errors import UnknownName
 from newsletter.tables import lists, profiles, subscribers, subscriptions
 
 
@@ -41,6 +43,26 @@ def _memberships() -> Any:
 def find_membership(connection: Connection, subscription_id: int) -> Any | None:
     """A subscription by its number, whatever its state; None if it is forgotten."""
     return connection.execute(_memberships().where(subscriptions.c.id == subscription_id)).one_or_none()
+
+
+def preferred_by(connection: Connection, keys: Keys, token: str) -> Any:
+    """The subscription that a link to preferences names.
+
+    Raises:
+        UnknownName: it is forgotten, or its reader is.
+    """
+    member = find_membership(connection, read_token(keys, "preferences", token))
+    if member is None or member.erased_at is not None:
+        raise UnknownName("There is no such subscription any more.")
+    return member
+
+
+def changed_by(connection: Connection, keys: Keys, token: str) -> Any:
+    """The same, and nobody else changes anything of this person meanwhile."""
+    member = preferred_by(connection, keys, token)
+    # Two tabs that save at one moment: the second sees what the first did.
+    connection.execute(select(subscribers.c.id).where(subscribers.c.id == member.subscriber_id).with_for_update())
+    return preferred_by(connection, keys, token)
 
 
 def memberships_of(connection: Connection, subscriber_id: int) -> Sequence[Any]:

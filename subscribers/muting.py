@@ -1,13 +1,37 @@
-"""Leaving one country or theme out of picks: what a link in a digest proposes, and its reader may save. Pure."""
+"""Leaving countries, regions and themes out of picks: what a page or a link proposes, and its reader may save. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.geography import WORLD, countries_in
 from newsletter.catalogue.themes import Vocabulary, descendants
 from subscribers.choices import ANTARCTICA, CONTINENTS
+
+
+def without(
+    picks: Picks,
+    vocabulary: Vocabulary,
+    *,
+    countries: Collection[str] = (),
+    regions: Collection[str] = (),
+    themes: Collection[str] = (),
+) -> Picks | None:
+    """The same picks but for all of these. A region is left out as the pick that it is: what else was picked stays.
+
+    None if nothing would be left of the places or of the themes, which would mean all.
+    """
+    kept = picks.regions - frozenset(regions)
+    if picks.regions and not kept and not picks.countries:
+        return None
+    left: Picks | None = replace(picks, regions=kept)
+    for code in countries:
+        left = left and without_country(left, code)
+    for slug in themes:
+        left = left and without_theme(left, vocabulary, slug)
+    return left
 
 
 def without_country(picks: Picks, code: str) -> Picks | None:

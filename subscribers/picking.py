@@ -14,10 +14,11 @@ from sqlalchemy import Connection, select
 
 from newsletter.audience.picks import Picks, language_code
 from newsletter.audience.schedule import FREQUENCIES, WEEKDAYS, Schedule, parse_hour, parse_timezone
+from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.themes import Theme, Vocabulary, all_themes, theme_name
 from newsletter.errors import InputError
-from newsletter.tables import items
-from subscribers.choices import OFFERED, Choices, choices, known_places, language_name, name_of
+from newsletter.tables import items, lists
+from subscribers.choices import OFFERED, Choices, Place, choices, known_places, language_name, name_of
 from subscribers.ordering import ordering
 
 LONGEST = 64
@@ -121,6 +122,26 @@ class PicksForm:
             place.code in self.countries or place.code in self.regions or self.holds(place.parts) for place in codes
         )
 
+    def followed_places(self, language: str) -> tuple[Place, ...]:
+        """The countries and regions that are picked, each region with its countries; none if that is all."""
+
+        def named(codes: Iterable[str]) -> tuple[Place, ...]:
+            found = [Place(code, name_of(code, language), named(countries_in(code))) for code in codes]
+            return tuple(sorted(found, key=lambda place: ordering(place.name, language)))
+
+        return named(self.countries | self.regions)
+
+    def followed_themes(self, language: str) -> list[Branch]:
+        """The themes that are picked, each with those below it; none if that is all."""
+        trees, found = list(self.theme_tree(language)), []
+        while trees:
+            branch = trees.pop(0)
+            if branch.slug in self.themes:
+                found.append(branch)
+            else:
+                trees += branch.parts
+        return sorted(found, key=lambda branch: ordering(branch.name, language))
+
     def theme_tree(self, language: str) -> tuple[Branch, ...]:
         """The list's themes, named in ``language``, parents with their children."""
         below: dict[str | None, list[Theme]] = {}
@@ -161,6 +182,11 @@ def offer_of(connection: Connection, list_row: Any) -> Offer:
         schedule=Schedule(list_row.frequency, list_row.hour, list_row.weekday),
         timezone=list_row.timezone,
     )
+
+
+def offer_to(connection: Connection, member: Any) -> Offer:
+    """What the list of a subscription (a row of ``memberships``) offers."""
+    return offer_of(connection, connection.execute(select(lists).where(lists.c.id == member.list_id)).one())
 
 
 def form_of(offer: Offer, subscription: Any) -> PicksForm:

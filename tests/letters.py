@@ -44,6 +44,8 @@ cards = st.builds(
     places=names,
     themes=names,
     because=names,
+    image=st.one_of(st.just(""), urls),
+    image_alt=st.one_of(st.just(""), texts),
 )
 groups = st.builds(
     Group, heading=st.one_of(st.just(""), texts), cards=st.lists(cards, min_size=1, max_size=3).map(tuple)

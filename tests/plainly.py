@@ -39,7 +39,7 @@ from newsletter.mail import values as values_module
 from newsletter.mail.cards import ShownGroup, named_card, shown_card
 from newsletter.mail.letter import Card, Envelope, Masthead, Message
 from newsletter.mail.splitting import Value
-from newsletter.mail.templates import environment, folder, load_templates
+from newsletter.mail.templates import Programs, environment, folder, load_templates
 from newsletter.mail.words import words
 
 
@@ -159,6 +159,8 @@ def _card_maker(site: str, vocabulary: dict[str, Theme], language: str) -> Calla
             places=places((*item.countries, *item.regions)),
             themes=themes(item.themes),
             because=places(placed.why.places) + themes(placed.why.themes),
+            image=item.image or "",
+            image_alt=item.image_alt,
         )
 
     return card
@@ -225,19 +227,20 @@ def _shown(letter: Letter) -> tuple[tuple[ShownGroup, ...], tuple[Any, ...]]:
 
 
 @cache
-def _subject(source: str | None) -> Template:
-    usual = (folder() / "digest" / "subject.txt").read_text("utf-8")
-    return environment(False).from_string(source or usual)
+def _line(name: str, source: str | None) -> tuple[Value]:
+    """The program of a subject or preheader, which Jinja renders whole."""
+    usual = (folder() / "digest" / name).read_text("utf-8")
+    template = environment(False).from_string(source or usual)
+    return (Value(frozenset(), lambda values: template.render(values)),)
 
 
 def _values(letter: Letter, envelope: Envelope, groups: Any, rest: Any, subject: str | None) -> dict[str, Any]:
     said = words(letter.language)
-    template = _subject(subject)
-    program = (Value(frozenset(), lambda values: template.render(values)),)
+    made = Programs(_line("subject.txt", subject), _line("preheader.txt", None), (), ())
     return {
         **values_module.fixed_values(letter.masthead, said),
         **values_module.day_values(letter.masthead, said, letter.day, letter.frequency, letter.note),
-        **values_module.letter_values(letter.list_name, said, letter.day, groups, rest, program),
+        **values_module.letter_values(letter.list_name, said, letter.day, groups, rest, made),
         **values_module.rest_values(said, rest),
         "unsubscribe_url": envelope.unsubscribe_url,
         "preferences_url": envelope.preferences_url,

@@ -17,9 +17,19 @@ from newsletter.catalogue.geography import place_name
 from newsletter.languages import LANGUAGES
 from newsletter.mail.compose import compose_notice
 from newsletter.mail.letter import Card, Choices, Masthead, Message, Notice
+from newsletter.mail.look import Look
 from newsletter.mail.signing import Signer, private_key, public_record
+from newsletter.mail.templates import load_programs
 
 LENGTHS = (1, 7, 30)
+_LOGOS = Look(
+    accent="#8a1c1c",
+    accent_dark="#f2a49b",
+    logo=("https://rutas.example/rutas/logo?v=1", 168, 56),
+    logo_dark=("https://rutas.example/rutas/logo-dark?v=1", 168, 56),
+)
+BRANDS = {"logos": _LOGOS, "band": replace(_LOGOS, header="band")}
+"""Looks that lists have made their own."""
 DOMAIN = "rutas.example"
 TODAY = date(2026, 11, 24)
 PLACES = ("GT", "HN", "SV", "MX")
@@ -137,6 +147,8 @@ def _composed(at: datetime) -> Iterator[tuple[str, Message]]:
     for language in LANGUAGES:
         for count in LENGTHS:
             yield f"digest-{count}-{language}", compose(digest(language, count), envelope)
+        for name, look in BRANDS.items():
+            yield f"digest-{name}-{language}", compose(digest(language, 7), envelope, load_programs(look))
         for kind in NOTICES:
             yield f"{kind}-{language}", compose_notice(notice(kind, language, at), envelope)
 
@@ -203,6 +215,8 @@ def _card(language: str, number: int) -> Card:
         places=tuple(places),
         themes=(theme,),
         because=(places[0], theme) if number % 5 else (),
+        image=f"https://{DOMAIN}/2026/11/{number}.jpg?w=1068&q=80" if number % 4 == 1 else "",
+        image_alt=title if number % 8 == 1 else "",
     )
 
 

@@ -203,15 +203,16 @@ def _saved(connection: Connection, site: Site, list_row: Any, body: NewItem | Ba
     defaults = Defaults(list_row.languages[0], all_themes(connection, list_row.id))
     if isinstance(body, NewItem):
         try:
-            result = _save(connection, site, list_row, read_draft(body, defaults))
+            result = _save(connection, site, list_row, read_draft(body, defaults), "/image")
         except Unusable as error:
             raise Refused(422, "The item cannot be published. See `errors`.", error.faults) from None
         return Answer(201 if result.outcome == "added" else 200, result.model_dump_json())
     results = []
     for number, sent in enumerate(body.items):
         try:
-            one = _save(connection, site, list_row, read_draft(sent, defaults, ("items", number)))
-            results.append(ManyResult(outcome=one.outcome, id=one.item.id))
+            draft = read_draft(sent, defaults, ("items", number))
+            one = _save(connection, site, list_row, draft, f"/items/{number}/image")
+            results.append(ManyResult(outcome=one.outcome, id=one.item.id, left_out=one.left_out))
         except Unusable as error:
             faults = [ShownFault(**fault) for fault in error.faults]
             results.append(ManyResult(outcome="refused", errors=faults))
@@ -223,7 +224,8 @@ def _saved(connection: Connection, site: Site, list_row: Any, body: NewItem | Ba
     return Answer(200, ManyResults(**counts, results=results).model_dump_json(exclude_none=True))
 
 
-def _save(connection: Connection, site: Site, list_row: Any, draft: Draft) -> OneResult:
+def _save(connection: Connection, site: Site, list_row: Any, draft: Draft, image: str) -> OneResult:
+    """Save one; ``image``: where its picture stands in the body."""
     saved = save_items(connection, list_row.id, [draft], site.clock())
     if saved.ambiguous:
         raise StateError(
@@ -232,4 +234,5 @@ def _save(connection: Connection, site: Site, list_row: Any, draft: Draft) -> On
         )
     row = find_by_key(connection, list_row.id, saved.keys.pop())
     outcome: Outcome = "added" if saved.added else "revised" if saved.revised else "unchanged"
-    return OneResult(outcome=outcome, item=_item(row, list_row.slug))
+    left_out = [ShownFault(detail=draft.left_out, pointer=image)] if draft.left_out else []
+    return OneResult(outcome=outcome, item=_item(row, list_row.slug), left_out=left_out)

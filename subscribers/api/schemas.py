@@ -80,6 +80,8 @@ class NewItem(_Sent):
     countries: Places = Field([], description="Codes or names, in English, Spanish or French.")
     regions: Places = Field([], description="UN M49 codes or names.")
     themes: Places = Field([], description="Slugs or names in the list's vocabulary.")
+    image: str | None = Field(None, max_length=LONGEST["image"], description="URL of a picture, for mails.")
+    image_alt: str | None = Field(None, max_length=LONGEST["image_alt"], description="What it shows, in words.")
 
 
 class Batch(_Sent):
@@ -114,6 +116,8 @@ class Item(BaseModel):
     countries: Texts
     regions: Texts
     themes: Texts
+    image: str | None
+    image_alt: str
     revision: int
     created_at: datetime
     revised_at: datetime
@@ -134,14 +138,16 @@ class OneResult(BaseModel):
 
     outcome: Outcome
     item: Item
+    left_out: list[Fault] = Field([], description="What is wrong with its picture; the item is kept without it.")
 
 
 class ManyResult(BaseModel):
-    """What became of one item of a batch: `id` if it is kept, `errors` if it was refused."""
+    """What became of one item of a batch: `id` if it is kept, `errors` if refused, `left_out` if its picture is."""
 
     outcome: Literal["added", "revised", "unchanged", "refused"]
     id: int | None = None
     errors: list[Fault] = []
+    left_out: list[Fault] = []
 
 
 class ManyResults(BaseModel):

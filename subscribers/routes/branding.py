@@ -1,4 +1,4 @@
-"""A list's logo and colours."""
+"""A list's logos and colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from subscribers.site import Site, shown
 
 
 def routes(site: Site) -> APIRouter:
-    """``/LIST/logo`` and ``/LIST/brand.css``. Their addresses change with them, so that browsers may keep them."""
+    """``/LIST/logo``, ``/LIST/logo-dark`` and ``/LIST/brand.css``.
+
+    Their addresses change with them, so that browsers may keep them.
+    """
     router = APIRouter()
 
     @shown(router, "/{slug}/logo")
@@ -21,6 +24,14 @@ def routes(site: Site) -> APIRouter:
         if row.logo is None:
             raise UnknownName(f"The list {slug!r} has no logo.")
         return Response(row.logo, media_type=row.logo_type, headers={"Cache-Control": KEPT, **SHOWN_BY_ALL})
+
+    @shown(router, "/{slug}/logo-dark")
+    def logo_dark(slug: str) -> Response:
+        with reading(site.engine) as connection:
+            row = find_brand(connection, slug)
+        if row.logo_dark is None:
+            raise UnknownName(f"The list {slug!r} has no logo for the dark.")
+        return Response(row.logo_dark, media_type=row.logo_dark_type, headers={"Cache-Control": KEPT, **SHOWN_BY_ALL})
 
     @shown(router, "/{slug}/brand.css")
     def colours(slug: str) -> Response:

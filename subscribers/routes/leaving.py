@@ -65,7 +65,7 @@ def routes(site: Site) -> APIRouter:
     def show(
         connection: Connection, request: Request, token: str, member: Any, state: str, status: int = 200, **values: Any
     ) -> Response:
-        """The page in one of its states: ask, left, cancelled, less, paused, back, back_pending, back_late."""
+        """The page in a state: ask, left, cancelled, less_ask, less, paused, back, back_pending, back_late."""
         known = member is not None and member.erased_at is None
         return page(
             "leave.html",
@@ -86,8 +86,11 @@ def routes(site: Site) -> APIRouter:
         known = member is not None and member.erased_at is None
         return spoken_language(request, member.language) if known else asked_language(request)
 
-    def ask(request: Request, token: str, status: int = 200, wrong: str = "") -> Response:
-        """What there is to choose; ``wrong`` names the field that was not filled in well."""
+    def ask(request: Request, token: str, status: int = 200, wrong: str = "", state: str = "ask") -> Response:
+        """What there is to choose; ``wrong`` names the field that was not filled in well.
+
+        ``state``: ask, or less_ask where leaving is not what is asked.
+        """
         with reading(site.engine) as connection:
             member = find_membership(connection, number_in(token))
             if member is None or member.state == "unsubscribed" or member.erased_at is not None:
@@ -99,7 +102,7 @@ def routes(site: Site) -> APIRouter:
                 request,
                 token,
                 member,
-                "ask",
+                state if member.state != "pending" else "ask",
                 status,
                 others=[row.list_name for row in others],
                 frequencies=leaving.less_often(member.frequency) if member.state != "pending" else (),
@@ -115,6 +118,10 @@ def routes(site: Site) -> APIRouter:
         with reading(site.engine) as connection:
             what, row = declining.about(connection, notice, site.clock())
         return decline_page(request, token, what, row, ended=False)
+
+    @shown(router, "/u/{token}/less")
+    def less_often(request: Request, token: str) -> Response:
+        return ask(request, token, state="less_ask")
 
     def say_goodbye(connection: Connection, member: Any, left: Sequence[Left], everywhere: bool) -> None:
         if any(one.before != "pending" for one in left):

@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from newsletter.audience import leaving
 from newsletter.audience import subscribers as audience
 from newsletter.audience.consents import Proof
-from newsletter.audience.links import make_token, read_token
+from newsletter.audience.links import make_token
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.themes import descendants, theme_name
@@ -23,16 +23,14 @@ from newsletter.database import reading
 from newsletter.digests.calendar import next_due
 from newsletter.digests.matching import Index, Item
 from newsletter.digests.runs import load_items
-from newsletter.errors import UnknownName
 from newsletter.languages import LANGUAGES
-from newsletter.tables import lists, subscribers
 from subscribers.branding import masthead_of
 from subscribers.choices import known_places, language_name, name_of
 from subscribers.choosing import Chosen, chosen_by, differences, read_choices, with_picks
 from subscribers.fields import Form, pause_days, pause_end
-from subscribers.memberships import find_membership, memberships_of
+from subscribers.memberships import changed_by, memberships_of, preferred_by
 from subscribers.muting import without_country, without_theme
-from subscribers.picking import FIELDS, Offer, Problem, offer_of
+from subscribers.picking import FIELDS, Offer, Problem, offer_to
 from subscribers.proving import proof_of
 from subscribers.rendering import long_day, next_line, page, speak
 from subscribers.site import SOURCE_LINK, Site, done, kept_language, shown, spoken_language
@@ -44,24 +42,6 @@ SAMPLES = 5
 def routes(site: Site) -> APIRouter:
     """``/p/TOKEN`` and what its buttons do."""
     router = APIRouter()
-
-    def find(connection: Connection, token: str) -> Any:
-        """The subscription that a link names.
-
-        Raises:
-            UnknownName: it is forgotten, or its reader is.
-        """
-        member = find_membership(connection, read_token(site.keys, "preferences", token))
-        if member is None or member.erased_at is not None:
-            raise UnknownName("There is no such subscription any more.")
-        return member
-
-    def find_to_change(connection: Connection, token: str) -> Any:
-        """The same, and nobody else changes anything of this person meanwhile."""
-        member = find(connection, token)
-        # Two tabs that save at one moment: the second sees what the first did.
-        connection.execute(select(subscribers.c.id).where(subscribers.c.id == member.subscriber_id).with_for_update())
-        return find(connection, token)
 
     def proof(request: Request, member: Any, key: str, **values: object) -> Proof:
         return proof_of(site, request, member, "preferences.html", key, **values)
@@ -98,7 +78,7 @@ def routes(site: Site) -> APIRouter:
         }
         if member.state == "unsubscribed" or member.archived_at is not None:
             return page("preferences.html", language, status, ended=True, **common)
-        offer = _offer(connection, member)
+        offer = offer_to(connection, member)
         saved = chosen_by(offer, member)
         chosen = chosen or saved
         first, last, proposed = pause_days(member.timezone, site.clock())
@@ -128,7 +108,7 @@ def routes(site: Site) -> APIRouter:
     @shown(router, "/p/{token}")
     def preferences(request: Request, token: str) -> Response:
         with reading(site.engine) as connection:
-            member = find(connection, token)
+            member = preferred_by(connection, site.keys, token)
             asked = [
                 (kind, value[:64])
                 for kind in ("country", "theme")
@@ -137,7 +117,7 @@ def routes(site: Site) -> APIRouter:
             if not asked or member.state == "unsubscribed" or member.archived_at is not None:
                 return show(request, connection, token, member)
             language = spoken_language(request, member.language)
-            saved = chosen_by(_offer(connection, member), member)
+            saved = chosen_by(offer_to(connection, member), member)
             chosen, problem, muted = _muted(saved, asked[:20], speak(language))
             changes = differences(saved, chosen, language)
             if problem and not changes:
@@ -147,10 +127,10 @@ def routes(site: Site) -> APIRouter:
     @done(router, "/p/{token}")
     def save(request: Request, token: str, sent: Form) -> Response:
         with site.engine.begin() as connection:
-            member = find_to_change(connection, token)
+            member = changed_by(connection, site.keys, token)
             if member.state == "unsubscribed" or member.archived_at is not None:
                 return show(request, connection, token, member, status=409)
-            offer = _offer(connection, member)
+            offer = offer_to(connection, member)
             saved, chosen = chosen_by(offer, member), read_choices(offer, member, sent)
             if not chosen.is_usable:
                 return show(request, connection, token, member, chosen, notice="errors_notice", status=422)
@@ -175,7 +155,7 @@ def routes(site: Site) -> APIRouter:
                 now=site.clock(),
                 proof=proof(request, member, "save_button"),
             )
-            member = find(connection, token)
+            member = preferred_by(connection, site.keys, token)
             # Said in the language that was chosen just now.
             changes = differences(saved, chosen, spoken_language(request, member.language))
             return show(request, connection, token, member, notice="saved_notice", changes=changes)
@@ -183,7 +163,7 @@ def routes(site: Site) -> APIRouter:
     @done(router, "/p/{token}/pause")
     def pause(request: Request, token: str, sent: Form) -> Response:
         with site.engine.begin() as connection:
-            member = find_to_change(connection, token)
+            member = changed_by(connection, site.keys, token)
             until = pause_end(sent.one("until"), member.timezone, site.clock())
             if until is None:
                 return show(request, connection, token, member, wrong="until", notice="errors_notice", status=422)
@@ -192,23 +172,24 @@ def routes(site: Site) -> APIRouter:
             if not leaving.pause_until(connection, member.id, until, SOURCE_LINK, site.clock(), given):
                 return show(request, connection, token, member, status=409)
             return show(
-                request, connection, token, find(connection, token), notice="paused_notice", filled={"day": day}
+                request,
+                connection,
+                token,
+                preferred_by(connection, site.keys, token),
+                notice="paused_notice",
+                filled={"day": day},
             )
 
     @done(router, "/p/{token}/resume")
     def resume(request: Request, token: str) -> Response:
         with site.engine.begin() as connection:
-            member = find_to_change(connection, token)
+            member = changed_by(connection, site.keys, token)
             if member.state == "paused":
                 leaving.resume(connection, member, next_due, site.clock(), proof(request, member, "resume_button"))
             notice = "resumed_notice" if member.state == "paused" else ""
-            return show(request, connection, token, find(connection, token), notice=notice)
+            return show(request, connection, token, preferred_by(connection, site.keys, token), notice=notice)
 
     return router
-
-
-def _offer(connection: Connection, member: Any) -> Offer:
-    return offer_of(connection, connection.execute(select(lists).where(lists.c.id == member.list_id)).one())
 
 
 def _offered(chosen: str, language: str) -> list[tuple[str, str]]:

@@ -65,7 +65,7 @@ def routes(site: Site) -> APIRouter:
         if html is None:
             raise UnknownName("Nothing fits.")
         # Links lead out of the frame, which is too small for what is behind them.
-        made = web_copy(html, '<base target="_blank">', "")
+        made = web_copy(html, '<base target="_blank">', "", site.settings.site)
         headers = {
             "Content-Security-Policy": MAIL_POLICY.format(style=made.style),
             "Cache-Control": "public, max-age=60",

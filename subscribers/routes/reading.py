@@ -37,7 +37,7 @@ def routes(site: Site) -> APIRouter:
         top = fill(
             "copy_top.html", made.language, list_name=copied.list_name, slug=copied.slug, withdrawn=made.withdrawn
         )
-        page = web_copy(made.html, fill("copy_head.html", made.language), top)
+        page = web_copy(made.html, fill("copy_head.html", made.language), top, site.settings.site)
         return HTMLResponse(
             page.html,
             headers={"Content-Security-Policy": page.policy, "X-Robots-Tag": "noindex", "Cache-Control": "no-store"},

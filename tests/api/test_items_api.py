@@ -59,6 +59,18 @@ def test_publishing_and_revising(house: House, api: httpx.Client) -> None:
     assert count(house) == 1
 
 
+def test_a_picture(api: httpx.Client) -> None:
+    """A picture is kept and shown; what is none is named and left out, and its item is kept, alone and in a batch."""
+    made = api.post("/api/v1/items", json=item(image="https://rutas.example/a.jpg", image_alt="A bridge")).json()
+    assert (made["item"]["image"], made["item"]["image_alt"]) == ("https://rutas.example/a.jpg", "A bridge")
+    assert made["left_out"] == []
+    wrong = item(image="ftp://rutas.example/a.jpg")
+    told = api.post("/api/v1/items", json=wrong).json()
+    assert (told["outcome"], told["item"]["image"], told["left_out"][0]["pointer"]) == ("revised", None, "/image")
+    (one,) = api.post("/api/v1/items", json={"items": [wrong]}).json()["results"]
+    assert (one["outcome"], one["left_out"][0]["pointer"]) == ("unchanged", "/items/0/image")
+
+
 def test_an_undated_title_with_another_text(api: httpx.Client) -> None:
     """A title that came today with another text is asked about (409), as an import does."""
     api.post("/api/v1/items", json={"title": "Notes", "summary": "One."})

@@ -16,6 +16,7 @@ from world import World
 from newsletter.audience import moving
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.erasing import erase_subscriber
+from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import withdraw
 from newsletter.tables import address_changes, deliveries, items, lists, notices
 from subscribers.rendering import beside_inbox
@@ -220,6 +221,48 @@ def preferences_mute(page: Page, world: World, language: str) -> None:
 @state
 def preferences_mute_unknown(page: Page, world: World, language: str) -> None:
     go(page, world, world.link("preferences", world.reader(language)), language, mute_theme="astrology")
+
+
+@state
+def mute(page: Page, world: World, language: str) -> None:
+    picks = Picks(frozenset({"CO"}), frozenset({"013"}), frozenset({"protection"}))
+    go(page, world, world.link("preferences", world.reader(language, picks=picks)) + "/mute", language)
+    page.locator("summary").first.click()
+
+
+@state
+def mute_nothing(page: Page, world: World, language: str) -> None:
+    mute(page, world, language)
+    press(page, "form button")
+
+
+@state
+def mute_last(page: Page, world: World, language: str) -> None:
+    mute(page, world, language)
+    page.locator("input[name=theme]").first.check()
+    press(page, "form button")
+
+
+@state
+def mute_saved(page: Page, world: World, language: str) -> None:
+    mute(page, world, language)
+    page.locator("input[value=CO]").check()
+    press(page, "form button")
+
+
+@state
+def mute_everything(page: Page, world: World, language: str) -> None:
+    go(page, world, world.link("preferences", world.reader(language, picks=Picks())) + "/mute", language)
+
+
+@state
+def less_often(page: Page, world: World, language: str) -> None:
+    go(page, world, world.link("unsubscribe", world.reader(language)) + "/less", language)
+
+
+@state
+def less_often_least(page: Page, world: World, language: str) -> None:
+    go(page, world, world.link("unsubscribe", world.reader(language, frequency="monthly")) + "/less", language)
 
 
 @state

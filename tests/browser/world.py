@@ -117,9 +117,9 @@ class World:
         return [self.inbox.web.get(f"/api/messages/{one['id']}").json() for one in found if one["to"] == to]
 
     def mailed_link(self, to: str, letter: str) -> str:
-        """The link that begins with ``/letter/`` in the newest mail to ``to``."""
+        """The link that is ``/letter/TOKEN`` and no more, in the newest mail to ``to``."""
         mail = self.mails(to)[0]
-        found = re.search(rf"{re.escape(self.url)}/{letter}/\S+", mail["text"])
+        found = re.search(rf"{re.escape(self.url)}/{letter}/[^\s/]+$", mail["text"], re.MULTILINE)
         assert found, mail["text"]
         return found[0]
 
@@ -214,4 +214,4 @@ def _settle(world: World) -> None:
             connection, {**values, "slug": "mares", "name": name, "sender_name": name, "description": text}, house.now
         )
         world.other_list = connection.execute(select(lists.c.id).where(lists.c.slug == "mares")).scalar_one()
-        set_brand(connection, "mares", accent="#7a1f5c")
+        set_brand(connection, "mares", accent="#7a1f5c", header="band")

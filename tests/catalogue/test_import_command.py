@@ -205,3 +205,20 @@ def test_an_editors_tags_outlive_the_source(on_both: CommandLine) -> None:
     on_both("items", "retag", "good", "--country", "SV")
     assert feed(summary="New", themes=[], countries=["SV"]) == (0, ["SV"], [], "New", 6)
     assert feed(summary="New", themes=[], countries=["MX"]) == (1, ["MX"], [], "New", 7)
+
+
+def test_a_picture_that_is_none(cli: CommandLine) -> None:
+    """A picture that cannot be fetched is named, and its item kept: the import has not failed."""
+    Path("a.jsonl").write_text(
+        '{"title": "A", "summary": "S", "id": "1", "image": "https://rutas.example/a.jpg", "image_alt": "A bridge"}\n'
+        '{"title": "B", "summary": "S", "id": "2", "image": "a.jpg"}\n'
+    )
+    done = cli("items", "import", "a.jsonl")
+    assert "2 added, 0 revised, 0 unchanged, 0 not read." in done.out
+    assert "line 2: Its image is left out" in done.err
+    told = cli("items", "import", "a.jsonl", "--json").json
+    assert (told["unchanged"], told["bad"], told["left_out"][0]["line"]) == (2, [], 2)
+    shown = cli("items", "show", "1", "--json").json
+    assert (shown["image"], shown["image_alt"]) == ("https://rutas.example/a.jpg", "A bridge")
+    refused = cli("items", "add", "C", "--summary", "S", "--image", "c.jpg", code=1)
+    assert "not a web address" in refused.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,41 @@ def test_formats_agree(tmp_path: Path) -> None:
         (draft,), bad = read(tmp_path / name, content)
         assert (draft.title, draft.summary, draft.countries, draft.themes, draft.published_at) == expected, name
         assert not bad
+
+
+def test_a_picture(tmp_path: Path) -> None:
+    """An item may have a picture, in words, too; one that is none is left out and named, and its item is kept."""
+    url = "https://rutas.example/a.jpg?w=9"
+    for name, content in {
+        "a.jsonl": json.dumps(RECORD | {"image": f" {url} ", "image_alt": "A\nbridge"}),
+        "a.csv": f"title,summary,Imagen,Alt text\nT,S,{url},A bridge\n",
+    }.items():
+        (draft,), bad = read(tmp_path / name, content)
+        assert (draft.image, draft.image_alt, draft.left_out, bad) == (url, "A bridge", "", [])
+    for image, alt in (
+        ("javascript:alert(1)", ""),
+        ("data:image/png;base64,AAAA", ""),
+        ("/a.jpg", ""),
+        ("https://x/" + "a" * 2000, ""),
+        ({"href": url}, ""),
+        ("https://rutas.example/a\u0007.jpg", ""),
+        (url, "a" * 501),
+    ):
+        (draft,), (bad,) = read(tmp_path / "b.jsonl", json.dumps(RECORD | {"image": image, "image_alt": alt}))
+        assert (draft.title, draft.image, draft.image_alt) == ("T", None, "")
+        assert (bad.line, bad.kept, bad.reason) == (1, True, draft.left_out)
+        assert bad.reason.startswith("Its image is left out: ")
+
+
+def test_another_picture_is_a_revision(house: House) -> None:
+    """A picture that comes, changes or goes is a change of its item, as another title is."""
+    draft = Draft("a", "s", "en", external_id="1")
+    pictures = (("https://e.example/1.png", ""), ("https://e.example/1.png", "One"), ("https://e.example/2.png", "One"))
+    assert save(house, draft) == (1, 0, 0)
+    for image, alt in (*pictures, (None, "")):
+        changed = replace(draft, image=image, image_alt=alt, left_out="" if image else "It is none.")
+        assert save(house, changed) == (0, 1, 0)
+        assert save(house, changed) == (0, 0, 1)
 
 
 @pytest.mark.parametrize(

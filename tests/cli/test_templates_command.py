@@ -38,7 +38,7 @@ def faults(cli: CommandLine, code: int) -> list[tuple[str, int, str]]:
 def test_nothing_wrong(author: CommandLine) -> None:
     """The shipped templates have no fault, and neither has a list that copied them all."""
     assert "nothing wrong" in author("templates", "check").out
-    author("templates", "copy", "digest/body.html", "digest/subject.txt", "style.css", "base.html")
+    author("templates", "copy", "digest/body.html", "digest/preheader.txt", "style.css", "base.html")
     assert faults(author, 0) == []
     assert "4 files" in author("templates", "check").out
     assert "already" in author("templates", "copy", "style.css", code=1).err
@@ -49,6 +49,8 @@ def test_nothing_wrong(author: CommandLine) -> None:
     ("name", "text", "expected"),
     [
         ("digest/subject.txt", "{{ first_titel }}", ("digest/subject.txt", 1, "no variable 'first_titel'")),
+        ("digest/preheader.txt", "{{ teaser }}\n{{ others }} {{ mor }}", ("digest/preheader.txt", 2, "'mor'")),
+        ("digest/preheader.txt", "{% if others %}", ("digest/preheader.txt", 1, "no Jinja")),
         ("digest/body.html", "<tr>\n<td>{% endif %}</td></tr>", ("digest/body.html", 2, "no Jinja")),
         (
             "digest/body.txt",
@@ -129,7 +131,7 @@ def test_preview_in_the_browser(author: CommandLine) -> None:
     settings = load_settings()
     with reading(engine_for(settings.database)) as connection:
         row = find_list(connection, "rutas")
-    app = preview_app("Rutas", lambda: look_of(settings, row), None)
+    app = preview_app("Rutas", lambda: look_of(settings, row), {})
     with TestClient(app, base_url="http://127.0.0.1") as browser:
         page = browser.get("/")
         assert page.text.count("<iframe") == 4

@@ -53,8 +53,11 @@ def test_own_files(house: House, relay) -> None:
     house.subscribe("ana@example.org")
     assert "Our own way" not in html_of(sent(house, relay))
     own(house, "digest/subject.txt", "Our own way: {{ first_title }}\n")
+    own(house, "digest/preheader.txt", "{{ others or list_name }}, {{ teaser }} <{{ subject }}>\n")
     own(house, "digest/body.html", shipped_source("digest/body.html").replace("[[name]]", "Our own way"))
     message = sent(house, relay)
+    assert ">Rutas, " in html_of(message)
+    assert "&lt;Our own way: Item number 1&gt;</div>" in html_of(message)
     assert message["Subject"] == "Our own way: Item number 1"
     assert "Our own way" in html_of(message)
     assert "24 Calle Segunda" in html_of(message)
@@ -70,6 +73,7 @@ def test_own_files(house: House, relay) -> None:
         ("digest/body.html", "<tr><td>\n{% for group in groupes %}{% endfor %}</td></tr>", ("digest/body.html", 2)),
         ("digest/body.txt", "{{ day }}\n\n{% if %}\n", ("digest/body.txt", 3)),
         ("digest/subject.txt", "{{ first_title.nothing }}", ("digest/subject.txt", 1)),
+        ("digest/preheader.txt", "{{ teaser }}\n{{ teaser.nothing }}", ("digest/preheader.txt", 2)),
         ("digest/subject.txt", b"\xff\xfe", ("digest/subject.txt", 0)),
         ("base.html", "<html><body>\n[[content]]\n{{ postal_address }}</body></html>", ("base.html", 0)),
         (

@@ -25,6 +25,7 @@ from newsletter.mail.compose import compose_notice
 from newsletter.mail.frames import HTML_LIMIT
 from newsletter.mail.letter import Choices, Masthead, Notice
 from newsletter.mail.templates import LEAVABLE
+from newsletter.mail.words import words
 
 
 def parsed(content: bytes) -> EmailMessage:
@@ -60,6 +61,21 @@ def test_any_letter_is_a_sound_message(made: Letter) -> None:
     assert ENVELOPE.unsubscribe_url in text
 
 
+def test_a_picture() -> None:
+    """An item's picture is in the HTML, no wider than its card, with words in its place if it has some; the text part
+    has nothing of it, and an item without one has no place for it."""
+    url = "https://rutas.example/a.jpg?w=9&q=1"
+    made = letter(groups=(Group("", (card(1, image=url, image_alt='A "bridge"'), card(2, image=url), card(3))),))
+    content = compose(made, ENVELOPE).content
+    pictures = list(lxml.html.document_fromstring(part(content, "html")).iter("img"))
+    assert [(one.get("src"), one.get("alt")) for one in pictures] == [(url, 'A "bridge"'), (url, "")]
+    for one in pictures:
+        assert one.get("width") == "534"
+        for declared in ("max-width:534px", "width:100%", "height:auto", "color:#56616b"):
+            assert declared in one.get("style").replace(": ", ":")
+    assert "a.jpg" not in part(content, "plain")
+
+
 @given(notices)
 @settings(max_examples=60, deadline=None)
 def test_any_notice_is_sound(made: Notice) -> None:
@@ -72,7 +88,7 @@ def test_any_notice_is_sound(made: Notice) -> None:
     assert not message.defects
     assert message["List-Id"]
     assert message["Auto-Submitted"] == "auto-generated"
-    assert 10 <= len(str(message["Subject"])) <= 78 or len(made.masthead.list_name) > 40
+    assert 10 <= len(str(message["Subject"])) <= 60 or len(made.masthead.list_name) > 40
     text, html = part(content, "plain"), part(content, "html")
     links = [a.get("href") for a in lxml.html.document_fromstring(html).iter("a")]
     assert links.count(ACTION) == text.count(ACTION) == (made.kind not in REPORTS)
@@ -202,11 +218,14 @@ def test_the_rest_is_named() -> None:
 @given(st.integers(1, 12), st.sampled_from(LANGUAGES))
 @settings(max_examples=30, deadline=None)
 def test_subject_length(count: int, language: str) -> None:
-    """A subject has 10 to 78 characters, whatever the titles."""
+    """A subject has 10 to 60 characters, whatever the titles, and ends with how many more there are, in the plural that
+    the language has for them."""
     for title in ("Hi", "word " * 60, "x" * 300):
         made = letter(language=language, groups=(Group("", tuple(card(n, title=title) for n in range(count))),))
         subject = str(parsed(compose(made, ENVELOPE).content)["Subject"])
-        assert 10 <= len(subject) <= 78
+        assert 10 <= len(subject) <= 60
+        if count > 1:
+            assert subject.endswith(" " + words(language).count("others", count - 1))
 
 
 def test_quoted_printable_not_base64() -> None:

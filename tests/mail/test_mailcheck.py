@@ -6,7 +6,7 @@ import re
 
 import pytest
 from mailcheck import CHECKS, Mail, complaints
-from specimens import LENGTHS, records, specimens
+from specimens import BRANDS, LENGTHS, records, specimens
 
 from newsletter.languages import LANGUAGES
 from newsletter.mail.templates import KINDS
@@ -14,9 +14,9 @@ from newsletter.mail.templates import KINDS
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_mails_have_nothing_to_complain_of(language: str) -> None:
-    """Digests with 1, 7 and 30 items and each notice pass all checks, in every language."""
+    """Digests with 1, 7 and 30 items, in a list's own look, and each notice pass all checks, in every language."""
     mails = {name: message for name, message in specimens().items() if name.endswith(f"-{language}")}
-    assert len(mails) == len(LENGTHS) + len(KINDS[1:])
+    assert len(mails) == len(LENGTHS) + len(BRANDS) + len(KINDS[1:])
     found = {name: complaints(Mail(message.content, records())) for name, message in mails.items()}
     assert found == {name: {check.__name__: [] for check in CHECKS} for name in mails}
 

@@ -66,6 +66,7 @@ def test_the_command(newsletter: CommandLine, tmp_path: Path) -> None:
     assert "nearest" in faint.err
     assert "dark pages" in newsletter("lists", "brand", "rutas", "--accent-dark", "#0b6e6e", code=1).err
     newsletter("lists", "brand", "rutas", code=1)
+    assert "--logo" in newsletter("lists", "brand", "rutas", "--logo-dark", str(logo), code=1).err
     done = newsletter("lists", "brand", "rutas", "--accent", "#0b6e6e", "--logo", str(logo))
     assert "accent dark" in done.out
     settings = load_settings()
@@ -79,7 +80,24 @@ def test_the_command(newsletter: CommandLine, tmp_path: Path) -> None:
         answer = site.get(picture[1])
         assert (answer.content, answer.headers["content-type"]) == (PNG, "image/png")
         assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
+        assert "<picture>" not in page
+        dark = tmp_path / "dark.png"
+        dark.write_bytes(PNG + b"dark")
+        newsletter("lists", "brand", "rutas", "--logo-dark", str(dark))
+        page = site.get("/rutas").text
+        picture = re.search(r'srcset="(/rutas/logo-dark[^"]+)" media="\(prefers-color-scheme: dark\)"', page)
+        assert picture
+        answer = site.get(picture[1])
+        assert (answer.content, answer.headers["cross-origin-resource-policy"]) == (PNG + b"dark", "cross-origin")
+        assert newsletter("lists", "brand", "rutas", "--header", "stripe", code=1).err.count("plain, band") == 1
+        newsletter("lists", "brand", "rutas", "--header", "band")
+        page = site.get("/rutas").text
+        assert 'class="masthead band"' in page
+        assert re.findall(r'<img src="(/rutas/logo[^"?]*)', page) == ["/rutas/logo-dark"]
+        assert "--band: #0b6e6e" in site.get(sheet[1]).text
         newsletter("lists", "brand", "rutas", "--clear")
+        assert site.get("/rutas/logo-dark").status_code == 404
+        assert newsletter("lists", "show", "rutas", "--json").json["header"] == "plain"
         assert site.get("/rutas/logo").status_code == 404
         assert "brand.css" not in site.get("/rutas").text
 

@@ -84,8 +84,9 @@ def test_looking_is_inert(house: House, site: TestClient, reader: int) -> None:
     """GET and HEAD of the page and of what its buttons do change nothing, however often."""
     before = contents(house)
     for method in ("GET", "HEAD"):
-        assert site.request(method, path(house, reader)).status_code == 200
-        for button in ("all", "less", "pause", "back"):
+        for page in ("", "/less"):
+            assert site.request(method, path(house, reader) + page).status_code == 200
+        for button in ("all", "pause", "back"):
             assert site.request(method, f"{path(house, reader)}/{button}").status_code == 405
     assert contents(house) == before
 
@@ -363,3 +364,17 @@ def test_every_state_in_every_language(house: House, site: TestClient, reader: i
         ):
             assert f'<html lang="{language}" dir="{direction}"' in answer.text
             assert all(action.endswith(lang) for action in re.findall(r'action="([^"]+)"', answer.text))
+
+
+def test_less_often_from_the_mail(house: House, site: TestClient, reader: int) -> None:
+    """The link for less mail opens a page that asks how often, not whether to leave; it changes nothing by itself."""
+    before = contents(house)
+    page = site.get(path(house, reader) + "/less").text
+    assert re.findall(r'name="frequency" value="([^"]+)"', page) == ["weekly", "monthly"]
+    assert "Get Rutas less often?" in page
+    assert "You will get no more mail" not in page
+    assert contents(house) == before
+    house.set(reader, frequency="monthly")
+    assert "there is no less than that" in site.get(path(house, reader) + "/less").text
+    house.set(reader, state="unsubscribed")
+    assert site.get(path(house, reader) + "/less").status_code == 200

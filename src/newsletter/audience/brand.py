@@ -22,6 +22,8 @@ PAPERS: Mapping[str, tuple[str, ...]] = {"accent": ("#ffffff", "#f6f3ee"), "acce
 MODES = {"accent": "light", "accent_dark": "dark"}
 LARGEST_LOGO = 100_000
 """Bytes: a page has 60 KB in all, and a logo that is larger was not made for it."""
+HEADERS = ("plain", "band")
+"""What a list's name or logo stands on: the paper, or a band in its accent, which is the same in the dark."""
 
 _HEX = re.compile(r"#?([0-9a-f]{3}|[0-9a-f]{6})", re.ASCII)
 _SIGNS: Mapping[str, tuple[bytes, bytes]] = {
@@ -159,13 +161,17 @@ def set_brand(
     accent: str | None = None,
     accent_dark: str | None = None,
     logo: bytes | None = None,
+    logo_dark: bytes | None = None,
+    header: str | None = None,
 ) -> Mapping[str, str]:
-    """Change a list's colours and logo; what is None stays. The colours that it has then.
+    """Change a list's colours, logo and header; what is None stays. The colours that it has then.
+
+    ``logo_dark`` takes the logo's place on what is dark: pages and mails in dark mode, and the band.
 
     A new accent without one for dark pages brings its own, lightened until it can be read there.
 
     Raises:
-        InputError: a colour is too faint, or the logo is none.
+        InputError: a colour is too faint, a logo is none, or there is one for the dark alone.
         UnknownName: there is no such list.
     """
     row = find_list(connection, slug)
@@ -179,8 +185,22 @@ def set_brand(
     if logo is not None:
         values |= {"logo": logo, "logo_type": logo_type(logo)}
         brand["logo"] = shown_logo(logo)
+    if logo_dark is not None:
+        if "logo" not in brand:
+            raise InputError("The list has no logo for light pages.", "Name one, too: --logo.")
+        values |= {"logo_dark": logo_dark, "logo_dark_type": logo_type(logo_dark)}
+        brand["logo_dark"] = shown_logo(logo_dark)
+    if header is not None:
+        if header not in HEADERS:
+            raise InputError(f"There is no header {header!r}.", f"There are: {', '.join(HEADERS)}.")
+        values["header"] = header
     connection.execute(update(lists).where(lists.c.id == row.id).values(**values))
     return {name: brand[name] for name in MODES if name in brand}
+
+
+UNBRANDED: Mapping[str, Any] = {
+    "brand": {}, "logo": None, "logo_type": None, "logo_dark": None, "logo_dark_type": None, "header": HEADERS[0]
+}  # fmt: skip
 
 
 def clear_brand(connection: Connection, slug: str) -> None:
@@ -190,4 +210,4 @@ def clear_brand(connection: Connection, slug: str) -> None:
         UnknownName: there is no such list.
     """
     row = find_list(connection, slug)
-    connection.execute(update(lists).where(lists.c.id == row.id).values(brand={}, logo=None, logo_type=None))
+    connection.execute(update(lists).where(lists.c.id == row.id).values(**UNBRANDED))

@@ -34,8 +34,19 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "countries": ("countries", "country", "pais", "paises", "pays"),
     "regions": ("regions", "region", "regiones"),
     "themes": ("themes", "theme", "topics", "topic", "tags", "tema", "temas", "theme s"),
+    "image": ("image", "image url", "picture", "imagen", "foto", "photo"),
+    "image_alt": ("image alt", "alt", "alt text", "texto alternativo", "texte alternatif"),
 }
-LONGEST = {"title": 500, "summary": 20_000, "body": 500_000, "id": 400, "source": 200, "url": 2000}
+LONGEST = {
+    "title": 500,
+    "summary": 20_000,
+    "body": 500_000,
+    "id": 400,
+    "source": 200,
+    "url": 2000,
+    "image": 2000,
+    "image_alt": 500,
+}
 # What must not be mended in silence: with a letter less it would be another item's.
 IDENTITY = {"id": "id", "url": "URL"}
 LINE_LIMIT = 5_000_000
@@ -45,10 +56,14 @@ UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class BadItem:
-    """What could not be read: the line where it starts (the item's number in a JSON array) if known, and why."""
+    """What could not be read: the line where it starts (the item's number in a JSON array) if known, and why.
+
+    ``kept``: it is only its picture; the item follows without it.
+    """
 
     line: int | None
     reason: str
+    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,9 +89,13 @@ def read_items(path: Path, defaults: Defaults) -> Iterator[Draft | BadItem]:
             yield BadItem(line, record)
             continue
         try:
-            yield draft_of(record, defaults)
+            draft = draft_of(record, defaults)
         except InputError as error:
             yield BadItem(line, str(error))
+            continue
+        if draft.left_out:
+            yield BadItem(line, draft.left_out, kept=True)
+        yield draft
     if not line:
         raise InputError(f"{path.name} holds no items.")
 
@@ -187,6 +206,8 @@ def _printed_records(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, 
 def draft_of(record: Mapping[str, Any], defaults: Defaults) -> Draft:
     """An item from the fields of a record; names of fields may be in English, Spanish or French.
 
+    A picture that is none is left out, and the item says so.
+
     Raises:
         InputError: says which field is wrong and how.
     """
@@ -201,6 +222,7 @@ def draft_of(record: Mapping[str, Any], defaults: Defaults) -> Draft:
         raise InputError(f"{title[:60]!r} has no summary.")
     countries, regions = parse_places([*_several(fields, "countries"), *_several(fields, "regions"), *defaults.places])
     wanted = [*_several(fields, "themes"), *defaults.themes]
+    image, image_alt, left_out = _image(fields)
     return Draft(
         title=title,
         summary=summary or _beginning(plain_text(body)),
@@ -213,7 +235,23 @@ def draft_of(record: Mapping[str, Any], defaults: Defaults) -> Draft:
         countries=tuple(countries),
         regions=tuple(regions),
         themes=tuple(dict.fromkeys(find_theme(defaults.vocabulary, theme) for theme in wanted)),
+        image=image,
+        image_alt=image_alt,
+        left_out=left_out,
     )
+
+
+def _image(fields: Mapping[str, Any]) -> tuple[str | None, str, str]:
+    """URL and text of a record's picture; or neither, and why it is left out."""
+    if "image" not in fields:
+        return None, "", ""
+    try:
+        url = _text(fields, "image")
+        if has_controls(url):
+            raise InputError(f"Its URL {url[:80]!r} has a control character or half a character in it.")
+        return parse_url(url), one_line(_text(fields, "image_alt")), ""
+    except InputError as error:
+        return None, "", f"Its image is left out: {error}"
 
 
 _FIELD_OF = {fold(name): field for field, names in FIELDS.items() for name in (field, *names)}

@@ -21,7 +21,10 @@ Text = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """An item on its way in: texts cleaned, tags as codes; without ``published_at``, published now."""
+    """An item on its way in: texts cleaned, tags as codes; without ``published_at``, published now.
+
+    ``image``: the URL of a picture. ``left_out``: why the picture that came with it is not one, or nothing.
+    """
 
     title: str
     summary: str
@@ -34,6 +37,9 @@ class Draft:
     countries: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     themes: tuple[str, ...] = ()
+    image: str | None = None
+    image_alt: str = ""
+    left_out: str = ""
 
     @property
     def is_undated(self) -> bool:
@@ -139,7 +145,7 @@ def _known_texts(connection: Connection, list_id: int, titles: Sequence[str]) ->
 
 
 def _columns(draft: Draft, now: datetime) -> dict[str, Any]:
-    values = {name: getattr(draft, name) for name in Draft.__slots__}
+    values = {name: getattr(draft, name) for name in Draft.__slots__ if name != "left_out"}
     values |= {tag: list(values[tag]) for tag in TAGS}
     values["published_at"] = draft.published_at or now
     return values

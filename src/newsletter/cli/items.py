@@ -102,7 +102,8 @@ def import_(
     Import a file again as often as you like: an item is known by its id, else its URL, else title and date;
     a changed one is a revision. The date of one that has none is the day of its import, so that the same title in the
     next issue is a new item; the very same text is known on any day. Tags that you set with `items retag` stay until
-    the source says others. Items that cannot be read are named, the others are kept (exit code 1).
+    the source says others. Items that cannot be read are named, the others are kept (exit code 1). A picture (`image`,
+    `image_alt`) that is no web address is left out and named; its item is kept.
 
     Example: `newsletter items import june.txt --date 2026-06-30 --region 'Central America' --theme protection`
     """
@@ -119,13 +120,15 @@ def import_(
         parse_moment(published) if published else None,
     )
     saved, problems = publish(house.engine, list_row.id, read_items(file, defaults))
+    lost = sum(not bad.kept for bad in problems)
     if as_json:
         print_json(
             {
                 "added": saved.added,
                 "revised": saved.revised,
                 "unchanged": saved.unchanged,
-                "bad": [{"line": bad.line, "reason": bad.reason} for bad in problems],
+                "bad": [{"line": bad.line, "reason": bad.reason} for bad in problems if not bad.kept],
+                "left_out": [{"line": bad.line, "reason": bad.reason} for bad in problems if bad.kept],
             }
         )
     else:
@@ -133,8 +136,8 @@ def import_(
             errors.print((f"[yellow]line {bad.line}:[/] " if bad.line else "") + escape(bad.reason))
         if len(problems) > SHOWN_PROBLEMS:
             errors.print(f"and {len(problems) - SHOWN_PROBLEMS} more; `--json` lists them all.")
-        say(f"{saved.added} added, {saved.revised} revised, {saved.unchanged} unchanged, {len(problems)} not read.")
-    if problems:
+        say(f"{saved.added} added, {saved.revised} revised, {saved.unchanged} unchanged, {lost} not read.")
+    if lost:
         raise typer.Exit(1)
 
 
@@ -147,6 +150,8 @@ def add(
     external_id: Annotated[str | None, typer.Option("--id", help="Your own id for it.")] = None,
     source: Annotated[str | None, typer.Option("--source", help="Who says it.")] = None,
     published: Annotated[str | None, typer.Option("--date", help="2026-11-24. Default: now.")] = None,
+    image: Annotated[str | None, typer.Option("--image", metavar="URL", help="A picture, for mails.")] = None,
+    image_alt: Annotated[str | None, typer.Option("--image-alt", help="What it shows, in words.")] = None,
     language: Annotated[str | None, typer.Option("--language", help="Default: the list's first.")] = None,
     countries: Countries = None,
     regions: Regions = None,
@@ -173,8 +178,12 @@ def add(
             "countries": countries,
             "regions": regions,
             "themes": themes,
+            "image": image,
+            "image_alt": image_alt,
         }
         draft = draft_of(record, Defaults(list_row.languages[0], all_themes(connection, list_row.id)))
+        if draft.left_out:
+            raise InputError(draft.left_out)
         saved = save_items(connection, list_row.id, [draft], now())
         if saved.ambiguous:
             raise StateError(_which(draft))

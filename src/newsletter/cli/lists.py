@@ -50,7 +50,7 @@ ReportsTo = Annotated[
 
 Slug = Annotated[str, typer.Argument(metavar="LIST", help="Its slug.")]
 
-HIDDEN = ("id", "last_position", "logo")
+HIDDEN = ("id", "last_position", "logo", "logo_dark")
 
 
 def _values(**given: Any) -> dict[str, Any]:
@@ -245,16 +245,23 @@ def brand(
     logo: Annotated[
         Path | None, typer.Option("--logo", metavar="FILE", help="PNG, JPEG or WebP, 112 pixels high.")
     ] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Take colours and logo away again.")] = False,
+    logo_dark: Annotated[
+        Path | None, typer.Option("--logo-dark", metavar="FILE", help="Its place is what is dark: dark mode, a band.")
+    ] = None,
+    header: Annotated[
+        str | None,
+        typer.Option("--header", metavar="plain|band", help="Name or logo on paper, or on a band in the accent."),
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Take all of it away again.")] = False,
 ) -> None:
-    """Give a list's pages and mails its own colour and logo. A colour that is too faint to read is refused.
+    """Give a list's pages and mails its own colour, logo and header. A colour that is too faint to read is refused.
 
-    Example: `newsletter lists brand rutas --accent '#0b6e6e' --logo logo.png`
+    Example: `newsletter lists brand rutas --accent '#0b6e6e' --logo logo.png --logo-dark white.png --header band`
     """
     house = opened()
-    named = [accent, accent_dark, logo]
+    named = [accent, accent_dark, logo, logo_dark, header]
     if clear == any(value is not None for value in named):
-        raise InputError("Name a colour or a logo, or --clear.", "See `newsletter lists brand --help`.")
+        raise InputError("Name a colour, a logo or a header, or --clear.", "See `newsletter lists brand --help`.")
     with house.engine.begin() as connection:
         if clear:
             clear_brand(connection, slug)
@@ -266,11 +273,16 @@ def brand(
             accent=accent,
             accent_dark=accent_dark,
             logo=_read_logo(logo) if logo else None,
+            logo_dark=_read_logo(logo_dark) if logo_dark else None,
+            header=header,
         )
+        row = find_list(connection, slug)
     for name, colour in colours.items():
         ratio = least_contrast(name, colour)
         say(f"{name.replace('_', ' ')} {colour}: contrast {ratio:.1f} to 1, where {ENOUGH} is needed.")
     say(f"List [bold]{escape(slug)}[/] has its look{' and its logo' if logo else ''}.")
+    if row.header == "band" and row.logo and not row.logo_dark:
+        say("Its logo stands on the accent now. If it is dark itself, give one for dark pages: --logo-dark.")
 
 
 def _read_logo(file: Path) -> bytes:

@@ -114,7 +114,8 @@ class Samples:
                     recent.shelf.put(item, 1)
             ids = [item.id for item in reversed(chosen)]
             profile = recent.shelf.masks([number], lambda _: {number: picks})[number]
-            page = f"{self._site}/{list_row.slug}"
+            # Whatever follows it, as /mute does, the link is to the page.
+            page = f"{self._site}/{list_row.slug}#"
             envelope = Envelope(
                 to_email=list_row.sender_email,
                 to_name="",

@@ -18,7 +18,7 @@ from newsletter.mail.letter import Card, Masthead
 from newsletter.mail.look import Look
 from newsletter.mail.setting import SetItem
 
-SHELF_COLUMNS = ("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items", "brand")
+SHELF_COLUMNS = ("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items", "brand", "header")
 MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
 ITEM_COST, CARD_COST, REASON_COST = 4000, 500, 250
@@ -229,6 +229,8 @@ def card_of(item: Item, vocabulary: Mapping[str, Theme], site: str, language: st
         day=item.published_at.date(),
         places=_places((*item.countries, *item.regions), language),
         themes=_themes(item.themes, vocabulary, language),
+        image=item.image or "",
+        image_alt=item.image_alt,
     )
 
 

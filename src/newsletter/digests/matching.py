@@ -54,6 +54,8 @@ class Item:
     countries: tuple[str, ...]
     regions: tuple[str, ...]
     themes: tuple[str, ...]
+    image: str | None = None
+    image_alt: str = ""
 
 
 def concerned(countries: Iterable[str], regions: Iterable[str], countries_in: CountriesIn) -> frozenset[str]:

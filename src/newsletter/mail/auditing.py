@@ -19,6 +19,7 @@ from newsletter.mail.inlining import split_rules
 from newsletter.mail.look import Look
 from newsletter.mail.samples import ITEMS, parts_of, sample_digest, sample_masthead, sample_message
 from newsletter.mail.templates import STYLE, source_of
+from newsletter.mail.values import SUBJECT_LIMIT
 from newsletter.settings import PLACEHOLDER_SITE
 
 # Declarations, and what to write instead.
@@ -65,10 +66,9 @@ def blemishes(kind: str, look: Look) -> Iterator[Fault]:
         yield from _tags(name, source)
     masthead = sample_masthead(look)
     subject, _, html = parts_of(sample_message(kind, masthead))
-    if len(subject) > 78:
-        yield Fault(
-            f"{kind}/subject.txt", 0, f"The subject has {len(subject)} characters; few clients show 60.", "", True
-        )
+    if len(subject) > SUBJECT_LIMIT:
+        what = f"The subject has {len(subject)} characters; few clients show {SUBJECT_LIMIT}."
+        yield Fault(f"{kind}/subject.txt", 0, what, "", True)
     yield from _faint(kind, html, look)
     if kind == "digest":
         full = sample_digest(masthead, ITEMS)

@@ -34,6 +34,8 @@ class Shown:
     """The same among those that are only named."""
     set: tuple[Any, ...] = field(default=(), repr=False)
     """What the loop of each number makes of it: a ``joining.Setting``."""
+    image: str = ""
+    image_alt: str = ""
 
 
 class ShownGroup(NamedTuple):
@@ -70,6 +72,8 @@ def shown_card(card: Card, heading: str, said: Words) -> Shown:
         meta=meta_line(card, heading, said),
         why=why_line(card.because, said),
         named=named_card(card),
+        image=card.image,
+        image_alt=card.image_alt,
     )
 
 

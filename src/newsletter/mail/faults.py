@@ -21,13 +21,14 @@ from newsletter.mail.samples import (
     LEAVE,
     first_url,
     parts_of,
+    preheader_values,
     sample_masthead,
     sample_message,
     sample_values,
     subject_values,
 )
 from newsletter.mail.splitting import Values
-from newsletter.mail.templates import LEAVABLE, STYLE, environment, flat_source, source_of
+from newsletter.mail.templates import FILES, LEAVABLE, PREHEADER, STYLE, environment, flat_source, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,13 @@ def _breaks(kind: str, masthead: Masthead) -> list[Fault]:
         values = sample_values(kind, masthead)
         found = [
             *_jinja(kind, f"{kind}/subject.txt", look, subject_values(kind, masthead)),
+            *(_jinja(kind, PREHEADER, look, preheader_values(masthead)) if kind == "digest" else ()),
             *_jinja(kind, "txt", look, values),
             *_jinja(kind, "html", look, values),
         ]
         return found or [*_inlining(kind, look)] or [*_required(kind, masthead)]
+    except TemplateError as error:
+        return [_misfit(error, kind, look)]
     except NewsletterError as error:
         return [Fault(kind, 0, error.message, error.hint)]
 
@@ -79,7 +83,7 @@ def _jinja(kind: str, part: str, look: Look, values: Values) -> Iterator[Fault]:
     try:
         source = source_of(part, look) if "/" in part else flat_source(kind, part, look)
     except TemplateError as error:
-        yield Fault(error.message.split(" ", 1)[0], 0, error.message, "Save it as UTF-8.")
+        yield _misfit(error, kind, look)
         return
     try:
         tree = made.parse(source)
@@ -120,15 +124,23 @@ def _origin(kind: str, part: str, line: int, look: Look) -> tuple[str, int]:
 
 
 def _inlining(kind: str, look: Look) -> Iterator[Fault]:
-    css = source_of(STYLE, look)
     try:
-        inline(flat_source(kind, "html", look), css)
+        inline(flat_source(kind, "html", look), source_of(STYLE, look))
     except TemplateError as error:
-        in_style = error.message.startswith("The s")
-        words = error.message.split("'")
-        line = css[: css.find(words[1])].count("\n") + 1 if in_style and len(words) > 2 and words[1] in css else 0
-        mend = "Give what it is about a class, and select by that alone: .name { … }." if in_style else ""
-        yield Fault(STYLE if in_style else f"{kind}/body.html", line, error.message, error.hint or mend)
+        yield _misfit(error, kind, look)
+
+
+def _misfit(error: TemplateError, kind: str, look: Look) -> Fault:
+    """Where a file is that cannot be read, or a style that cannot be inlined."""
+    named = error.message.split(" ", 1)[0]
+    if named in FILES:
+        return Fault(named, 0, error.message, "Save it as UTF-8.")
+    css = source_of(STYLE, look)
+    in_style = error.message.startswith("The s")
+    words = error.message.split("'")
+    line = css[: css.find(words[1])].count("\n") + 1 if in_style and len(words) > 2 and words[1] in css else 0
+    mend = "Give what it is about a class, and select by that alone: .name { … }." if in_style else ""
+    return Fault(STYLE if in_style else f"{kind}/body.html", line, error.message, error.hint or mend)
 
 
 def _required(kind: str, masthead: Masthead) -> Iterator[Fault]:

@@ -38,7 +38,7 @@ class Frame:
         self.general = said.say("general")
         """The heading of what concerns no place in particular."""
         self._fixed = fixed_values(masthead, said)
-        self._subject = programs.subject
+        self._programs = programs
         self._html = filled(programs.html, OF_LIST, self._fixed)
         self._text = filled(programs.text, OF_LIST, self._fixed)
         found: list[Loop] = [*nodes_of(self._html, Loop), *nodes_of(self._text, Loop)]
@@ -74,7 +74,7 @@ class Frame:
         )
         join = self._joiner.join
         while True:
-            values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._subject)
+            values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._programs)
             values["unsubscribe_url"] = envelope.unsubscribe_url
             values["preferences_url"] = envelope.preferences_url
             values["copy_url"] = envelope.copy_url
@@ -98,7 +98,7 @@ class Frame:
     def copy(self, groups: Sequence[ShownGroup], rest: Sequence[Shown], day: date, note: str = "") -> str:
         """The HTML of a digest for anybody to read in a browser: without its reader's links, the rest named whole."""
         program, _, shared = self._days.get((day, COPY, note)) or self._of_day(day, COPY, note)
-        values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._subject)
+        values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._programs)
         values |= {"unsubscribe_url": "", "preferences_url": "", "copy_url": ""}
         if rest:
             values |= rest_values(self._said, rest)

@@ -23,6 +23,8 @@ class Card:
     places: tuple[str, ...] = ()
     themes: tuple[str, ...] = ()
     because: tuple[str, ...] = ()
+    image: str = ""
+    image_alt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

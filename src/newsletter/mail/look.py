@@ -1,4 +1,4 @@
-"""How the mails of a list look: its own template files, colours and logo. A value; what looks alike is loaded once."""
+"""How the mails of a list look: its own files, colours, logo and header. A value; what looks alike is loaded once."""
 
 from __future__ import annotations
 
@@ -11,22 +11,41 @@ ACCENT, ACCENTS_DARK = "#0b6e6e", ("#7fd1c7", "#4fb3a9")
 """The colours of the shipped stylesheet that a list's own take the place of, in light and in dark."""
 NAME = "[[name]]"
 """Where a template wants the list's name, or its logo if there is one."""
+HEAD = re.compile(r'<td class="top">(\s*)<h1 class="name">\[\[name\]\]</h1>')
+"""How a template begins that can have a band."""
+_BAND = r'<td class="band"><h1 class="name banded">[[name]]</h1></td></tr>\1<tr><td class="top under">'
+_LOGOS = """<style>
+@media (prefers-color-scheme: dark) {
+.logo-light { display: none !important; }
+.logo-dark { display: block !important; }
+}
+[data-ogsc] .logo-light { display: none !important; }
+[data-ogsc] .logo-dark { display: block !important; }
+</style>
+</head>"""
+"""Which of two logos is seen; Outlook on the web says ``data-ogsc`` where it turns colours around."""
 _COLOURS = re.compile("|".join((ACCENT, *ACCENTS_DARK)), re.IGNORECASE)
+
+
+Logo = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
     """What differs from the shipped templates.
 
-    ``files``: name below ``templates/email/`` and content, in order; None if it could not be read. ``logo``: its URL,
-    width and height in pixels.
+    ``files``: name below ``templates/email/`` and content, in order; None if it could not be read. ``logo`` and
+    ``logo_dark``, which takes its place on what is dark: URL, width and height in pixels. ``header``: what the name
+    stands on, plain or band.
     """
 
     slug: str = ""
     files: tuple[tuple[str, bytes | None], ...] = ()
     accent: str = ""
     accent_dark: str = ""
-    logo: tuple[str, int, int] | None = None
+    logo: Logo | None = None
+    logo_dark: Logo | None = None
+    header: str = "plain"
 
     @property
     def own(self) -> Mapping[str, bytes | None]:
@@ -38,24 +57,46 @@ class Look:
         """The shipped templates in the list's colours."""
         return replace(self, files=())
 
+    def headed(self, source: str) -> str:
+        """An HTML template with the band that the name stands on, if that is the header; lines stay where they are."""
+        return HEAD.sub(_BAND, source) if self.header == "band" else source
+
     def dressed(self, source: str) -> str:
         """A template or stylesheet in the list's colours, its logo where the name may stand."""
 
         def colour(match: re.Match[str]) -> str:
             return (self.accent if match[0].lower() == ACCENT else self.accent_dark) or match[0]
 
+        if self._toggles and NAME in source:
+            source = source.replace("</head>", _LOGOS, 1)
         return _COLOURS.sub(colour, source).replace(NAME, self._name)
+
+    @property
+    def _toggles(self) -> bool:
+        # A band is dark by day, too.
+        return self.logo_dark is not None and self.header != "band"
 
     @property
     def _name(self) -> str:
         if self.logo is None:
             return "{{ list_name }}"
-        url, width, height = self.logo
-        # Where pictures are blocked, the name stands in its place, in the heading's own type.
-        return (
-            f'<img src="{escape(url)}" alt="{{{{ list_name }}}}" width="{width}" height="{height}" '
-            'style="display: block; border: 0; max-width: 100%; height: auto">'
-        )
+        if self.logo_dark is None:
+            return _image(self.logo)
+        if not self._toggles:
+            return _image(self.logo_dark)
+        # Hidden where nothing is known of the dark: styles in the head may be gone, and Outlook's Word engine has none.
+        dark = _image(self.logo_dark, "logo-dark", "display: none; mso-hide: all")
+        return f"{_image(self.logo, 'logo-light')}<!--[if !mso]><!-->{dark}<!--<![endif]-->"
+
+
+def _image(logo: Logo, name: str = "", display: str = "display: block") -> str:
+    """Where pictures are blocked, the list's name stands in its place, in the heading's own type."""
+    url, width, height = logo
+    marked = f' class="{name}"' if name else ""
+    return (
+        f'<img src="{escape(url)}" alt="{{{{ list_name }}}}" width="{width}" height="{height}"'
+        f'{marked} style="{display}; border: 0; max-width: 100%; height: auto">'
+    )
 
 
 PLAIN = Look()

@@ -15,7 +15,7 @@ import structlog
 
 from newsletter.errors import SettingsError
 from newsletter.mail.faults import Fault, breaks
-from newsletter.mail.look import Look
+from newsletter.mail.look import Logo, Look
 from newsletter.mail.templates import FILES
 from newsletter.settings import Settings
 
@@ -35,7 +35,7 @@ def own_folder(home: Path, slug: str) -> Path:
 
 
 def look_of(settings: Settings, row: Any) -> Look:
-    """How the mails of a list look now, whether or not its files can be used; ``row``: its slug and brand."""
+    """How the mails of a list look now, whether or not its files can be used; ``row``: its slug, brand and header."""
     folder = own_folder(settings.home, row.slug)
     return _branded(row, settings.site, _contents(folder, _stamp(folder)))
 
@@ -52,12 +52,18 @@ def _looks(home: Path, site: str) -> Looks:
 
 def _branded(row: Any, site: str, files: tuple[tuple[str, bytes | None], ...]) -> Look:
     brand = row.brand
-    logo = brand.get("logo")
-    shown = None
-    # A page over https, as webmail is, shows no picture over http.
-    if logo and site.startswith("https://"):
-        shown = f"{site}/{row.slug}/logo?v={logo['version']}", logo["width"], logo["height"]
-    return Look(row.slug if files else "", files, brand.get("accent", ""), brand.get("accent_dark", ""), shown)
+
+    def logo(name: str, path: str) -> Logo | None:
+        shown = brand.get(name)
+        # A page over https, as webmail is, shows no picture over http.
+        if not shown or not site.startswith("https://"):
+            return None
+        return f"{site}/{row.slug}/{path}?v={shown['version']}", shown["width"], shown["height"]
+
+    return Look(
+        row.slug if files else "", files, brand.get("accent", ""), brand.get("accent_dark", ""),
+        logo("logo", "logo"), logo("logo_dark", "logo-dark"), header=row.header,
+    )  # fmt: skip
 
 
 def _stamp(folder: Path) -> _Stamp:
@@ -99,7 +105,7 @@ class Looks:
     def of(self, row: Any, kind: str) -> Look:
         """How a list's mails of a kind look: its own way if that can be used.
 
-        ``row``: the list's slug and brand.
+        ``row``: the list's slug, brand and header.
         """
         look = _branded(row, self._site, self._read(row.slug))
         if not look.files:

@@ -133,7 +133,7 @@ def sample_values(kind: str, masthead: Masthead) -> Values:
     return {
         **fixed_values(masthead, said),
         **day_values(masthead, said, AT.date(), "daily", NOTE),
-        **letter_values(masthead.list_name, said, AT.date(), groups, rest, load_programs().subject),
+        **letter_values(masthead.list_name, said, AT.date(), groups, rest, load_programs()),
         **rest_values(said, rest),
         **links,
         "copy_url": PLACEHOLDER_SITE,
@@ -151,6 +151,13 @@ def subject_values(kind: str, masthead: Masthead) -> Values:
     if kind == "digest":
         return {"first_title": TITLE, "others": said.count("others", 6)}
     return notice_values(sample_notice(kind, masthead), said)
+
+
+def preheader_values(masthead: Masthead) -> Values:
+    """What the preheader of a digest is filled with."""
+    values = sample_values("digest", masthead)
+    own = {"subject": values["subject"], "teaser": values["preheader"], "contents": values["contents"]}
+    return subject_values("digest", masthead) | own | {"list_name": masthead.list_name, "say": values["say"]}
 
 
 def parts_of(message: Message) -> tuple[str, str, str]:

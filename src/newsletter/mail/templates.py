@@ -24,7 +24,8 @@ LEAVABLE = ("digest", "welcome", "known", "account", "address_old")
 """Kinds of mail to the reader of a list: at their end are the ways to change one's preferences and to leave it."""
 STYLE = "style.css"
 PARTS = ("subject.txt", "body.txt", "body.html")
-FILES = (STYLE, "base.txt", "base.html", *(f"{kind}/{part}" for kind in KINDS for part in PARTS))
+PREHEADER = "digest/preheader.txt"
+FILES = (STYLE, "base.txt", "base.html", PREHEADER, *(f"{kind}/{part}" for kind in KINDS for part in PARTS))
 """All that a list can have files of its own for."""
 LOOKS_KEPT = 64
 
@@ -40,14 +41,16 @@ class MailTemplates:
 
 @dataclass(frozen=True)
 class Programs:
-    """The three parts of a digest, taken apart; the text ends with a line end."""
+    """A digest's parts and what stands before them, taken apart; the text ends with a line end."""
 
     subject: Program
+    preheader: Program
     text: Program
     html: Program
 
 
 SUBJECT_VALUES: Known = frozenset({"first_title", "others"})
+PREHEADER_VALUES: Known = SUBJECT_VALUES | {"subject", "teaser", "contents", "list_name", "say"}
 DIGEST_VALUES: Known = frozenset(
     {
         "language",
@@ -111,7 +114,7 @@ def flat_source(kind: str, part: str = "html", look: Look = PLAIN) -> str:
 
 def _undressed(kind: str, part: str, look: Look) -> str:
     body = source_of(f"{kind}/body.{part}", look).rstrip("\n")
-    return source_of(f"base.{part}", look).replace("[[content]]", body)
+    return source_of(f"base.{part}", look).replace("[[content]]", look.headed(body))
 
 
 def wrapped(text: str) -> str:
@@ -198,15 +201,21 @@ def load_programs(look: Look = PLAIN) -> Programs:
     Raises:
         TemplateError: as ``load_kind``.
     """
-    subject = source_of("digest/subject.txt", look)
-    return programs(subject, flat_source("digest", "txt", look), html_source("digest", look), look)
+    return programs(
+        source_of("digest/subject.txt", look),
+        flat_source("digest", "txt", look),
+        html_source("digest", look),
+        look,
+        source_of(PREHEADER, look),
+    )
 
 
-def programs(subject: str, text: str, html: str, look: Look = PLAIN) -> Programs:
-    """Three templates of a digest, the HTML inlined already, taken apart."""
+def programs(subject: str, text: str, html: str, look: Look = PLAIN, preheader: str = "{{ teaser }}") -> Programs:
+    """The templates of a digest, the HTML inlined already, taken apart."""
     plain, numbers = environment(False, look), itertools.count()
     return Programs(
         split(plain, subject, SUBJECT_VALUES),
+        split(plain, preheader, PREHEADER_VALUES),
         (*split(plain, text, DIGEST_VALUES, numbers), "\n"),
         split(environment(True, look), html, DIGEST_VALUES, numbers),
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from newsletter.mail.cards import Shown, ShownGroup, contents_line, cut, preheader_of
+from newsletter.mail.cards import PREHEADER, Shown, ShownGroup, contents_line, cut, preheader_of
 from newsletter.mail.letter import Masthead
 from newsletter.mail.notes import note_html, note_text
-from newsletter.mail.splitting import Program, Values, shown
+from newsletter.mail.splitting import Values, shown
+from newsletter.mail.templates import Programs
 from newsletter.mail.words import Words
 
-SUBJECT_LEAST, SUBJECT_LIMIT = 10, 78
+SUBJECT_LEAST, SUBJECT_LIMIT = 10, 60
 REST_SHOWN = 5
 REST_LISTED = 500
 
@@ -53,22 +54,22 @@ def rest_values(said: Words, rest: Sequence[Shown]) -> Values:
 
 
 def letter_values(
-    list_name: str, said: Words, day: date, groups: Sequence[ShownGroup], rest: Sequence[Shown], subject: Program
+    list_name: str, said: Words, day: date, groups: Sequence[ShownGroup], rest: Sequence[Shown], made: Programs
 ) -> Values:
-    """What is one reader's, but for the links and the rest."""
+    """What is one reader's, but for the links and the rest. Of what is ``made``, subject and preheader are shown."""
     cards = [card for _, under in groups for card in under]
     first, others = subject_parts(cards[0].title, len(cards) + len(rest), list_name, said, day)
-    line = shown(subject, {"first_title": first, "others": others}).strip()
-    return {
-        "subject": line,
-        "preheader": preheader_of(cards, line, said, list_name),
-        "contents": contents_line(groups, len(rest), said),
-        "groups": groups,
-    }
+    heading: Values = {"first_title": first, "others": others}
+    heading["subject"] = subject = shown(made.subject, heading).strip()
+    heading["teaser"] = preheader_of(cards, subject, said, list_name)
+    heading["contents"] = contents = contents_line(groups, len(rest), said)
+    heading["list_name"], heading["say"] = list_name, said.say
+    preheader = cut(shown(made.preheader, heading).strip(), PREHEADER[1])
+    return {"subject": subject, "preheader": preheader, "contents": contents, "groups": groups}
 
 
 def subject_parts(title: str, total: int, list_name: str, said: Words, day: date) -> tuple[str, str]:
-    """The first title, cut so that the subject has 10 to 78 characters, and ``and 6 more``."""
+    """The first title, cut so that the subject has 10 to 60 characters, and ``and 6 more``."""
     others = said.count("others", total - 1) if total > 1 else ""
     first = cut(title, SUBJECT_LIMIT - len(others) - 1 if others else SUBJECT_LIMIT)
     if len(first) < SUBJECT_LEAST:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -35,7 +35,7 @@ FRAME_POLICY = (
 )
 _DARK = re.compile(r"@media\s*\(\s*prefers-color-scheme\s*:\s*dark\s*\)", re.IGNORECASE)
 _SCHEME = re.compile(r'(<meta name="color-scheme" content=")[^"]*"', re.IGNORECASE)
-_LOGO = re.compile(r'src="[^"]*/logo\?v=[^"]*"')
+_LOGO = re.compile(r'src="[^"]*(/logo|/logo-dark)\?v=[^"]*"')
 
 
 def in_mode(html: str, mode: str) -> str:
@@ -53,8 +53,11 @@ def seen(kind: str, look: Look, language: str) -> tuple[tuple[Fault, ...], str, 
     return broken or tuple(blemishes(kind, look)), subject, html
 
 
-def preview_app(name: str, look: Callable[[], Look], logo: tuple[bytes, str] | None) -> FastAPI:
-    """The preview of a list called ``name``; ``look`` reads its look as it is now; ``logo``: content and type."""
+def preview_app(name: str, look: Callable[[], Look], logos: Mapping[str, tuple[bytes | None, str]]) -> FastAPI:
+    """The preview of a list called ``name``; ``look`` reads its look as it is now.
+
+    ``logos``: content and type of ``logo`` and ``logo-dark``.
+    """
     app = FastAPI(title="Preview of mails", docs_url=None, redoc_url=None, openapi_url=None)
     # A page of another name that resolves to this machine may not read it.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
@@ -89,10 +92,12 @@ def preview_app(name: str, look: Callable[[], Look], logo: tuple[bytes, str] | N
         return FileResponse(HERE / "page.js", media_type="text/javascript")
 
     @app.get("/logo")
-    def picture() -> Response:
-        if logo is None:
-            raise HTTPException(404, "The list has no logo.")
-        return Response(logo[0], media_type=logo[1])
+    @app.get("/logo-dark")
+    def picture(request: Request) -> Response:
+        content, kind = logos.get(request.url.path.strip("/"), (None, ""))
+        if content is None:
+            raise HTTPException(404, "The list has no such logo.")
+        return Response(content, media_type=kind)
 
     @app.get("/state/{kind}/{language}")
     def state(kind: str, language: str) -> JSONResponse:
@@ -106,7 +111,7 @@ def preview_app(name: str, look: Callable[[], Look], logo: tuple[bytes, str] | N
     def mail(kind: str, language: str, mode: str) -> HTMLResponse:
         checked(kind, language)
         _, _, html = seen(kind, look(), language)
-        shown = _LOGO.sub('src="/logo"', in_mode(html, mode if mode in MODES else "light"))
+        shown = _LOGO.sub(r'src="\1"', in_mode(html, mode if mode in MODES else "light"))
         return HTMLResponse(shown, headers={"Content-Security-Policy": FRAME_POLICY})
 
     return app

@@ -52,6 +52,12 @@ def test_notice_is_the_same(notice: Notice) -> None:
     assert tree(load_templates()[kind].html.render(values)) == tree(rendered_then_inlined(kind, values))
 
 
+def test_values_side_by_side() -> None:
+    """Two values with nothing between them stay two."""
+    source = "<html><body><p>{{ one }}{{ other }}</p></body></html>"
+    assert "{{ one }}{{ other }}" in inline(source, ".a { color: red; }")
+
+
 @pytest.mark.parametrize(
     ("source", "css"),
     [

@@ -18,7 +18,7 @@ from newsletter.errors import NewsletterError
 
 # What decides by class alone does the same before and after rendering; what looks at neighbours does not.
 STRUCTURAL = re.compile(r"[+~>:\[#*]|\S\s+\S")
-PLACEHOLDER = re.compile(r'<!--zj(\d+)jz-->|\bzj(\d+)jz\b|data-zj(\d+)jz=""', re.ASCII)
+PLACEHOLDER = re.compile(r'<!--zj(\d+)jz-->|zj(\d+)jz|data-zj(\d+)jz=""', re.ASCII)
 
 
 class TemplateError(NewsletterError):

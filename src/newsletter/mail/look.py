@@ -1,4 +1,4 @@
-"""How the mails of a list look: its own template files, colours and logo. A value; what looks alike is loaded once."""
+"""How the mails of a list look: its own files, colours, logo and style. A value; what looks alike is loaded once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Look:
     """What differs from the shipped templates.
 
     ``files``: name below ``templates/email/`` and content, in order; None if it could not be read. ``logo``: its URL,
-    width and height in pixels.
+    width and height in pixels. ``style`` of digests: full, or compact for who skims.
     """
 
     slug: str = ""
@@ -27,6 +27,7 @@ class Look:
     accent: str = ""
     accent_dark: str = ""
     logo: tuple[str, int, int] | None = None
+    style: str = "full"
 
     @property
     def own(self) -> Mapping[str, bytes | None]:

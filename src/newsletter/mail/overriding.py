@@ -35,7 +35,7 @@ def own_folder(home: Path, slug: str) -> Path:
 
 
 def look_of(settings: Settings, row: Any) -> Look:
-    """How the mails of a list look now, whether or not its files can be used; ``row``: its slug and brand."""
+    """How the mails of a list look now, whether or not its files can be used; ``row``: its slug, brand and style."""
     folder = own_folder(settings.home, row.slug)
     return _branded(row, settings.site, _contents(folder, _stamp(folder)))
 
@@ -57,7 +57,9 @@ def _branded(row: Any, site: str, files: tuple[tuple[str, bytes | None], ...]) -
     # A page over https, as webmail is, shows no picture over http.
     if logo and site.startswith("https://"):
         shown = f"{site}/{row.slug}/logo?v={logo['version']}", logo["width"], logo["height"]
-    return Look(row.slug if files else "", files, brand.get("accent", ""), brand.get("accent_dark", ""), shown)
+    return Look(
+        row.slug if files else "", files, brand.get("accent", ""), brand.get("accent_dark", ""), shown, style=row.style
+    )
 
 
 def _stamp(folder: Path) -> _Stamp:
@@ -99,7 +101,7 @@ class Looks:
     def of(self, row: Any, kind: str) -> Look:
         """How a list's mails of a kind look: its own way if that can be used.
 
-        ``row``: the list's slug and brand.
+        ``row``: the list's slug, brand and style.
         """
         look = _branded(row, self._site, self._read(row.slug))
         if not look.files:

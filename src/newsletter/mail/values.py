@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from newsletter.mail.cards import Shown, ShownGroup, contents_line, cut, preheader_of
+from newsletter.mail.cards import Shown, ShownGroup, contents_of, cut, preheader_of
 from newsletter.mail.letter import Masthead
 from newsletter.mail.notes import note_html, note_text
 from newsletter.mail.splitting import Program, Values, shown
@@ -24,6 +24,8 @@ def fixed_values(masthead: Masthead, said: Words) -> Values:
         "list_name": masthead.list_name,
         "postal_address": masthead.postal_address,
         "say": said.say,
+        "dot": said.dot,
+        "compact": masthead.look.style == "compact",
         "more_note_text": said.say("more_note_text"),
     }
 
@@ -57,12 +59,15 @@ def letter_values(
 ) -> Values:
     """What is one reader's, but for the links and the rest."""
     cards = [card for _, under in groups for card in under]
-    first, others = subject_parts(cards[0].title, len(cards) + len(rest), list_name, said, day)
+    total = len(cards) + len(rest)
+    first, others = subject_parts(cards[0].title, total, list_name, said, day)
+    contents, contents_title = contents_of(groups, total, said)
     line = shown(subject, {"first_title": first, "others": others}).strip()
     return {
         "subject": line,
         "preheader": preheader_of(cards, line, said, list_name),
-        "contents": contents_line(groups, len(rest), said),
+        "contents": contents,
+        "contents_title": contents_title,
         "groups": groups,
     }
 
@@ -77,14 +82,19 @@ def subject_parts(title: str, total: int, list_name: str, said: Words, day: date
 
 
 def shortened(
-    groups: Sequence[ShownGroup], rest: Sequence[Shown], most: int
+    groups: Sequence[ShownGroup], rest: Sequence[Shown], most: int, said: Words
 ) -> tuple[tuple[ShownGroup, ...], tuple[Shown, ...]]:
     """The first ``most`` cards under their headings, and what is left over before the rest."""
     kept: list[ShownGroup] = []
     over: list[Shown] = []
     for group in groups:
         if most:
-            kept.append(ShownGroup(group.heading, group.cards[:most]))
+            kept.append(ShownGroup(group.section, group.cards[:most]))
         over += [card.named or card for card in group.cards[most:]]
         most = max(0, most - len(group.cards))
-    return tuple(kept), (*over, *rest)
+    alone = len(kept) == 1
+    counts = ["" if alone else said.number(len(group.cards)) for group in kept]
+    counted = [
+        ShownGroup(group.section._replace(count=count), group.cards) for group, count in zip(kept, counts, strict=True)
+    ]
+    return tuple(counted), (*over, *rest)

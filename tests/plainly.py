@@ -36,7 +36,7 @@ from newsletter.digests.matching import (
 )
 from newsletter.mail import frames, headers
 from newsletter.mail import values as values_module
-from newsletter.mail.cards import UNPLACED, Section, ShownGroup, named_card, section_of, shown_card
+from newsletter.mail.cards import UNPLACED, Section, ShownGroup, anchor_of, named_card, section_of, shown_card
 from newsletter.mail.letter import Card, Envelope, Masthead, Message
 from newsletter.mail.look import Look
 from newsletter.mail.splitting import Value
@@ -80,7 +80,7 @@ class Letter:
         """A group's heading."""
         said = words(self.language)
         heading = group.heading or said.say(UNPLACED[self.sections])
-        return section_of(heading, group.code, len(group.cards) if len(self.groups) > 1 else 0, said)
+        return section_of(heading, anchor_of(group.code), len(group.cards) if len(self.groups) > 1 else 0, said)
 
 
 @dataclass(frozen=True)

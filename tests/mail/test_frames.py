@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from letters import ENVELOPE, card, compose, letter, letters, texts
 from plainly import Group, Letter, PlainTemplates, plain_message
 
-from newsletter.mail.cards import Section, ShownGroup
+from newsletter.mail.cards import ShownGroup
 from newsletter.mail.frames import HTML_LIMIT, Frame
 from newsletter.mail.letter import Envelope
 from newsletter.mail.splitting import Loop, Value, nodes_of
@@ -137,7 +137,7 @@ def test_the_same_frame_another_day() -> None:
         item = frame.cards.set_item(one.groups[0].cards[0])
         for made in (one, other, one):
             shown = frame.cards.set_card(item, "Guatemala", frame.cards.reason(made.groups[0].cards[0].because))
-            group = ShownGroup(Section("Guatemala", anchor="s-"), (shown,))
+            group = ShownGroup(made.section(Group("Guatemala", ())), (shown,))
             fast = frame.compose((group,), (), made.day, made.frequency, ENVELOPE)
             small = Group("Guatemala", (made.groups[0].cards[0],))
             fresh = letter(groups=(small,), frequency=made.frequency, day=made.day)

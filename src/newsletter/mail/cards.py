@@ -42,12 +42,13 @@ class Shown:
 
 
 class Section(NamedTuple):
-    """What cards stand under. ``count``: how many they are, in words' digits; empty if there is no other section."""
+    """What cards stand under; ``title``: heading and count, ``anchor``: where links within the mail lead."""
 
     heading: str
-    count: str = ""
-    anchor: str = ""
-    """Where links within the mail lead."""
+    anchor: str
+    count: str
+    """How many cards there are, as the language writes it; empty if there is no other section."""
+    title: str
 
 
 class ShownGroup(NamedTuple):
@@ -62,19 +63,30 @@ class ShownGroup(NamedTuple):
         return self.section.heading
 
     @property
+    def anchor(self) -> str:
+        """The section's."""
+        return self.section.anchor
+
+    @property
     def count(self) -> str:
         """The section's."""
         return self.section.count
 
     @property
-    def anchor(self) -> str:
+    def title(self) -> str:
         """The section's."""
-        return self.section.anchor
+        return self.section.title
 
 
-def section_of(heading: str, code: str, cards: int, said: Words) -> Section:
-    """``code``: of the place or theme; ``cards``: how many stand under it, or 0 if there is no other section."""
-    return Section(heading, said.number(cards) if cards else "", f"s-{code}")
+def section_of(heading: str, anchor: str, cards: int, said: Words) -> Section:
+    """``cards``: how many stand under it, or 0 if there is no other section."""
+    count = said.number(cards) if cards else ""
+    return Section(heading, anchor, count, f"{heading}{said.dot}{count}" if count else heading)
+
+
+def anchor_of(code: str) -> str:
+    """The anchor of a section by the code of its place, or the slug of its theme."""
+    return f"s-{code}"
 
 
 def cut(text: str, most: int) -> str:

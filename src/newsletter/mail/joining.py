@@ -39,9 +39,9 @@ class Joiner:
 
     def __init__(self, loops: list[Loop | None], fixed: Values, known: Known) -> None:
         """``loops``: by number, filled with ``fixed``, which are what is ``known``."""
-        self._bodies = [encoded_program(loop.body) if loop else () for loop in loops]
+        self._bodies = [encoded_program(_without_cards(loop.body)) if loop else () for loop in loops]
         self._fixed = fixed
-        self._known: Known = known | {"group.heading", "group.count", "group.anchor"}
+        self._known: Known = known | {f"group.{name}" for name in Section._fields}
         self._headings: list[dict[Section, _Heading]] = [{} for _ in loops]
 
     def join(self, program: Program, values: Values) -> list[bytes]:
@@ -149,6 +149,13 @@ class _Heading:
             self.number = loops[0].number if loops else -1
             self.before = tuple(line for text in texts[:at] for line in text.lines)
             self.after = tuple(line for text in texts[at:] for line in text.lines)
+
+
+def _without_cards(program: Program) -> Program:
+    """A group's body whose cards are set elsewhere."""
+    return tuple(
+        Loop(node.number, node.source, node.target, ()) if isinstance(node, Loop) else node for node in program
+    )
 
 
 def _put(one: Piece, out: list[bytes], carry: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
+from dataclasses import replace
 from typing import NamedTuple
 
 from newsletter.mail.cards import Shown, meta_line, shown_card, themes_shown, why_line
@@ -103,8 +103,18 @@ class Setter:
     def set_card(self, item: SetItem, heading: str, why: str) -> Shown:
         """The item as a card under a heading (a place's or theme's name, or nothing) for this ``reason``."""
         headed, bodies = item.headed.get(heading) or self._headed(item, heading)
-        card = copy(headed)
-        card.why = why
+        card = Shown(
+            headed.title,
+            headed.url,
+            headed.language,
+            headed.direction,
+            headed.short,
+            headed.long,
+            headed.meta,
+            headed.themes,
+            why,
+            headed.named,
+        )
         made: list[Setting] = []
         for number, body in enumerate(bodies):
             if isinstance(body, _Around):
@@ -119,9 +129,11 @@ class Setter:
         return card
 
     def _headed(self, item: SetItem, heading: str) -> tuple[Shown, list[Program | _Around]]:
-        card = copy(item.plain)
-        card.meta = meta_line(item.card, heading, self._said)
-        card.themes = themes_shown(item.card, heading)
+        card = replace(
+            item.plain,
+            meta=meta_line(item.card, heading, self._said),
+            themes=themes_shown(item.card, heading),
+        )
         filled_bodies = [
             self._filled(number, body, OF_HEADED, card) if body else () for number, body in enumerate(item.bodies)
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from newsletter.mail.cards import Shown, ShownGroup, contents_of, cut, preheader_of
+from newsletter.mail.cards import Shown, ShownGroup, contents_of, cut, preheader_of, section_of
 from newsletter.mail.letter import Masthead
 from newsletter.mail.notes import note_html, note_text
 from newsletter.mail.splitting import Program, Values, shown
@@ -92,9 +92,9 @@ def shortened(
             kept.append(ShownGroup(group.section, group.cards[:most]))
         over += [card.named or card for card in group.cards[most:]]
         most = max(0, most - len(group.cards))
-    alone = len(kept) == 1
-    counts = ["" if alone else said.number(len(group.cards)) for group in kept]
-    counted = [
-        ShownGroup(group.section._replace(count=count), group.cards) for group, count in zip(kept, counts, strict=True)
-    ]
-    return tuple(counted), (*over, *rest)
+    several = len(kept) > 1
+    counted = tuple(
+        ShownGroup(section_of(section.heading, section.anchor, len(cards) if several else 0, said), cards)
+        for section, cards in kept
+    )
+    return counted, (*over, *rest)

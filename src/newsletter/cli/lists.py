@@ -40,6 +40,12 @@ Welcomes = Annotated[
     bool | None, typer.Option("--welcome-digest/--no-welcome-digest", help="Welcome with the latest digest.")
 ]
 MaxItems = Annotated[int | None, typer.Option("--max-items", help="Cards in one digest; the rest is named.")]
+Style = Annotated[
+    str | None, typer.Option("--style", help="Of its digests: full, or compact for who skims (no summaries).")
+]
+Sections = Annotated[
+    str | None, typer.Option("--sections", help="What headings of its digests name: country or theme.")
+]
 
 Slug = Annotated[str, typer.Argument(metavar="LIST", help="Its slug.")]
 
@@ -78,6 +84,8 @@ def create(
     timezone: Timezone = None,
     approval: Approval = None,
     max_items: MaxItems = None,
+    style: Style = None,
+    sections: Sections = None,
     public: Public = None,
     welcomes: Welcomes = None,
 ) -> None:
@@ -109,6 +117,8 @@ def create(
         timezone=timezone,
         needs_approval=approval,
         max_items=max_items,
+        style=style,
+        sections=sections,
         is_public=public,
         welcomes=welcomes,
     )
@@ -172,12 +182,14 @@ def edit(
     timezone: Timezone = None,
     approval: Approval = None,
     max_items: MaxItems = None,
+    style: Style = None,
+    sections: Sections = None,
     public: Public = None,
     welcomes: Welcomes = None,
 ) -> None:
     """Change settings of a list; what is not named stays. Subscriptions there are keep their schedule.
 
-    Example: `newsletter lists edit rutas --approval --max-items 20`
+    Example: `newsletter lists edit rutas --approval --max-items 20 --style compact --sections theme`
     """
     house = opened()
     values = _values(
@@ -193,6 +205,8 @@ def edit(
         timezone=timezone,
         needs_approval=approval,
         max_items=max_items,
+        style=style,
+        sections=sections,
         is_public=public,
         welcomes=welcomes,
     )

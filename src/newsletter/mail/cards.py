@@ -46,7 +46,7 @@ class Section(NamedTuple):
 
     heading: str
     anchor: str
-    count: str
+    tally: str
     """How many cards there are, as the language writes it; empty if there is no other section."""
     title: str
 
@@ -68,9 +68,9 @@ class ShownGroup(NamedTuple):
         return self.section.anchor
 
     @property
-    def count(self) -> str:
+    def tally(self) -> str:
         """The section's."""
-        return self.section.count
+        return self.section.tally
 
     @property
     def title(self) -> str:
@@ -80,8 +80,8 @@ class ShownGroup(NamedTuple):
 
 def section_of(heading: str, anchor: str, cards: int, said: Words) -> Section:
     """``cards``: how many stand under it, or 0 if there is no other section."""
-    count = said.number(cards) if cards else ""
-    return Section(heading, anchor, count, f"{heading}{said.dot}{count}" if count else heading)
+    tally = said.number(cards) if cards else ""
+    return Section(heading, anchor, tally, f"{heading}{said.dot}{tally}" if tally else heading)
 
 
 def anchor_of(code: str) -> str:
@@ -153,7 +153,7 @@ def contents_of(groups: Sequence[ShownGroup], total: int, said: Words) -> tuple[
     line = said.count("items", total)
     if len(groups) == 1:
         return line, ""
-    places = said.dot.join([f"{section.heading} {section.count}" for section, _ in groups[:8]])
+    places = said.dot.join([f"{section.heading} {section.tally}" for section, _ in groups[:8]])
     contents = said.say("contents", items=line, places=places + (" …" if len(groups) > 8 else ""))
     return contents, line if total >= CONTENTS_LISTED_FROM else ""
 

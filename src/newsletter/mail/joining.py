@@ -164,10 +164,9 @@ class _Heading:
 
 def _link(program: Program) -> tuple[Ready, Value, Ready] | None:
     """The parts of lines with one value of the reader's in them, the same for each group: as links have their URL."""
-    if len(program) == 3:
-        before, value, behind = program
-        if isinstance(before, Ready) and isinstance(value, Value) and isinstance(behind, Ready):
-            if before.tail and behind.ends_line and all(need.isidentifier() for need in value.needs):
+    match program:
+        case (Ready() as before, Value() as value, Ready() as behind) if before.tail and behind.ends_line:
+            if all(need.isidentifier() for need in value.needs):
                 return before, value, behind
     return None
 

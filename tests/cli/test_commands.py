@@ -147,6 +147,8 @@ def test_markup_in_texts_is_shown(cli: CommandLine) -> None:
         ("lists", "create", "neu", "--name", " ", "--sender-email", "a@b.example", "--postal-address", "x"),
         ("lists", "edit", "rutas", "--max-items", "0"),
         ("lists", "edit", "rutas", "--language", "de"),
+        ("lists", "edit", "rutas", "--style", "tight"),
+        ("lists", "edit", "rutas", "--sections", "region"),
         ("lists", "archive", "rutas"),
         ("runs", "start", "rutas"),
         ("digest", "preview", "ana@example.org", "--output", "nowhere/x.html"),
@@ -220,6 +222,20 @@ def test_texts_of_a_list(cli: CommandLine) -> None:
     for option, most in longest.items():
         cli("lists", "edit", "rutas", option, "\u00e9" * most)
         cli("lists", "edit", "rutas", option, "L\u2019Info\u00a0: \U0001f469\u200d\U0001f33e")
+
+
+def test_layout_of_a_list(cli: CommandLine) -> None:
+    """Digests of a list are full and by country until it says otherwise, and show it; what is neither is refused."""
+
+    def layout() -> tuple[str, str]:
+        shown = cli("lists", "show", "rutas", "--json").json
+        return shown["style"], shown["sections"]
+
+    assert layout() == ("full", "country")
+    cli("lists", "edit", "rutas", "--style", "compact", "--sections", "theme")
+    assert layout() == ("compact", "theme")
+    assert "full or compact" in cli("lists", "edit", "rutas", "--style", "tight", code=1).err
+    assert layout() == ("compact", "theme")
 
 
 def test_themes_from_files(cli: CommandLine, tmp_path: Path) -> None:

@@ -48,7 +48,10 @@ cards = st.builds(
     image_alt=st.one_of(st.just(""), texts),
 )
 groups = st.builds(
-    Group, heading=st.one_of(st.just(""), texts), cards=st.lists(cards, min_size=1, max_size=3).map(tuple)
+    Group,
+    heading=st.one_of(st.just(""), texts),
+    cards=st.lists(cards, min_size=1, max_size=4).map(tuple),
+    code=st.sampled_from(("", "GT", "013", "labour-migration")),
 )
 letters = st.builds(
     Letter,
@@ -60,9 +63,11 @@ letters = st.builds(
     postal_address=texts,
     day=days,
     frequency=st.sampled_from(("immediate", "daily", "weekly", "monthly")),
-    groups=st.lists(groups, min_size=1, max_size=3).map(tuple),
+    groups=st.lists(groups, min_size=1, max_size=4).map(tuple),
     rest=st.lists(cards, max_size=8).map(tuple),
     note=st.sampled_from(("", "*Dear* readers,\n\n- see [it](https://e.example/?a=b)\n- <ü> & so on.")),
+    style=st.sampled_from(("full", "compact")),
+    sections=st.sampled_from(("country", "theme")),
 )
 NOTICES = KINDS[1:]
 ACTION = "https://news.example.org/c/1.1796198400.abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQ"
@@ -161,7 +166,7 @@ def compose(made: Letter, envelope: Envelope = ENVELOPE, programs: Programs | No
         return frame.cards.set_card(frame.cards.set_item(one), heading, frame.cards.reason(one.because))
 
     groups = tuple(
-        ShownGroup(group.heading or frame.general, tuple(shown(one, group.heading) for one in group.cards))
+        ShownGroup(made.section(group), tuple(shown(one, group.heading) for one in group.cards))
         for group in made.groups
     )
     rest = tuple(frame.cards.set_item(one).plain.named for one in made.rest)

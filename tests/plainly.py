@@ -36,8 +36,9 @@ from newsletter.digests.matching import (
 )
 from newsletter.mail import frames, headers
 from newsletter.mail import values as values_module
-from newsletter.mail.cards import ShownGroup, named_card, shown_card
+from newsletter.mail.cards import UNPLACED, Section, ShownGroup, anchor_of, named_card, section_of, shown_card
 from newsletter.mail.letter import Card, Envelope, Masthead, Message
+from newsletter.mail.look import Look
 from newsletter.mail.splitting import Value
 from newsletter.mail.templates import Programs, environment, folder, load_templates
 from newsletter.mail.words import words
@@ -45,10 +46,11 @@ from newsletter.mail.words import words
 
 @dataclass(frozen=True)
 class Group:
-    """Cards under the name of a country or region; an empty heading means no place in particular."""
+    """Cards under the name of a place or theme, and its ``code``; an empty heading means none in particular."""
 
     heading: str
     cards: tuple[Card, ...]
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,19 @@ class Letter:
     groups: tuple[Group, ...]
     rest: tuple[Card, ...] = ()
     note: str = ""
+    style: str = "full"
+    sections: str = "country"
 
     @property
     def masthead(self) -> Masthead:
         names = ("language", "list_name", "list_slug", "sender_name", "sender_email", "postal_address")
-        return Masthead(*(getattr(self, name) for name in names))
+        return Masthead(*(getattr(self, name) for name in names), look=Look(style=self.style))
+
+    def section(self, group: Group) -> Section:
+        """A group's heading."""
+        said = words(self.language)
+        heading = group.heading or said.say(UNPLACED[self.sections])
+        return section_of(heading, anchor_of(group.code), len(group.cards) if len(self.groups) > 1 else 0, said)
 
 
 @dataclass(frozen=True)
@@ -78,33 +88,50 @@ class PlainPlaced:
     item: Item
     why: Reason
     heading: str
+    inner: str
 
 
 def plain_arrange(
-    items: Sequence[Item], picks: Picks, countries_in: CountriesIn, themes_under: ThemesUnder, most: int
+    items: Sequence[Item],
+    picks: Picks,
+    countries_in: CountriesIn,
+    themes_under: ThemesUnder,
+    most: int,
+    sections: str = "country",
 ) -> tuple[list[tuple[str, list[PlainPlaced]]], list[PlainPlaced]]:
-    """Group by country, that of the most relevant item first; inside a group by theme, then newest first."""
+    """Group by country, that of the most relevant item first, what concerns none last; inside a group by theme, then
+    newest first. Or the other way round: group by theme, inside a group by country.
+    """
     reasons = {item.id: reason(item, picks, countries_in, themes_under) for item in items}
     by_relevance = sorted(items, key=lambda item: (relevance(item, reasons[item.id]), item.position), reverse=True)
     followed = concerned(picks.countries, picks.regions, countries_in)
-    placed = [PlainPlaced(item, reasons[item.id], _heading(item, followed)) for item in by_relevance]
-    groups: dict[str, list[PlainPlaced]] = {}
-    for entry in placed[:most]:
-        groups.setdefault(entry.heading, []).append(entry)
-    return [(heading, sorted(entries, key=_theme_then_date)) for heading, entries in groups.items()], placed[most:]
+    placed = []
+    for item in by_relevance:
+        place, theme = _place(item, followed), _theme(item, picks.themes, themes_under)
+        heading, inner = (place, theme) if sections == "country" else (theme, place)
+        placed.append(PlainPlaced(item, reasons[item.id], heading, inner))
+    headings = list(dict.fromkeys(entry.heading for entry in placed[:most]))
+    headings.sort(key=lambda heading: not heading)
+    groups = [(heading, [entry for entry in placed[:most] if entry.heading == heading]) for heading in headings]
+    return [(heading, sorted(entries, key=_inner_then_date)) for heading, entries in groups], placed[most:]
 
 
-def _heading(item: Item, followed: frozenset[str]) -> str:
+def _place(item: Item, followed: frozenset[str]) -> str:
     for country in item.countries:
         if not followed or country in followed:
             return country
     return next(iter((*item.regions, *item.countries)), "")
 
 
-def _theme_then_date(entry: PlainPlaced) -> tuple[str, float, int]:
-    themes = entry.why.themes or entry.item.themes
-    first = next((theme for theme in entry.item.themes if theme in themes), next(iter(themes), ""))
-    return first, -entry.item.published_at.timestamp(), -entry.item.position
+def _theme(item: Item, followed: frozenset[str], themes_under: ThemesUnder) -> str:
+    for theme in item.themes:
+        if not followed or any(theme in themes_under(pick) for pick in followed):
+            return theme
+    return next(iter(item.themes), "")
+
+
+def _inner_then_date(entry: PlainPlaced) -> tuple[str, float, int]:
+    return entry.inner, -entry.item.published_at.timestamp(), -entry.item.position
 
 
 def letter_of(
@@ -120,9 +147,15 @@ def letter_of(
 ) -> Letter:
     """The letter that these items make for these picks, in names instead of codes."""
     groups, rest = plain_arrange(
-        chosen, picks, countries_in, lambda slug: descendants(vocabulary, slug), list_row.max_items
+        chosen, picks, countries_in, lambda slug: descendants(vocabulary, slug), list_row.max_items, list_row.sections
     )
     card = _card_maker(site, vocabulary, language)
+
+    def name(code: str) -> str:
+        if not code:
+            return ""
+        return place_name(code, language) if list_row.sections == "country" else theme_name(vocabulary[code], language)
+
     return Letter(
         language=language,
         list_name=list_row.name,
@@ -132,11 +165,10 @@ def letter_of(
         postal_address=list_row.postal_address,
         day=day,
         frequency=frequency,
-        groups=tuple(
-            Group(place_name(heading, language) if heading else "", tuple(map(card, placed)))
-            for heading, placed in groups
-        ),
+        groups=tuple(Group(name(code), tuple(map(card, placed)), code) for code, placed in groups),
         rest=tuple(map(card, rest)),
+        style=list_row.style,
+        sections=list_row.sections,
     )
 
 
@@ -217,7 +249,7 @@ def _shown(letter: Letter) -> tuple[tuple[ShownGroup, ...], tuple[Any, ...]]:
     return (
         tuple(
             ShownGroup(
-                group.heading or said.say("general"),
+                letter.section(group),
                 tuple(shown_card(card, group.heading, said) for card in group.cards),
             )
             for group in letter.groups
@@ -266,7 +298,7 @@ def plain_message(letter: Letter, envelope: Envelope, templates: PlainTemplates 
         if len(html_part) <= frames.HTML_LIMIT or count <= 1:
             break
         most = max(1, min(count - 1, count * frames.HTML_LIMIT // len(html_part)))
-        groups, rest = values_module.shortened(groups, rest, most)
+        groups, rest = values_module.shortened(groups, rest, most, words(letter.language))
     return by_email(letter.masthead, envelope, values["subject"], plain_quoted(text.render(values) + "\n"), html_part)
 
 
@@ -292,7 +324,7 @@ def by_email(masthead: Masthead, envelope: Envelope, subject: str, text: bytes, 
         + headers.list_headers(
             masthead.list_name, masthead.list_slug, masthead.sender_email, words(masthead.language).language
         )
-        + headers.reader_headers(envelope, with_unsubscribe=True)
+        + headers.reader_headers(envelope)
     )
     head = fields.encode() + structure + b"\r\n\r\n"
     return Message(envelope.return_path, head + body, len(head))

@@ -1,4 +1,4 @@
-"""Mails like real ones, for eyes and checks: digests of three lengths and every notice, in each language."""
+"""Mails like real ones, for eyes and checks: digests of each length and layout and every notice, in each language."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ _LOGOS = Look(
 )
 BRANDS = {"logos": _LOGOS, "band": replace(_LOGOS, header="band")}
 """Looks that lists have made their own."""
+LAYOUTS = ("compact", "themes")
+"""Of thirty items, besides those in full and by country."""
 DOMAIN = "rutas.example"
 TODAY = date(2026, 11, 24)
 PLACES = ("GT", "HN", "SV", "MX")
@@ -149,6 +151,8 @@ def _composed(at: datetime) -> Iterator[tuple[str, Message]]:
             yield f"digest-{count}-{language}", compose(digest(language, count), envelope)
         for name, look in BRANDS.items():
             yield f"digest-{name}-{language}", compose(digest(language, 7), envelope, load_programs(look))
+        yield f"digest-compact-{language}", compose(replace(digest(language, max(LENGTHS)), style="compact"), envelope)
+        yield f"digest-themes-{language}", compose(by_theme(digest(language, max(LENGTHS))), envelope)
         for kind in NOTICES:
             yield f"{kind}-{language}", compose_notice(notice(kind, language, at), envelope)
 
@@ -168,11 +172,25 @@ def digest(language: str, count: int) -> Letter:
         day=TODAY,
         frequency={1: "immediate", 7: "daily"}.get(count, "weekly"),
         groups=tuple(
-            Group(place_name(PLACES[at // per_group], language), tuple(cards[at : at + per_group]))
+            Group(
+                place_name(PLACES[at // per_group], language),
+                tuple(cards[at : at + per_group]),
+                PLACES[at // per_group],
+            )
             for at in range(0, count, per_group)
         ),
         rest=tuple(_card(language, 100 + number) for number in range(9)) if count == max(LENGTHS) else (),
         note=NOTES[language] if count == 7 else "",
+    )
+
+
+def by_theme(made: Letter) -> Letter:
+    """The same items under their first themes; what has none comes last."""
+    cards = [card for group in made.groups for card in group.cards]
+    names = (*THEMES[made.language], "")
+    groups = ((name, tuple(card for card in cards if (*card.themes, "")[0] == name)) for name in names)
+    return replace(
+        made, sections="theme", groups=tuple(Group(name, under, str(names.index(name))) for name, under in groups)
     )
 
 
@@ -204,7 +222,7 @@ def _card(language: str, number: int) -> Card:
     written = GUEST[language] if number % 7 == 6 else language
     title, summary = TEXTS[written][number % len(TEXTS[written])]
     places = [place_name(PLACES[(number + step) % len(PLACES)], language) for step in range(1 + number % 2)]
-    theme = THEMES[language][number % 4]
+    themes = tuple(THEMES[language][(number + step) % 4] for step in range((1, 2, 1, 0)[number // 4 % 4]))
     return Card(
         title=title if number < 7 else f"{title} ({number})",
         summary=summary,
@@ -213,8 +231,8 @@ def _card(language: str, number: int) -> Card:
         source="Mesa de rutas" if number % 3 else "Routes Desk",
         day=TODAY - timedelta(days=number % 6),
         places=tuple(places),
-        themes=(theme,),
-        because=(places[0], theme) if number % 5 else (),
+        themes=themes,
+        because=(places[0], *themes[:1]) if number % 5 else (),
         image=f"https://{DOMAIN}/2026/11/{number}.jpg?w=1068&q=80" if number % 4 == 1 else "",
         image_alt=title if number % 8 == 1 else "",
     )

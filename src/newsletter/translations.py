@@ -47,7 +47,12 @@ class Sentences:
     def count(self, key: str, n: int) -> str:
         """A sentence in the plural form for ``n``, which is written as the language does: 12,345, 12 345."""
         one, other = self._plurals[key]
-        return self._translated.npgettext(key, one, other, n).format(n=format_decimal(n, locale=self._locale))
+        return self._translated.npgettext(key, one, other, n).format(n=self.number(n))
+
+    @lru_cache(maxsize=2000)  # noqa: B019 - there is one of these for each language, for ever
+    def number(self, n: int) -> str:
+        """A number as the language writes it."""
+        return str(format_decimal(n, locale=self._locale))
 
 
 def read_catalogue(path: Path) -> Catalog:

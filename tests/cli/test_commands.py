@@ -148,6 +148,8 @@ def test_markup_in_texts_is_shown(cli: CommandLine) -> None:
         ("lists", "edit", "rutas", "--max-items", "0"),
         ("lists", "edit", "rutas", "--language", "de"),
         ("lists", "edit", "rutas", "--reports-to", "not an address"),
+        ("lists", "edit", "rutas", "--style", "tight"),
+        ("lists", "edit", "rutas", "--sections", "region"),
         ("lists", "archive", "rutas"),
         ("runs", "start", "rutas"),
         ("digest", "preview", "ana@example.org", "--output", "nowhere/x.html"),
@@ -243,6 +245,20 @@ def test_who_hears_of_runs(cli: CommandLine) -> None:
     assert named() == []
     cli("lists", "create", "mares", "--name", "M", "--sender-email", "m@e.example", "--postal-address", "1 St", *to)
     assert len(cli("lists", "show", "mares", "--json").json["reports_to"]) == 2
+
+
+def test_layout_of_a_list(cli: CommandLine) -> None:
+    """Digests of a list are full and by country until it says otherwise, and show it; what is neither is refused."""
+
+    def layout() -> tuple[str, str]:
+        shown = cli("lists", "show", "rutas", "--json").json
+        return shown["style"], shown["sections"]
+
+    assert layout() == ("full", "country")
+    cli("lists", "edit", "rutas", "--style", "compact", "--sections", "theme")
+    assert layout() == ("compact", "theme")
+    assert "full or compact" in cli("lists", "edit", "rutas", "--style", "tight", code=1).err
+    assert layout() == ("compact", "theme")
 
 
 def test_themes_from_files(cli: CommandLine, tmp_path: Path) -> None:

@@ -36,9 +36,11 @@ def faults(cli: CommandLine, code: int) -> list[tuple[str, int, str]]:
 
 
 def test_nothing_wrong(author: CommandLine) -> None:
-    """The shipped templates have no fault, and neither has a list that copied them all."""
+    """The shipped templates have no fault, and neither has a list that copied them all, in full or compact style."""
     assert "nothing wrong" in author("templates", "check").out
     author("templates", "copy", "digest/body.html", "digest/preheader.txt", "style.css", "base.html")
+    assert faults(author, 0) == []
+    author("lists", "edit", "rutas", "--style", "compact")
     assert faults(author, 0) == []
     assert "4 files" in author("templates", "check").out
     assert "already" in author("templates", "copy", "style.css", code=1).err

@@ -144,6 +144,10 @@ def test_edits_are_noticed_between_batches(house: House) -> None:
     with house.engine.begin() as connection:
         rename_theme(connection, house.list_id, "protection", {"es": "Protección"})
     check()
+    for layout in ({"sections": "theme"}, {"style": "compact"}, {"max_items": 30}, {"style": "full"}):
+        with house.engine.begin() as connection:
+            edit_list(connection, "rutas", layout)
+        check()
     with house.engine.begin() as connection:
         retag(connection, 1, {"countries": ["PE"], "themes": ["trade"]}, house.now)
         values = {"title": "Otro título", "revision": items.c.revision + 1}

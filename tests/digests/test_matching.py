@@ -58,10 +58,10 @@ picks = st.builds(
 
 
 def arranged(
-    items: list[Item], wanted: Picks, most: int, before: tuple[Picks, ...] = ()
+    items: list[Item], wanted: Picks, most: int, before: tuple[Picks, ...] = (), sections: str = "country"
 ) -> tuple[list[tuple[str, list[tuple[Item, tuple[str, ...], tuple[str, ...]]]]], list[Item]]:
     """By bits: what stands under each heading, with its reasons, and the rest. ``before``: profiles met earlier."""
-    arranger = Arranger((*REGIONS, "002"), countries_in, THEMES, under)
+    arranger = Arranger((*REGIONS, "002"), countries_in, THEMES, under, by_theme=sections == "theme")
     for picks in before:
         arranger.picks_mask(picks)
     ready = [(item, arranger.placeable(item)) for item in items]
@@ -95,14 +95,14 @@ def test_bits_agree_with_the_rule(found: list[Item], wanted: Picks, cursor: int)
     assert list(index.of(mask)) == [i for i in found if fits(i, wanted) and i.position > cursor]
 
 
-@given(item_lists(), picks, st.integers(1, 15), st.lists(picks, max_size=3))
-def test_arranged_by_bits(found: list[Item], wanted: Picks, most: int, before: list[Picks]) -> None:
+@given(item_lists(), picks, st.integers(1, 15), st.lists(picks, max_size=3), st.sampled_from(("country", "theme")))
+def test_arranged_by_bits(found: list[Item], wanted: Picks, most: int, before: list[Picks], sections: str) -> None:
     """Bits put items in the order, under the headings and with the reasons that looking at each would give.
 
-    Also those that fit no longer, as after an item was tagged anew, and whoever asked before.
+    By country and by theme; also those that fit no longer, as after an item was tagged anew, and whoever asked before.
     """
-    groups, rest = plain_arrange(found, wanted, countries_in, under, most)
-    assert arranged(found, wanted, most, tuple(before)) == (
+    groups, rest = plain_arrange(found, wanted, countries_in, under, most, sections)
+    assert arranged(found, wanted, most, tuple(before), sections) == (
         [(heading, [(p.item, p.why.places, p.why.themes) for p in placed]) for heading, placed in groups],
         [p.item for p in rest],
     )
@@ -129,3 +129,34 @@ def test_reason_names_country_before_region() -> None:
     wanted = Picks(frozenset({"GT"}), frozenset({"019", "013"}), frozenset({"protection"}))
     assert reason(item, wanted, countries_in, under).places == ("GT", "013", "019")
     assert reason(item, wanted, countries_in, under).themes == ("protection",)
+
+
+def item(number: int, countries: tuple[str, ...], themes: tuple[str, ...]) -> Item:
+    return Item(
+        number, number, f"t{number}", "s", None, "en", "", datetime(2026, 1, number, tzinfo=UTC), countries, (), themes
+    )
+
+
+def test_sections_by_theme() -> None:
+    """Headings are the items' own themes that the reader follows, also by a parent; under each, countries together;
+    what has no theme comes last, however relevant it is.
+    """
+    found = [
+        item(1, ("HN",), ("health", "trafficking")),
+        item(2, ("GT",), ("trafficking",)),
+        item(3, ("HN",), ("children",)),
+        item(4, ("HN",), ("trafficking",)),
+        item(5, ("GT", "HN"), ()),
+    ]
+    wanted = Picks(frozenset({"GT", "HN"}), frozenset(), frozenset({"protection"}))
+    groups, _ = arranged(found, wanted, 10, sections="theme")
+    numbers = [(heading, [card[0].id for card in cards]) for heading, cards in groups]
+    assert numbers == [("trafficking", [2, 4, 1]), ("children", [3]), ("", [5])]
+    everything = arranged(found, Picks(), 10, sections="theme")[0]
+    assert [heading for heading, _ in everything] == ["trafficking", "children", "health", ""]
+
+
+def test_no_country_comes_last() -> None:
+    """Under countries, too, what concerns none of them is the last section, though it be the newest."""
+    groups, _ = arranged([item(1, ("GT",), ()), item(2, (), ("health",))], Picks(), 10)
+    assert [heading for heading, _ in groups] == ["GT", ""]

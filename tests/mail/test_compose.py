@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 import subprocess
 from dataclasses import replace
@@ -21,8 +22,9 @@ from plainly import Group, Letter
 
 from newsletter.audience.notices import REPORTS
 from newsletter.languages import LANGUAGES
+from newsletter.mail.cards import ShownGroup
 from newsletter.mail.compose import compose_notice
-from newsletter.mail.frames import HTML_LIMIT
+from newsletter.mail.frames import HTML_LIMIT, Frame
 from newsletter.mail.letter import Choices, Masthead, Notice
 from newsletter.mail.templates import LEAVABLE
 from newsletter.mail.words import words
@@ -131,7 +133,74 @@ def test_each_script_its_own_way() -> None:
     root = lxml.html.document_fromstring(part(content, "html"))
     cards = root.xpath('//td[@class="card"]')
     assert [(c.get("lang"), c.get("dir")) for c in cards] == [("en", "ltr"), ("ar", "rtl")]
-    assert {(span.get("lang"), span.get("dir")) for c in cards for span in c.iter("span")} == {("ar", "rtl")}
+    assert {(span.get("lang"), span.get("dir")) for c in cards for span in c.xpath(".//p/span")} == {("ar", "rtl")}
+
+
+def sections(*counts: int, **values: object) -> Letter:
+    """A letter with so many cards under each country."""
+    names = (("Guatemala", "GT"), ("Honduras", "HN"), ("", ""))
+    numbers = itertools.count()
+    cards = [tuple(card(next(numbers)) for _ in range(count)) for count in counts]
+    groups = tuple(Group(name, part, code) for (name, code), part in zip(names, cards, strict=False))
+    return letter(groups=groups, **values)
+
+
+def test_contents_above_eight_items() -> None:
+    """From nine items on the sections are listed with their numbers, each a link to it in the web copy; with fewer
+    there is a line, and with one section only the number of items.
+    """
+    content = compose(sections(5, 2, 1, rest=(card(99),)), ENVELOPE).content
+    root = lxml.html.document_fromstring(part(content, "html"))
+    (listed,) = root.xpath('//p[@class="sections"]')
+    assert " ".join(listed.text_content().split()) == "Guatemala 5 Honduras 2 Everywhere 1 1 more"
+    places = [f"{ENVELOPE.copy_url}#{place}" for place in ("s-GT", "s-HN", "s-", "rest")]
+    assert [a.get("href") for a in listed.iter("a")] == places
+    assert [h.get("id") for h in root.iter("h2")] == ["s-GT", "s-HN", "s-", "rest"]
+    headings = ["Guatemala · 5", "Honduras · 2", "Everywhere · 1", "1 more"]
+    assert [h.text_content().strip() for h in root.iter("h2")] == headings
+    text = part(content, "plain")
+    assert "9 new items: Guatemala 5 · Honduras 2 · Everywhere 1\n" in text
+    assert all(f"\n{heading}\n{'=' * len(heading)}\n" in text for heading in headings)
+    for made, line in ((sections(6, 2), "8 new items: Guatemala 6 · Honduras 2"), (sections(12), "12 new items")):
+        root = lxml.html.document_fromstring(part(compose(made, ENVELOPE).content, "html"))
+        assert not root.xpath('//p[@class="sections"]')
+        assert root.xpath('string(//p[@class="contents"])') == line
+    assert root.xpath("string(//h2)").strip() == "Guatemala"
+
+
+def test_contents_of_a_web_copy() -> None:
+    """In the web copy itself the list of sections leads within the page."""
+    made = sections(7, 5)
+    frame = Frame(made.masthead)
+    groups = [
+        ShownGroup(made.section(group), [frame.cards.set_card(frame.cards.set_item(c), "", "") for c in group.cards])
+        for group in made.groups
+    ]
+    root = lxml.html.document_fromstring(frame.copy(groups, (), made.day))
+    leading = [href for href in root.xpath("//a/@href") if href.startswith("#")]
+    assert leading == [f"#{place}" for place in root.xpath("//h2/@id")] == ["#s-GT", "#s-HN"]
+
+
+def test_themes_of_a_card() -> None:
+    """A card shows its themes as chips, in the text part in a line; not the one that it stands under."""
+    one = card(1, themes=("Protection", "Health"), because=())
+    for heading, chips in (("Guatemala", ["Protection", "Health"]), ("Health", ["Protection"])):
+        content = compose(letter(groups=(Group(heading, (one,)),)), ENVELOPE).content
+        root = lxml.html.document_fromstring(part(content, "html"))
+        assert [chip.text_content().strip() for chip in root.xpath('//span[@class="chip"]')] == chips
+        assert f"\n{' · '.join(chips)}\n{one.url}\n" in part(content, "plain")
+
+
+def test_compact() -> None:
+    """A compact digest says title, source, day and link of each item in both parts, and nothing more of it."""
+    content = compose(letter(3, style="compact"), ENVELOPE).content
+    html = lxml.html.document_fromstring(part(content, "html")).text_content()
+    text = part(content, "plain")
+    for said in (html, text):
+        assert [said.count(f"Crossing {n} opens a shared desk") for n in range(3)] >= [1, 1, 1]
+        assert said.count("Rutas Desk · Nov 20, 2026") == 3
+        assert not re.search("interpreter|Because you follow|Protection", said)
+    assert all(f"2026/{n}?" in text for n in range(3))
 
 
 HOSTILE = "Evil\r\nBcc: victim@example.org\r\n\r\n<script>alert(1)</script>\x00\u2028"

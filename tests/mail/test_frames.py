@@ -88,8 +88,25 @@ ODD = {
     "no line ends": CARD + "{{ card.title }}{{ card.meta }}{{ card.why }}{{ card.url }}{% endfor %}",
     "line ends inside": CARD + "\n\n{{ card.long|join('\n') }}\n{% endfor %}\n\n",
     "calls": CARD + "{{ say('because', picks=card.title) }}{% for n in range(2) %}{{ n }}{% endfor %}{% endfor %}",
+    "link of a group": '<a href="{{ preferences_url }}#{{ group.anchor }}">{{ group.title }}</a>{{ group.tally }}\n',
+    "late and long": "x {{ subject }}{{ group.heading }}\n" + CARD + "{{ card.themes|join(dot) }}\n{% endfor %}",
     "nothing": "",
 }
+
+
+@given(
+    letters, st.sampled_from(("{{ subject }}", "{{ preferences_url }}", "{{ copy_url }}", "{{ group.cards[0].url }}"))
+)
+@settings(max_examples=40, deadline=None)
+def test_one_late_value_in_groups(made: Letter, value: str) -> None:
+    """A value of the reader's in the same place for each group, as in a list of links, is written as ever."""
+    group = '<a href="' + value + '#{{ group.anchor }}">{{ group.heading }}</a>&nbsp;{{ group.tally }}\n'
+    whole = "{{ day }}\n{% for group in groups %}\n" + group + "{% endfor %}{{ why }}"
+    templates = PlainTemplates(
+        "{{ first_title }}", environment(False).from_string(whole), environment(True).from_string(whole)
+    )
+    fast = compose(made, ENVELOPE, programs("{{ first_title }}", whole, whole))
+    assert fast.content == plain_message(made, ENVELOPE, templates).content
 
 
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD.keys())
@@ -137,7 +154,7 @@ def test_the_same_frame_another_day() -> None:
         item = frame.cards.set_item(one.groups[0].cards[0])
         for made in (one, other, one):
             shown = frame.cards.set_card(item, "Guatemala", frame.cards.reason(made.groups[0].cards[0].because))
-            group = ShownGroup("Guatemala", (shown,))
+            group = ShownGroup(made.section(Group("Guatemala", ())), (shown,))
             fast = frame.compose((group,), (), made.day, made.frequency, ENVELOPE)
             small = Group("Guatemala", (made.groups[0].cards[0],))
             fresh = letter(groups=(small,), frequency=made.frequency, day=made.day)

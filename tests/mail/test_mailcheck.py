@@ -6,7 +6,7 @@ import re
 
 import pytest
 from mailcheck import CHECKS, Mail, complaints
-from specimens import BRANDS, LENGTHS, records, specimens
+from specimens import BRANDS, LAYOUTS, LENGTHS, records, specimens
 
 from newsletter.languages import LANGUAGES
 from newsletter.mail.templates import KINDS
@@ -14,9 +14,9 @@ from newsletter.mail.templates import KINDS
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_mails_have_nothing_to_complain_of(language: str) -> None:
-    """Digests with 1, 7 and 30 items, in a list's own look, and each notice pass all checks, in every language."""
+    """Digests of each length, compact, by theme, in a list's own look, and each notice pass, in every language."""
     mails = {name: message for name, message in specimens().items() if name.endswith(f"-{language}")}
-    assert len(mails) == len(LENGTHS) + len(BRANDS) + len(KINDS[1:])
+    assert len(mails) == len(LENGTHS) + len(LAYOUTS) + len(BRANDS) + len(KINDS[1:])
     found = {name: complaints(Mail(message.content, records())) for name, message in mails.items()}
     assert found == {name: {check.__name__: [] for check in CHECKS} for name in mails}
 
@@ -32,6 +32,8 @@ SEEN = (
     ("contrast", rb"#56616b", b"#b6c1cb", "light: .day #b6c1cb on #fff has 1."),
     ("contrast", rb"#a9b4bd", b"#49545d", "dark: .day #49545d on #1b2227 has 2."),
     ("links", rb'href=3D"https://rutas', b'href=3D"http://rutas', "a link leads to 'http://rutas"),
+    ("links", rb'href=3D"https://rutas', b'href=3D"#s-GT" title=3D"', "a link leads to '#s-GT'"),
+    ("links", rb"<h2", b'<p id=3D"s-GT"></p><h2', "two places have one id"),
     ("text", rb"\r\nCorinto crossing", b"\r\nCorint crossing", "not in the text: Corinto"),
     ("styled", rb"</h1>", b"</h1><p>Bare</p>", "<p> 'Bare' has no style"),
     ("images", rb"</h1>", b'</h1><img src=3D"http://x.example">', "no alt, width or height"),

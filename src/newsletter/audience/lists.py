@@ -20,6 +20,9 @@ BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 LONGEST: Mapping[str, int] = {"name": 200, "sender_name": 200, "postal_address": 500, "description": 2000}
 """Texts of a list, and how many characters each may have: they stand in headers and in every mail."""
 
+CHOICES: Mapping[str, tuple[str, ...]] = {"style": ("full", "compact"), "sections": ("country", "theme")}
+"""How digests of a list are laid out; the first is what a list begins with."""
+
 
 def create_list(connection: Connection, values: Mapping[str, Any], now: datetime) -> None:
     """Make a list; ``values`` are columns of the table.
@@ -58,6 +61,9 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError("The list has no language.", f"Give at least one of {', '.join(LANGUAGES)}.")
     if "max_items" in values and not 1 <= values["max_items"] <= 200:
         raise InputError("A digest shows 1 to 200 items.")
+    for name, choices in CHOICES.items():
+        if name in values and values[name] not in choices:
+            raise InputError(f"--{name} cannot be {values[name]!r}.", f"It is {' or '.join(choices)}.")
     return checked
 
 

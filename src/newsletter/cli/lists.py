@@ -40,6 +40,12 @@ Welcomes = Annotated[
     bool | None, typer.Option("--welcome-digest/--no-welcome-digest", help="Welcome with the latest digest.")
 ]
 MaxItems = Annotated[int | None, typer.Option("--max-items", help="Cards in one digest; the rest is named.")]
+Style = Annotated[
+    str | None, typer.Option("--style", help="Of its digests: full, or compact for who skims (no summaries).")
+]
+Sections = Annotated[
+    str | None, typer.Option("--sections", help="What headings of its digests name: country or theme.")
+]
 
 ReportsTo = Annotated[
     list[str] | None,
@@ -85,6 +91,8 @@ def create(
     timezone: Timezone = None,
     approval: Approval = None,
     max_items: MaxItems = None,
+    style: Style = None,
+    sections: Sections = None,
     public: Public = None,
     welcomes: Welcomes = None,
     reports_to: ReportsTo = None,
@@ -117,6 +125,8 @@ def create(
         timezone=timezone,
         needs_approval=approval,
         max_items=max_items,
+        style=style,
+        sections=sections,
         is_public=public,
         welcomes=welcomes,
         reports_to=reports_to,
@@ -181,6 +191,8 @@ def edit(
     timezone: Timezone = None,
     approval: Approval = None,
     max_items: MaxItems = None,
+    style: Style = None,
+    sections: Sections = None,
     public: Public = None,
     welcomes: Welcomes = None,
     reports_to: ReportsTo = None,
@@ -189,7 +201,7 @@ def edit(
 
     `--reports-to ''` ends the reports on runs.
 
-    Example: `newsletter lists edit rutas --approval --reports-to ana@example.org`
+    Example: `newsletter lists edit rutas --approval --style compact --reports-to ana@example.org`
     """
     house = opened()
     values = _values(
@@ -205,6 +217,8 @@ def edit(
         timezone=timezone,
         needs_approval=approval,
         max_items=max_items,
+        style=style,
+        sections=sections,
         is_public=public,
         welcomes=welcomes,
         reports_to=reports_to,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from newsletter.audience.picks import Picks
@@ -12,17 +12,22 @@ from newsletter.catalogue.geography import all_places, countries_in, place_name
 from newsletter.catalogue.themes import Theme, descendants, theme_name
 from newsletter.digests.arranging import Arranger, Placeable, Placed, Placing, arrange
 from newsletter.digests.matching import Item
-from newsletter.mail.cards import Shown, ShownGroup
+from newsletter.mail.cards import UNPLACED, Section, Shown, ShownGroup, anchor_of, section_of
 from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Masthead
 from newsletter.mail.look import Look
 from newsletter.mail.setting import SetItem
+from newsletter.mail.words import words
 
-SHELF_COLUMNS = ("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items", "brand", "header")
+SHELF_COLUMNS = (
+    *("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items"),
+    *("brand", "header", "style", "sections"),
+)
 MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
 ITEM_COST, CARD_COST, REASON_COST = 4000, 500, 250
 REASONS_KEPT = 6000
+SECTIONS_KEPT = 2000
 GENERATION = 12_000
 """Cards made, or asked for again, until those not asked for since the last time are dropped."""
 
@@ -51,13 +56,16 @@ class _Setting(dict[int, Placed[Shown]]):
 
 
 class _Settings(dict[int, _Setting]):
-    """The items of a shelf by number, set in one language when they are asked for; its ``headings`` by code."""
+    """The items of a shelf by number, set in one language when they are asked for.
 
-    __slots__ = ("_set", "headings")
+    ``section``: makes that of a code and a number of cards.
+    """
 
-    def __init__(self, set_item: Callable[[int], _Setting], general: str) -> None:
+    __slots__ = ("_set", "section")
+
+    def __init__(self, set_item: Callable[[int], _Setting], section: Callable[[str, int], Section]) -> None:
         self._set = set_item
-        self.headings = {"": general}
+        self.section = lru_cache(SECTIONS_KEPT)(section)
 
     def __missing__(self, number: int) -> _Setting:
         setting = self[number] = self._set(number)
@@ -84,7 +92,8 @@ class Shelf:
         under = cache(lambda slug: descendants(self._vocabulary, slug))
         parents = [theme.parent for theme in self._vocabulary.values() if theme.parent]
         regions = [code for code in all_places() if code.isdigit()]
-        self._arranger = Arranger(regions, countries_in, {*self._vocabulary, *parents}, under)
+        self._by_theme = row.sections == "theme"
+        self._arranger = Arranger(regions, countries_in, {*self._vocabulary, *parents}, under, by_theme=self._by_theme)
         self._items: dict[int, tuple[Item, Placeable]] = {}
         self._held = 0
         self._young = 0
@@ -163,11 +172,9 @@ class Shelf:
             settings = self._settings[language] = self._begin(language)
         placed = [one[mask & one.mask] for one in [settings[number] for number in ids]]
         found, rest = arrange(placed, self._row.max_items)
-        headings = settings.headings
-        groups = [
-            ShownGroup(headings.get(code) or headings.setdefault(code, place_name(code, language)), cards)
-            for code, cards in found.items()
-        ]
+        section = settings.section
+        several = len(found) > 1
+        groups = [ShownGroup(section(code, len(cards) if several else 0), cards) for code, cards in found.items()]
         return groups, [card.named or card for card in rest] if rest else rest
 
     def _begin(self, language: str) -> _Settings:
@@ -184,16 +191,29 @@ class Shelf:
             self._young += 1
             return setting.older.pop(hit, None) or self._card(setting, hit, language)
 
-        return _Settings(set_item, self.frame(language).general)
+        said = words(language)
+        general = said.say(UNPLACED[self._row.sections])
+
+        def section(code: str, cards: int) -> Section:
+            return section_of(self._name(code, language) or general, anchor_of(code), cards, said)
+
+        return _Settings(set_item, section)
 
     def _card(self, setting: _Setting, hit: int, language: str) -> Placed[Shown]:
         placing = setting.placeable.placing(hit)
         why = self._reason(placing, language)
-        heading = place_name(placing.heading, language) if placing.heading else ""
+        heading = self._name(placing.heading, language)
         size = setting.item.size
         card = self.frame(language).cards.set_card(setting.item, heading, why)
         self._held += CARD_COST + setting.item.size - size
         return placing.relevance, placing.within, placing.heading, card
+
+    def _name(self, code: str, language: str) -> str:
+        """What a heading calls a place or theme; nothing for none."""
+        if not self._by_theme:
+            return place_name(code, language) if code else ""
+        theme = self._vocabulary.get(code)
+        return theme_name(theme, language) if theme else ""
 
     def age(self) -> int:
         """Begin a generation: cards that were not asked for in the last one are dropped; the bytes held for them."""

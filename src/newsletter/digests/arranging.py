@@ -1,4 +1,4 @@
-"""The order of a digest: grouped by country, most relevant first, each item once. Pure.
+"""The order of a digest: in sections by country or by theme, most relevant first, each item once. Pure.
 
 A profile is a mask of its picks, an item a mask of the picks that would meet it. What both have, the *hit*, decides
 all that a reader's picks decide about an item: why it fits, where it stands and how relevant it is.
@@ -27,28 +27,41 @@ class Placing(NamedTuple):
     """The picked countries and regions that it met, as ``matching.reason`` orders them."""
     themes: tuple[str, ...]
     heading: str
-    """The country or region code it stands under; empty if it concerns none in particular."""
+    """The place's code or the theme's slug that it stands under; empty if it has none in particular."""
     relevance: int
     """The greater, the further ahead; no two items of a list have the same."""
     within: bytes
-    """The order under a heading: by theme, then newest first."""
+    """The order under a heading: by theme, or under a theme by place; then newest first."""
 
 
 class Placeable:
     """An item with its mask, and what each of the bits in it means."""
 
-    __slots__ = ("_follows", "_meanings", "_newness", "_otherwise", "_relevances", "_themes", "_withins", "mask")
+    __slots__ = (
+        *("_anywhere", "_by_theme", "_countries", "_elsewhere", "_first_theme", "_meanings", "_newness"),
+        *("_relevances", "_themes", "_withins", "mask"),
+    )
 
     def __init__(
-        self, item: Item, mask: int, meanings: dict[int, tuple[int, str, str]], follows: list[tuple[str, int]]
+        self,
+        item: Item,
+        mask: int,
+        meanings: dict[int, tuple[int, str, str]],
+        countries: list[tuple[str, int]],
+        themes: list[tuple[str, int]],
+        *,
+        by_theme: bool,
     ) -> None:
-        """``meanings``: for each bit its rank among the reasons, kind and code; ``follows``: for each country
+        """``meanings``: for each bit its rank among the reasons, kind and code; ``countries``, ``themes``: for each
         of the item, the picks that follow it."""
         self.mask = mask
         self._meanings = meanings
-        self._follows = follows
-        self._themes = item.themes
-        self._otherwise = next(iter((*item.regions, *item.countries)), "")
+        self._countries = countries
+        self._themes = themes
+        self._by_theme = by_theme
+        self._anywhere = next(iter((*item.countries, *item.regions)), "")
+        self._elsewhere = next(iter((*item.regions, *item.countries)), "")
+        self._first_theme = next(iter(item.themes), "")
         moment = (item.published_at - EPOCH) // timedelta(microseconds=1)
         self._newness = (moment + _MOST << 64) + item.position
         # Kept, so that those with different hits share them.
@@ -67,15 +80,13 @@ class Placeable:
         places = tuple([code for _, kind, code in met if kind != "theme"])
         themes = tuple([code for _, kind, code in met if kind == "theme"])
         score = 2 * len(themes) + len(places) + sum([kind == "named" for _, kind, _ in met])
-        if hit & _FOLLOWS:
-            heading = next((country for country, picks in self._follows if hit & picks), self._otherwise)
-        else:
-            heading = self._follows[0][0] if self._follows else self._otherwise
-        among = themes or self._themes
-        theme = next((theme for theme in self._themes if theme in among), next(iter(among), ""))
-        within = self._withins.get(theme)
+        otherwise = self._elsewhere if hit & _FOLLOWS else self._anywhere
+        place = next((country for country, picks in self._countries if hit & picks), otherwise)
+        theme = next((theme for theme, picks in self._themes if hit & picks), self._first_theme)
+        heading, inner = (theme, place) if self._by_theme else (place, theme)
+        within = self._withins.get(inner)
         if within is None:
-            within = self._withins[theme] = theme.encode() + b"\0" + (_NEWEST - self._newness).to_bytes(16)
+            within = self._withins[inner] = inner.encode() + b"\0" + (_NEWEST - self._newness).to_bytes(16)
         # By score, then the newer, then the later position: each in a field of its own.
         relevance = self._relevances.setdefault(score, (score << 128) + self._newness)
         return Placing(places, themes, heading, relevance, within)
@@ -85,9 +96,19 @@ class Arranger:
     """The bits of a list's picks. They are given as places and themes come up."""
 
     def __init__(
-        self, regions: Iterable[str], countries_in: CountriesIn, themes: Iterable[str], under: ThemesUnder
+        self,
+        regions: Iterable[str],
+        countries_in: CountriesIn,
+        themes: Iterable[str],
+        under: ThemesUnder,
+        *,
+        by_theme: bool = False,
     ) -> None:
-        """``regions`` and ``themes``: all there are, whether or not anybody picks them."""
+        """``regions`` and ``themes``: all there are, whether or not anybody picks them.
+
+        ``by_theme``: whether headings name themes instead of places.
+        """
+        self._by_theme = by_theme
         self._countries_in = countries_in
         self._regions = {region: countries_in(region) for region in regions}
         self._themes = {theme: under(theme) for theme in themes}
@@ -122,14 +143,24 @@ class Arranger:
             *(("theme", "theme", theme) for theme in themes),
         )
         meanings = {self._bit(of, code): (rank, kind, code) for rank, (of, kind, code) in enumerate(reasons)}
-        follows = []
+        countries = []
         for country in named:
             picks = self._bit("country", country)
             for region in regions:
                 if country in self._regions[region]:
                     picks |= self._bit("region", region)
-            follows.append((country, picks))
-        return Placeable(item, sum(meanings) | _FOLLOWS, meanings, follows)
+            countries.append((country, picks))
+        # Who picks a theme picks what is below it.
+        tagged = [
+            (
+                tag,
+                sum(
+                    self._bit("theme", theme) for theme in themes if theme == tag or tag in self._themes.get(theme, ())
+                ),
+            )
+            for tag in item.themes
+        ]
+        return Placeable(item, sum(meanings) | _FOLLOWS, meanings, countries, tagged, by_theme=self._by_theme)
 
 
 _Card = TypeVar("_Card")
@@ -140,7 +171,7 @@ Placed = tuple[int, bytes, str, _Card]
 
 
 def arrange(placed: list[Placed[_Card]], most: int) -> tuple[dict[str, list[_Card]], list[_Card]]:
-    """Group by heading, that of the most relevant item first; inside a group by theme, then newest first.
+    """Group by heading, that of the most relevant item first and what has none last; inside a group by ``within``.
 
     Gives the cards of each heading, and beyond the ``most`` most relevant ones the rest, in order of relevance.
     ``placed`` is put in another order.
@@ -152,6 +183,8 @@ def arrange(placed: list[Placed[_Card]], most: int) -> tuple[dict[str, list[_Car
     placed.sort(key=_within)
     for _, _, heading, card in placed:
         groups[heading].append(card)
+    if "" in groups:
+        groups[""] = groups.pop("")
     return groups, rest
 
 

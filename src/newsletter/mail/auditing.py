@@ -66,18 +66,20 @@ def blemishes(kind: str, look: Look) -> Iterator[Fault]:
         yield from _tags(name, source)
     masthead = sample_masthead(look)
     subject, _, html = parts_of(sample_message(kind, masthead))
+    shown = [html]
     if len(subject) > SUBJECT_LIMIT:
         what = f"The subject has {len(subject)} characters; few clients show {SUBJECT_LIMIT}."
         yield Fault(f"{kind}/subject.txt", 0, what, "", True)
-    yield from _faint(kind, html, look)
     if kind == "digest":
-        full = sample_digest(masthead, ITEMS)
-        if f'href="{PLACEHOLDER_SITE}/{ITEMS - 1}"' not in parts_of(full)[2]:
+        full = parts_of(sample_digest(masthead, ITEMS))[2]
+        shown.append(full)
+        if f'href="{PLACEHOLDER_SITE}/{ITEMS - 1}"' not in full:
             yield Fault(
                 "digest/body.html", 0,
                 f"{ITEMS} items do not fit into {HTML_LIMIT:,} bytes, where Gmail cuts off: the last are only named.",
                 "Make what stands inside the loop over cards shorter, styles included.",
             )  # fmt: skip
+    yield from dict.fromkeys(fault for one in shown for fault in _faint(kind, one, look))
 
 
 def _styles(name: str, source: str, within: str = "") -> Iterator[Fault]:

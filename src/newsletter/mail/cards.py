@@ -14,8 +14,11 @@ HTML_SUMMARY = 600
 TEXT_SUMMARY = 2000
 TITLE = 200
 PICKS_NAMED = 4
-CONTENTS_FROM = 3
+CONTENTS_FROM, CONTENTS_LISTED_FROM = 3, 9
+"""Items from which on a digest says what is in it: in a line, and with a list of its sections."""
 PREHEADER = (40, 140)
+UNPLACED = {"country": "general", "theme": "more_news"}
+"""The heading of what has no place, or no theme, by what the sections of a list are."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +32,8 @@ class Shown:
     short: tuple[str, ...] = ()
     long: tuple[str, ...] = ()
     meta: str = ""
+    themes: tuple[str, ...] = ()
+    """Those that the heading does not name."""
     why: str = ""
     named: Shown | None = field(default=None, repr=False)
     """The same among those that are only named."""
@@ -38,11 +43,52 @@ class Shown:
     image_alt: str = ""
 
 
-class ShownGroup(NamedTuple):
-    """Cards under a heading."""
+class Section(NamedTuple):
+    """What cards stand under; ``title``: heading and count, ``anchor``: where links within the mail lead."""
 
     heading: str
+    anchor: str
+    tally: str
+    """How many cards there are, as the language writes it; empty if there is no other section."""
+    title: str
+
+
+class ShownGroup(NamedTuple):
+    """Cards of a section."""
+
+    section: Section
     cards: Sequence[Shown]
+
+    @property
+    def heading(self) -> str:
+        """The section's."""
+        return self.section.heading
+
+    @property
+    def anchor(self) -> str:
+        """The section's."""
+        return self.section.anchor
+
+    @property
+    def tally(self) -> str:
+        """The section's."""
+        return self.section.tally
+
+    @property
+    def title(self) -> str:
+        """The section's."""
+        return self.section.title
+
+
+def section_of(heading: str, anchor: str, cards: int, said: Words) -> Section:
+    """``cards``: how many stand under it, or 0 if there is no other section."""
+    tally = said.number(cards) if cards else ""
+    return Section(heading, anchor, tally, f"{heading}{said.dot}{tally}" if tally else heading)
+
+
+def anchor_of(code: str) -> str:
+    """The anchor of a section by the code of its place, or the slug of its theme."""
+    return f"s-{code}"
 
 
 def cut(text: str, most: int) -> str:
@@ -70,6 +116,7 @@ def shown_card(card: Card, heading: str, said: Words) -> Shown:
         short=paragraphs(card.summary, HTML_SUMMARY),
         long=paragraphs(card.summary, TEXT_SUMMARY),
         meta=meta_line(card, heading, said),
+        themes=themes_shown(card, heading),
         why=why_line(card.because, said),
         named=named_card(card),
         image=card.image,
@@ -83,11 +130,16 @@ def named_card(card: Card) -> Shown:
 
 
 def meta_line(card: Card, heading: str, said: Words) -> str:
-    """Source, day, themes, and the countries that the heading does not name already."""
+    """Source, day, and the countries that the heading does not name already."""
     elsewhere = said.comma.join(place for place in card.places[:PICKS_NAMED] if place != heading)
     other_language = said.language_name(card.language) if card.language != said.language else ""
-    meta = [card.source, said.short_day(card.day), elsewhere, *card.themes[:PICKS_NAMED], other_language]
+    meta = [card.source, said.short_day(card.day), elsewhere, other_language]
     return said.dot.join(part for part in meta if part)
+
+
+def themes_shown(card: Card, heading: str) -> tuple[str, ...]:
+    """The themes that the heading does not name already."""
+    return tuple(theme for theme in card.themes[:PICKS_NAMED] if theme != heading)
 
 
 def why_line(because: Sequence[str], said: Words) -> str:
@@ -95,16 +147,19 @@ def why_line(because: Sequence[str], said: Words) -> str:
     return said.say("because", picks=said.dot.join(because[:PICKS_NAMED])) if because else ""
 
 
-def contents_line(groups: Sequence[ShownGroup], rest: int, said: Words) -> str:
-    """What a digest of some length holds: ``7 new items: Guatemala 4 · Honduras 3``; short ones need none."""
-    total = sum([len(cards) for _, cards in groups]) + rest
+def contents_of(groups: Sequence[ShownGroup], total: int, said: Words) -> tuple[str, str]:
+    """What a digest of so many items holds: ``7 new items: Guatemala 4 · Honduras 3``; short ones need none.
+
+    And ``30 new items``, if it is so long that its sections are worth a list.
+    """
     if total < CONTENTS_FROM:
-        return ""
+        return "", ""
     line = said.count("items", total)
     if len(groups) == 1:
-        return line
-    places = said.dot.join([f"{heading} {len(cards)}" for heading, cards in groups[:8]])
-    return said.say("contents", items=line, places=places + (" …" if len(groups) > 8 else ""))
+        return line, ""
+    places = said.dot.join([f"{section.heading} {section.tally}" for section, _ in groups[:8]])
+    contents = said.say("contents", items=line, places=places + (" …" if len(groups) > 8 else ""))
+    return contents, line if total >= CONTENTS_LISTED_FROM else ""
 
 
 def preheader_of(cards: Sequence[Shown], subject: str, said: Words, list_name: str) -> str:

@@ -33,7 +33,7 @@ def compose_notice(notice: Notice, envelope: Envelope) -> Message:
         headers.mailbox("From", masthead.sender_name, masthead.sender_email)
         + headers.unstructured("Subject", subject)
         + headers.list_headers(masthead.list_name, masthead.list_slug, masthead.sender_email, said.language)
-        + headers.reader_headers(envelope, with_unsubscribe=True)
+        + headers.reader_headers(envelope)
     )
     text = encoded(parts.text.render(values) + "\n")
     return message_of(envelope, fields, [text], [encoded(parts.html.render(values))])

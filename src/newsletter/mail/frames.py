@@ -35,8 +35,6 @@ class Frame:
         programs = programs or load_programs(masthead.look)
         self._masthead = masthead
         self._said = said = words(masthead.language)
-        self.general = said.say("general")
-        """The heading of what concerns no place in particular."""
         self._fixed = fixed_values(masthead, said)
         self._programs = programs
         self._html = filled(programs.html, OF_LIST, self._fixed)
@@ -82,8 +80,7 @@ class Frame:
                 values |= rest_values(self._said, rest)
             html = join(html_program, values)
             head = (
-                f"{self._from}{subject_field(values['subject'])}{self._list_headers}"
-                f"{headers.reader_headers(envelope, with_unsubscribe=True)}"
+                f"{self._from}{subject_field(values['subject'])}{self._list_headers}{headers.reader_headers(envelope)}"
             )
             message = message_of(envelope, head, join(text_program, values), html)
             # Of most the whole is small enough, and to add up the parts takes longer than to join them.
@@ -93,7 +90,7 @@ class Frame:
             count = sum(len(group.cards) for group in groups)
             if size <= HTML_LIMIT or count <= 1:
                 return message
-            groups, rest = shortened(groups, rest, max(1, min(count - 1, count * HTML_LIMIT // size)))
+            groups, rest = shortened(groups, rest, max(1, min(count - 1, count * HTML_LIMIT // size)), self._said)
 
     def copy(self, groups: Sequence[ShownGroup], rest: Sequence[Shown], day: date, note: str = "") -> str:
         """The HTML of a digest for anybody to read in a browser: without its reader's links, the rest named whole."""

@@ -107,18 +107,15 @@ def list_headers(list_name: str, slug: str, sender_email: str, language: str) ->
     )
 
 
-def reader_headers(envelope: Envelope, with_unsubscribe: bool) -> str:
+def reader_headers(envelope: Envelope) -> str:
     """What differs from reader to reader, To included (RFC 8058 for the one click)."""
     # For machines, so never encoded; folded between the two URIs, where there are two.
     mail = f"<{envelope.leave_mail}>,\r\n " if envelope.leave_mail else ""
-    leave = (
-        f"List-Unsubscribe: {mail}<{envelope.unsubscribe_url}>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
-        if with_unsubscribe
-        else ""
-    )
     return (
         f"{mailbox('To', envelope.to_name, envelope.to_email)}"
         f"Date: {moment(envelope.dated_at)}\r\n"
         f"Message-ID: <{envelope.message_id}>\r\n"
-        f"Feedback-ID: {envelope.feedback_id}\r\n{leave}"
+        f"Feedback-ID: {envelope.feedback_id}\r\n"
+        f"List-Unsubscribe: {mail}<{envelope.unsubscribe_url}>\r\n"
+        "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
     )

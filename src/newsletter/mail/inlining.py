@@ -18,7 +18,7 @@ from newsletter.errors import NewsletterError
 
 # What decides by class alone does the same before and after rendering; what looks at neighbours does not.
 STRUCTURAL = re.compile(r"[+~>:\[#*]|\S\s+\S")
-PLACEHOLDER = re.compile(r'<!--zj(\d+)jz-->|\bzj(\d+)jz\b|data-zj(\d+)jz=""', re.ASCII)
+PLACEHOLDER = re.compile(r'<!--zj(\d+)jz-->|zj(\d+)jz|data-zj(\d+)jz=""', re.ASCII)
 
 
 class TemplateError(NewsletterError):
@@ -171,7 +171,7 @@ class _Place:
     def placeholder(self, number: int, tag: str) -> str:
         """What stands for a tag here."""
         if self._quote:
-            if self._attribute in ("class", "id", "style"):
+            if self._attribute in ("class", "style"):
                 raise TemplateError(f"{tag} stands inside {self._attribute}=, which premailer must read.")
             return f"zj{number}jz"
         if self._in_tag:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from newsletter.mail.cards import Shown, ShownGroup
+from newsletter.mail.cards import Section, Shown, ShownGroup
 from newsletter.mail.pieces import Piece, Ready, after, encoded, head_of
 from newsletter.mail.splitting import (
     GROUP_CARDS,
@@ -17,6 +17,8 @@ from newsletter.mail.splitting import (
     filled,
     ready,
 )
+
+HEADINGS_KEPT = 2000
 
 
 class Late:
@@ -37,10 +39,10 @@ class Joiner:
 
     def __init__(self, loops: list[Loop | None], fixed: Values, known: Known) -> None:
         """``loops``: by number, filled with ``fixed``, which are what is ``known``."""
-        self._bodies = [encoded_program(loop.body) if loop else () for loop in loops]
+        self._bodies = [encoded_program(_without_cards(loop.body)) if loop else () for loop in loops]
         self._fixed = fixed
-        self._known: Known = known | {"group.heading"}
-        self._headings: list[dict[str, _Heading]] = [{} for _ in loops]
+        self._known: Known = known | {f"group.{name}" for name in Section._fields}
+        self._headings: list[dict[Section, _Heading]] = [{} for _ in loops]
 
     def join(self, program: Program, values: Values) -> list[bytes]:
         """The encoded text of a ready program, in parts."""
@@ -75,14 +77,15 @@ class Joiner:
 
     def _run_groups(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
         headings = self._headings[loop.number]
+        links: dict[str, tuple[str, bytes]] = {}
         for group in values[GROUPS]:
-            heading, cards = group
-            body = headings.get(heading) or self._heading(loop, group)
+            section, cards = group
+            body = headings.get(section) or self._heading(loop, group)
             if body.simple and not carry:
                 begun = len(out)
                 out += body.before
                 number = body.number
-                for card in cards:
+                for card in cards if number >= 0 else ():
                     lines = card.set[number]
                     if lines.__class__ is not tuple:
                         break
@@ -91,6 +94,15 @@ class Joiner:
                     out += body.after
                     continue
                 del out[begun:]
+            elif body.link and not carry:
+                ready_before, value, ready_behind = body.link
+                out += ready_before.lines
+                linked = links.get(ready_before.tail)
+                if linked is None:
+                    line = ready_before.tail + value.text(values)
+                    linked = links[ready_before.tail] = line, encoded(line)
+                carry = ready_behind.put_begun(out, *linked)
+                continue
             values[loop.target] = group
             values[GROUP_CARDS] = cards
             carry = self._run(body.program, values, out, carry)
@@ -100,7 +112,10 @@ class Joiner:
     def _heading(self, loop: Loop, group: ShownGroup) -> _Heading:
         # From the list's own loop: the one at hand may hold the day already.
         own = filled(self._bodies[loop.number], self._known, self._fixed | {loop.target: group})
-        body = self._headings[loop.number][group.heading] = _Heading(ready(own))
+        headings = self._headings[loop.number]
+        if len(headings) >= HEADINGS_KEPT:
+            del headings[next(iter(headings))]
+        body = headings[group.section] = _Heading(ready(own))
         return body
 
     def _run_cards(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
@@ -125,24 +140,42 @@ class Joiner:
 
 
 class _Heading:
-    """A group's body with its heading in it; ``simple``: whole lines, the cards, whole lines."""
+    """A group's body with its heading in it; ``simple``: whole lines, and perhaps the cards between them."""
 
-    __slots__ = ("after", "before", "number", "program", "simple")
+    __slots__ = ("after", "before", "link", "number", "program", "simple")
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.number = 0
+        self.number = -1
+        """Of the loop over its cards; -1 if there is none."""
         self.before: tuple[bytes, ...] = ()
         self.after: tuple[bytes, ...] = ()
         loops = [node for node in program if isinstance(node, Loop) and node.source == GROUP_CARDS]
         texts = [node for node in program if isinstance(node, Ready)]
         whole = all(text.lines and not text.tail for text in texts)
-        self.simple = whole and len(loops) == 1 and len(loops) + len(texts) == len(program)
+        self.simple = whole and len(loops) < 2 and len(loops) + len(texts) == len(program)
+        self.link = _link(program)
         if self.simple:
-            at = program.index(loops[0])
-            self.number = loops[0].number
+            at = program.index(loops[0]) if loops else len(program)
+            self.number = loops[0].number if loops else -1
             self.before = tuple(line for text in texts[:at] for line in text.lines)
             self.after = tuple(line for text in texts[at:] for line in text.lines)
+
+
+def _link(program: Program) -> tuple[Ready, Value, Ready] | None:
+    """The parts of lines with one value of the reader's in them, the same for each group: as links have their URL."""
+    match program:
+        case (Ready() as before, Value() as value, Ready() as behind) if before.tail and behind.ends_line:
+            if all(need.isidentifier() for need in value.needs):
+                return before, value, behind
+    return None
+
+
+def _without_cards(program: Program) -> Program:
+    """A group's body whose cards are set elsewhere."""
+    return tuple(
+        Loop(node.number, node.source, node.target, ()) if isinstance(node, Loop) else node for node in program
+    )
 
 
 def _put(one: Piece, out: list[bytes], carry: str) -> str:

@@ -1,4 +1,4 @@
-"""How the mails of a list look: its own files, colours, logo and header. A value; what looks alike is loaded once."""
+"""How the mails of a list look: its files, colours, logo, header, style. A value; what looks alike is loaded once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Look:
 
     ``files``: name below ``templates/email/`` and content, in order; None if it could not be read. ``logo`` and
     ``logo_dark``, which takes its place on what is dark: URL, width and height in pixels. ``header``: what the name
-    stands on, plain or band.
+    stands on, plain or band. ``style`` of digests: full, or compact for who skims.
     """
 
     slug: str = ""
@@ -46,6 +46,7 @@ class Look:
     logo: Logo | None = None
     logo_dark: Logo | None = None
     header: str = "plain"
+    style: str = "full"
 
     @property
     def own(self) -> Mapping[str, bytes | None]:

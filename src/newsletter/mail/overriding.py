@@ -35,7 +35,7 @@ def own_folder(home: Path, slug: str) -> Path:
 
 
 def look_of(settings: Settings, row: Any) -> Look:
-    """How the mails of a list look now, whether or not its files can be used; ``row``: its slug, brand and header."""
+    """How a list's mails look now, whether or not its files can be used; ``row``: slug, brand, header, style."""
     folder = own_folder(settings.home, row.slug)
     return _branded(row, settings.site, _contents(folder, _stamp(folder)))
 
@@ -62,7 +62,7 @@ def _branded(row: Any, site: str, files: tuple[tuple[str, bytes | None], ...]) -
 
     return Look(
         row.slug if files else "", files, brand.get("accent", ""), brand.get("accent_dark", ""),
-        logo("logo", "logo"), logo("logo_dark", "logo-dark"), header=row.header,
+        logo("logo", "logo"), logo("logo_dark", "logo-dark"), header=row.header, style=row.style,
     )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ class Looks:
     def of(self, row: Any, kind: str) -> Look:
         """How a list's mails of a kind look: its own way if that can be used.
 
-        ``row``: the list's slug, brand and header.
+        ``row``: the list's slug, brand, header and style.
         """
         look = _branded(row, self._site, self._read(row.slug))
         if not look.files:

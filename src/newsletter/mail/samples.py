@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from newsletter.catalogue.geography import place_name
-from newsletter.mail.cards import Shown, ShownGroup, shown_card
+from newsletter.mail.cards import Shown, ShownGroup, anchor_of, section_of, shown_card
 from newsletter.mail.compose import compose_notice, link_values, notice_values
 from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice, Report
@@ -23,6 +23,7 @@ AT = datetime(2026, 11, 24, 8, tzinfo=UTC)
 TITLE = "Corinto crossing opens one shared desk for families on their way"
 SUMMARY = "Officers on both sides share one queue, one form & one interpreter. The wait fell to less than 3 hours."
 NOTE = "*Dear readers*, the desk moved to [Calle Segunda](https://rutas.example/desk).\n\n- Bring your papers."
+PLACES = ("GT", "HN")
 ITEMS = 30
 NAMED = 7
 """Items of a large sample: those shown as cards, and those that are only named."""
@@ -45,8 +46,8 @@ def sample_envelope(masthead: Masthead) -> Envelope:
 
 
 def sample_cards(language: str, count: int, themes: Sequence[str] = ("Protection",)) -> list[Card]:
-    """Items of Guatemala."""
-    places = tuple(place_name(code, language) for code in ("GT", "HN"))
+    """Items of Guatemala and Honduras."""
+    places = tuple(place_name(code, language) for code in PLACES)
     return [
         Card(
             TITLE,
@@ -77,12 +78,24 @@ def sample_digest(
         TemplateError, jinja2.TemplateError: the list's own templates are broken; they may raise anything else, too.
     """
     frame = Frame(masthead)
-    place = place_name("GT", masthead.language)
     cards = [frame.cards.set_item(card) for card in sample_cards(masthead.language, count + named, themes)]
-    shown = [frame.cards.set_card(one, place, frame.cards.reason(one.card.because)) for one in cards]
+    shown = [frame.cards.set_card(one, one.card.places[0], frame.cards.reason(one.card.because)) for one in cards]
     rest = [card.named or card for card in shown[count:]]
-    groups = [ShownGroup(place, shown[:count])]
+    groups = _grouped(shown[:count], masthead.language)
     return frame.compose(groups, rest, AT.date(), frequency, sample_envelope(masthead), note)
+
+
+def _grouped(cards: Sequence[Shown], language: str) -> list[ShownGroup]:
+    """Cards in two sections, if there are two cards."""
+    said = words(language)
+    half = -(-len(cards) // 2)
+    parts = [(code, part) for code, part in zip(PLACES, (cards[:half], cards[half:]), strict=True) if part]
+    return [
+        ShownGroup(
+            section_of(place_name(code, language), anchor_of(code), len(part) if len(parts) > 1 else 0, said), part
+        )
+        for code, part in parts
+    ]
 
 
 def sample_notice(kind: str, masthead: Masthead, frequency: str = "daily") -> Notice:
@@ -128,7 +141,7 @@ def sample_values(kind: str, masthead: Masthead) -> Values:
         made = notice_values(sample_notice(kind, masthead), said)
         return made | link_values(kind, **links) | {"subject": masthead.list_name}
     cards: list[Shown] = [shown_card(card, "", said) for card in sample_cards(masthead.language, ITEMS + NAMED)]
-    groups = [ShownGroup(place_name("GT", masthead.language), cards[:ITEMS])]
+    groups = _grouped(cards[:ITEMS], masthead.language)
     rest = [card.named or card for card in cards[ITEMS:]]
     return {
         **fixed_values(masthead, said),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from newsletter.mail.cards import Shown, meta_line, shown_card, why_line
+from newsletter.mail.cards import Shown, meta_line, shown_card, themes_shown, why_line
 from newsletter.mail.joining import Late, Setting
 from newsletter.mail.letter import Card
 from newsletter.mail.pieces import Piece, compact
@@ -26,11 +26,13 @@ from newsletter.mail.splitting import (
 from newsletter.mail.words import Words
 
 # What is known when: of the list, of an item, of an item under a heading, of the reader's picks.
-OF_LIST: Known = frozenset({"language", "direction", "list_name", "postal_address", "say", "more_note_text"})
+OF_LIST: Known = frozenset(
+    {"language", "direction", "list_name", "postal_address", "say", "dot", "compact", "more_note_text"}
+)
 OF_ITEM: Known = OF_LIST | {
     f"card.{name}" for name in ("title", "url", "language", "direction", "short", "long", "image", "image_alt")
 }
-OF_HEADED: Known = OF_ITEM | {"card.meta"}
+OF_HEADED: Known = OF_ITEM | {"card.meta", "card.themes"}
 OF_REASON: Known = OF_LIST | {"card.why"}
 OF_CARD: Known = OF_HEADED | OF_REASON
 
@@ -56,8 +58,8 @@ class SetItem:
         self.card = card
         self.plain = plain
         self.bodies = bodies
-        self.headed: dict[str, tuple[str, list[Program | _Around]]] = {}
-        """Its line of facts and its bodies, by heading."""
+        self.headed: dict[str, tuple[Shown, list[Program | _Around]]] = {}
+        """It without a reason, and its bodies, by heading."""
         self.size = _ITEM + 4 * len(card.summary) + sum(map(_length, bodies))
 
 
@@ -101,13 +103,12 @@ class Setter:
         return why_line(because, self._said)
 
     def set_card(self, item: SetItem, heading: str, why: str) -> Shown:
-        """The item as a card under a heading (a place's name, or nothing) for this ``reason``."""
-        plain = item.plain
-        meta, bodies = item.headed.get(heading) or self._headed(item, heading)
+        """The item as a card under a heading (a place's or theme's name, or nothing) for this ``reason``."""
+        plain, bodies = item.headed.get(heading) or self._headed(item, heading)
         # By place: keywords would take half as long again, for each card of each mail.
         card = Shown(
-            plain.title, plain.url, plain.language, plain.direction, plain.short, plain.long, meta, why, plain.named,
-            (), plain.image, plain.image_alt,
+            plain.title, plain.url, plain.language, plain.direction, plain.short, plain.long, plain.meta, plain.themes,
+            why, plain.named, (), plain.image, plain.image_alt,
         )  # fmt: skip
         made: list[Setting] = []
         for number, body in enumerate(bodies):
@@ -122,15 +123,17 @@ class Setter:
         card.set = tuple(made)
         return card
 
-    def _headed(self, item: SetItem, heading: str) -> tuple[str, list[Program | _Around]]:
-        plain = item.plain
-        meta = meta_line(item.card, heading, self._said)
-        card = replace(plain, meta=meta)
+    def _headed(self, item: SetItem, heading: str) -> tuple[Shown, list[Program | _Around]]:
+        card = replace(
+            item.plain,
+            meta=meta_line(item.card, heading, self._said),
+            themes=themes_shown(item.card, heading),
+        )
         filled_bodies = [
             self._filled(number, body, OF_HEADED, card) if body else () for number, body in enumerate(item.bodies)
         ]
         item.size += _HEADED + sum(map(_length, filled_bodies))
-        found = item.headed[heading] = meta, [_around(body) for body in filled_bodies]
+        found = item.headed[heading] = card, [_around(body) for body in filled_bodies]
         return found
 
     def _of_reason(self, number: int, node: Value | Branch, card: Shown) -> Piece:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from newsletter.mail.cards import PREHEADER, Shown, ShownGroup, contents_line, cut, preheader_of
+from newsletter.mail.cards import PREHEADER, Shown, ShownGroup, contents_of, cut, preheader_of, section_of
 from newsletter.mail.letter import Masthead
 from newsletter.mail.notes import note_html, note_text
 from newsletter.mail.splitting import Values, shown
@@ -25,6 +25,8 @@ def fixed_values(masthead: Masthead, said: Words) -> Values:
         "list_name": masthead.list_name,
         "postal_address": masthead.postal_address,
         "say": said.say,
+        "dot": said.dot,
+        "compact": masthead.look.style == "compact",
         "more_note_text": said.say("more_note_text"),
     }
 
@@ -58,14 +60,20 @@ def letter_values(
 ) -> Values:
     """What is one reader's, but for the links and the rest. Of what is ``made``, subject and preheader are shown."""
     cards = [card for _, under in groups for card in under]
-    first, others = subject_parts(cards[0].title, len(cards) + len(rest), list_name, said, day)
+    total = len(cards) + len(rest)
+    first, others = subject_parts(cards[0].title, total, list_name, said, day)
     heading: Values = {"first_title": first, "others": others}
     heading["subject"] = subject = shown(made.subject, heading).strip()
     heading["teaser"] = preheader_of(cards, subject, said, list_name)
-    heading["contents"] = contents = contents_line(groups, len(rest), said)
-    heading["list_name"], heading["say"] = list_name, said.say
-    preheader = cut(shown(made.preheader, heading).strip(), PREHEADER[1])
-    return {"subject": subject, "preheader": preheader, "contents": contents, "groups": groups}
+    contents, contents_title = contents_of(groups, total, said)
+    heading["contents"], heading["list_name"], heading["say"] = contents, list_name, said.say
+    return {
+        "subject": subject,
+        "preheader": cut(shown(made.preheader, heading).strip(), PREHEADER[1]),
+        "contents": contents,
+        "contents_title": contents_title,
+        "groups": groups,
+    }
 
 
 def subject_parts(title: str, total: int, list_name: str, said: Words, day: date) -> tuple[str, str]:
@@ -78,14 +86,19 @@ def subject_parts(title: str, total: int, list_name: str, said: Words, day: date
 
 
 def shortened(
-    groups: Sequence[ShownGroup], rest: Sequence[Shown], most: int
+    groups: Sequence[ShownGroup], rest: Sequence[Shown], most: int, said: Words
 ) -> tuple[tuple[ShownGroup, ...], tuple[Shown, ...]]:
     """The first ``most`` cards under their headings, and what is left over before the rest."""
     kept: list[ShownGroup] = []
     over: list[Shown] = []
     for group in groups:
         if most:
-            kept.append(ShownGroup(group.heading, group.cards[:most]))
+            kept.append(ShownGroup(group.section, group.cards[:most]))
         over += [card.named or card for card in group.cards[most:]]
         most = max(0, most - len(group.cards))
-    return tuple(kept), (*over, *rest)
+    several = len(kept) > 1
+    counted = tuple(
+        ShownGroup(section_of(section.heading, section.anchor, len(cards) if several else 0, said), cards)
+        for section, cards in kept
+    )
+    return counted, (*over, *rest)

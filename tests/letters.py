@@ -51,7 +51,6 @@ groups = st.builds(
     Group,
     heading=st.one_of(st.just(""), texts),
     cards=st.lists(cards, min_size=1, max_size=4).map(tuple),
-    code=st.sampled_from(("", "GT", "013", "labour-migration")),
 )
 letters = st.builds(
     Letter,

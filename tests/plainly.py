@@ -36,7 +36,7 @@ from newsletter.digests.matching import (
 )
 from newsletter.mail import frames, headers
 from newsletter.mail import values as values_module
-from newsletter.mail.cards import UNPLACED, Section, ShownGroup, anchor_of, named_card, section_of, shown_card
+from newsletter.mail.cards import UNPLACED, Section, ShownGroup, named_card, section_of, shown_card
 from newsletter.mail.letter import Card, Envelope, Masthead, Message
 from newsletter.mail.look import Look
 from newsletter.mail.splitting import Value
@@ -46,11 +46,10 @@ from newsletter.mail.words import words
 
 @dataclass(frozen=True)
 class Group:
-    """Cards under the name of a place or theme, and its ``code``; an empty heading means none in particular."""
+    """Cards under the name of a place or theme; an empty heading means none in particular."""
 
     heading: str
     cards: tuple[Card, ...]
-    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Letter:
         """A group's heading."""
         said = words(self.language)
         heading = group.heading or said.say(UNPLACED[self.sections])
-        return section_of(heading, anchor_of(group.code), len(group.cards) if len(self.groups) > 1 else 0, said)
+        return section_of(heading, len(group.cards) if len(self.groups) > 1 else 0, said)
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ def letter_of(
         postal_address=list_row.postal_address,
         day=day,
         frequency=frequency,
-        groups=tuple(Group(name(code), tuple(map(card, placed)), code) for code, placed in groups),
+        groups=tuple(Group(name(code), tuple(map(card, placed))) for code, placed in groups),
         rest=tuple(map(card, rest)),
         style=list_row.style,
         sections=list_row.sections,

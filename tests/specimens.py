@@ -175,7 +175,6 @@ def digest(language: str, count: int) -> Letter:
             Group(
                 place_name(PLACES[at // per_group], language),
                 tuple(cards[at : at + per_group]),
-                PLACES[at // per_group],
             )
             for at in range(0, count, per_group)
         ),
@@ -189,9 +188,7 @@ def by_theme(made: Letter) -> Letter:
     cards = [card for group in made.groups for card in group.cards]
     names = (*THEMES[made.language], "")
     groups = ((name, tuple(card for card in cards if (*card.themes, "")[0] == name)) for name in names)
-    return replace(
-        made, sections="theme", groups=tuple(Group(name, under, str(names.index(name))) for name, under in groups)
-    )
+    return replace(made, sections="theme", groups=tuple(Group(name, under) for name, under in groups))
 
 
 def notice(kind: str, language: str, at: datetime) -> Notice:

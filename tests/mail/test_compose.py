@@ -22,9 +22,8 @@ from plainly import Group, Letter
 
 from newsletter.audience.notices import REPORTS
 from newsletter.languages import LANGUAGES
-from newsletter.mail.cards import ShownGroup
 from newsletter.mail.compose import compose_notice
-from newsletter.mail.frames import HTML_LIMIT, Frame
+from newsletter.mail.frames import HTML_LIMIT
 from newsletter.mail.letter import Choices, Masthead, Notice
 from newsletter.mail.templates import LEAVABLE
 from newsletter.mail.words import words
@@ -138,24 +137,20 @@ def test_each_script_its_own_way() -> None:
 
 def sections(*counts: int, **values: object) -> Letter:
     """A letter with so many cards under each country."""
-    names = (("Guatemala", "GT"), ("Honduras", "HN"), ("", ""))
     numbers = itertools.count()
     cards = [tuple(card(next(numbers)) for _ in range(count)) for count in counts]
-    groups = tuple(Group(name, part, code) for (name, code), part in zip(names, cards, strict=False))
+    groups = tuple(Group(name, part) for name, part in zip(("Guatemala", "Honduras", ""), cards, strict=False))
     return letter(groups=groups, **values)
 
 
 def test_contents_above_eight_items() -> None:
-    """From nine items on the sections are listed with their numbers, each a link to it in the web copy; with fewer
-    there is a line, and with one section only the number of items.
+    """From nine items on the sections are listed with their numbers; with fewer there is a line, and with one section
+    only the number of items.
     """
     content = compose(sections(5, 2, 1, rest=(card(99),)), ENVELOPE).content
     root = lxml.html.document_fromstring(part(content, "html"))
     (listed,) = root.xpath('//p[@class="sections"]')
     assert " ".join(listed.text_content().split()) == "Guatemala 5 Honduras 2 Everywhere 1 1 more"
-    places = [f"{ENVELOPE.copy_url}#{place}" for place in ("s-GT", "s-HN", "s-", "rest")]
-    assert [a.get("href") for a in listed.iter("a")] == places
-    assert [h.get("id") for h in root.iter("h2")] == ["s-GT", "s-HN", "s-", "rest"]
     headings = ["Guatemala · 5", "Honduras · 2", "Everywhere · 1", "1 more"]
     assert [h.text_content().strip() for h in root.iter("h2")] == headings
     text = part(content, "plain")
@@ -166,19 +161,6 @@ def test_contents_above_eight_items() -> None:
         assert not root.xpath('//p[@class="sections"]')
         assert root.xpath('string(//p[@class="contents"])') == line
     assert root.xpath("string(//h2)").strip() == "Guatemala"
-
-
-def test_contents_of_a_web_copy() -> None:
-    """In the web copy itself the list of sections leads within the page."""
-    made = sections(7, 5)
-    frame = Frame(made.masthead)
-    groups = [
-        ShownGroup(made.section(group), [frame.cards.set_card(frame.cards.set_item(c), "", "") for c in group.cards])
-        for group in made.groups
-    ]
-    root = lxml.html.document_fromstring(frame.copy(groups, (), made.day))
-    leading = [href for href in root.xpath("//a/@href") if href.startswith("#")]
-    assert leading == [f"#{place}" for place in root.xpath("//h2/@id")] == ["#s-GT", "#s-HN"]
 
 
 def test_themes_of_a_card() -> None:

@@ -88,7 +88,7 @@ ODD = {
     "no line ends": CARD + "{{ card.title }}{{ card.meta }}{{ card.why }}{{ card.url }}{% endfor %}",
     "line ends inside": CARD + "\n\n{{ card.long|join('\n') }}\n{% endfor %}\n\n",
     "calls": CARD + "{{ say('because', picks=card.title) }}{% for n in range(2) %}{{ n }}{% endfor %}{% endfor %}",
-    "link of a group": '<a href="{{ preferences_url }}#{{ group.anchor }}">{{ group.title }}</a>{{ group.tally }}\n',
+    "link of a group": '<a href="{{ preferences_url }}#{{ group.tally }}">{{ group.title }}</a>{{ group.tally }}\n',
     "late and long": "x {{ subject }}{{ group.heading }}\n" + CARD + "{{ card.themes|join(dot) }}\n{% endfor %}",
     "nothing": "",
 }
@@ -100,7 +100,7 @@ ODD = {
 @settings(max_examples=40, deadline=None)
 def test_one_late_value_in_groups(made: Letter, value: str) -> None:
     """A value of the reader's in the same place for each group, as in a list of links, is written as ever."""
-    group = '<a href="' + value + '#{{ group.anchor }}">{{ group.heading }}</a>&nbsp;{{ group.tally }}\n'
+    group = '<a href="' + value + '#{{ group.tally }}">{{ group.heading }}</a>&nbsp;{{ group.tally }}\n'
     whole = "{{ day }}\n{% for group in groups %}\n" + group + "{% endfor %}{{ why }}"
     templates = PlainTemplates(
         "{{ first_title }}", environment(False).from_string(whole), environment(True).from_string(whole)

@@ -12,7 +12,7 @@ from newsletter.catalogue.geography import all_places, countries_in, place_name
 from newsletter.catalogue.themes import Theme, descendants, theme_name
 from newsletter.digests.arranging import Arranger, Placeable, Placed, Placing, arrange
 from newsletter.digests.matching import Item
-from newsletter.mail.cards import UNPLACED, Section, Shown, ShownGroup, anchor_of, section_of
+from newsletter.mail.cards import UNPLACED, Section, Shown, ShownGroup, section_of
 from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Masthead
 from newsletter.mail.look import Look
@@ -195,7 +195,7 @@ class Shelf:
         general = said.say(UNPLACED[self._row.sections])
 
         def section(code: str, cards: int) -> Section:
-            return section_of(self._name(code, language) or general, anchor_of(code), cards, said)
+            return section_of(self._name(code, language) or general, cards, said)
 
         return _Settings(set_item, section)
 

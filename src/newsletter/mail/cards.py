@@ -44,10 +44,9 @@ class Shown:
 
 
 class Section(NamedTuple):
-    """What cards stand under; ``title``: heading and count, ``anchor``: where links within the mail lead."""
+    """What cards stand under; ``title``: heading and count."""
 
     heading: str
-    anchor: str
     tally: str
     """How many cards there are, as the language writes it; empty if there is no other section."""
     title: str
@@ -65,11 +64,6 @@ class ShownGroup(NamedTuple):
         return self.section.heading
 
     @property
-    def anchor(self) -> str:
-        """The section's."""
-        return self.section.anchor
-
-    @property
     def tally(self) -> str:
         """The section's."""
         return self.section.tally
@@ -80,15 +74,10 @@ class ShownGroup(NamedTuple):
         return self.section.title
 
 
-def section_of(heading: str, anchor: str, cards: int, said: Words) -> Section:
+def section_of(heading: str, cards: int, said: Words) -> Section:
     """``cards``: how many stand under it, or 0 if there is no other section."""
     tally = said.number(cards) if cards else ""
-    return Section(heading, anchor, tally, f"{heading}{said.dot}{tally}" if tally else heading)
-
-
-def anchor_of(code: str) -> str:
-    """The anchor of a section by the code of its place, or the slug of its theme."""
-    return f"s-{code}"
+    return Section(heading, tally, f"{heading}{said.dot}{tally}" if tally else heading)
 
 
 def cut(text: str, most: int) -> str:

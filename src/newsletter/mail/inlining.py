@@ -176,7 +176,7 @@ class _Place:
     def placeholder(self, number: int, tag: str) -> str:
         """What stands for a tag here."""
         if self._quote:
-            if self._attribute in ("class", "style"):
+            if self._attribute in ("class", "id", "style"):
                 raise TemplateError(f"{tag} stands inside {self._attribute}=, which premailer must read.")
             return f"zj{number}jz"
         if self._in_tag:

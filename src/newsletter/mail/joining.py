@@ -77,7 +77,6 @@ class Joiner:
 
     def _run_groups(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
         headings = self._headings[loop.number]
-        links: dict[str, tuple[str, bytes]] = {}
         for group in values[GROUPS]:
             section, cards = group
             body = headings.get(section) or self._heading(loop, group)
@@ -94,15 +93,6 @@ class Joiner:
                     out += body.after
                     continue
                 del out[begun:]
-            elif body.link and not carry:
-                ready_before, value, ready_behind = body.link
-                out += ready_before.lines
-                linked = links.get(ready_before.tail)
-                if linked is None:
-                    line = ready_before.tail + value.text(values)
-                    linked = links[ready_before.tail] = line, encoded(line)
-                carry = ready_behind.put_begun(out, *linked)
-                continue
             values[loop.target] = group
             values[GROUP_CARDS] = cards
             carry = self._run(body.program, values, out, carry)
@@ -142,7 +132,7 @@ class Joiner:
 class _Heading:
     """A group's body with its heading in it; ``simple``: whole lines, and perhaps the cards between them."""
 
-    __slots__ = ("after", "before", "link", "number", "program", "simple")
+    __slots__ = ("after", "before", "number", "program", "simple")
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -154,21 +144,11 @@ class _Heading:
         texts = [node for node in program if isinstance(node, Ready)]
         whole = all(text.lines and not text.tail for text in texts)
         self.simple = whole and len(loops) < 2 and len(loops) + len(texts) == len(program)
-        self.link = _link(program)
         if self.simple:
             at = program.index(loops[0]) if loops else len(program)
             self.number = loops[0].number if loops else -1
             self.before = tuple(line for text in texts[:at] for line in text.lines)
             self.after = tuple(line for text in texts[at:] for line in text.lines)
-
-
-def _link(program: Program) -> tuple[Ready, Value, Ready] | None:
-    """The parts of lines with one value of the reader's in them, the same for each group: as links have their URL."""
-    match program:
-        case (Ready() as before, Value() as value, Ready() as behind) if before.tail and behind.ends_line:
-            if all(need.isidentifier() for need in value.needs):
-                return before, value, behind
-    return None
 
 
 def _without_cards(program: Program) -> Program:

@@ -125,21 +125,13 @@ class Ready:
         self.lines = one.lines + self._begun
         self._at_column: dict[int, tuple[bytes, ...]] = {}
 
-    @property
-    def ends_line(self) -> bool:
-        """Whether it ends the line that it goes on."""
-        return bool(self._piece.lines)
-
     def put(self, out: list[bytes], carry: str) -> str:
         """Put this out behind a line begun with ``carry``; gives the line begun after it."""
         if not self.lines:
             return carry + self.tail
         if not self._piece.lines:
             return carry + self._piece.tail
-        return self.put_begun(out, carry, encoded(carry))
-
-    def put_begun(self, out: list[bytes], carry: str, begun: bytes) -> str:
-        """The same for one that ends the line, behind a ``carry`` whose encoding is at hand."""
+        begun = encoded(carry)
         column = len(begun) - begun.rfind(b"\n") - 1
         # At the end of a text these would be written in another way than before more of it.
         if column > 75 or carry[-1] in " \t.\n\r":

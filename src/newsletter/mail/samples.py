@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from newsletter.catalogue.geography import place_name
-from newsletter.mail.cards import Shown, ShownGroup, anchor_of, section_of, shown_card
+from newsletter.mail.cards import Shown, ShownGroup, section_of, shown_card
 from newsletter.mail.compose import compose_notice, link_values, notice_values
 from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice, Report
@@ -91,9 +91,7 @@ def _grouped(cards: Sequence[Shown], language: str) -> list[ShownGroup]:
     half = -(-len(cards) // 2)
     parts = [(code, part) for code, part in zip(PLACES, (cards[:half], cards[half:]), strict=True) if part]
     return [
-        ShownGroup(
-            section_of(place_name(code, language), anchor_of(code), len(part) if len(parts) > 1 else 0, said), part
-        )
+        ShownGroup(section_of(place_name(code, language), len(part) if len(parts) > 1 else 0, said), part)
         for code, part in parts
     ]
 

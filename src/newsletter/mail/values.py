@@ -98,7 +98,6 @@ def shortened(
         most = max(0, most - len(group.cards))
     several = len(kept) > 1
     counted = tuple(
-        ShownGroup(section_of(section.heading, section.anchor, len(cards) if several else 0, said), cards)
-        for section, cards in kept
+        ShownGroup(section_of(section.heading, len(cards) if several else 0, said), cards) for section, cards in kept
     )
     return counted, (*over, *rest)

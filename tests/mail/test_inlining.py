@@ -59,7 +59,7 @@ def test_values_side_by_side() -> None:
 
 
 def test_no_spaces_in_styles() -> None:
-    """Styles are written as short as they can be; names of fonts, and text that looks like a style, stay as they are."""
+    """Styles are as short as they can be; names of fonts, and text that looks like a style, stay as they are."""
     css = ".a { font: bold 16px 'Segoe, UI' , Arial; color: red; }"
     made = inline('<html><body><p class="a" style="margin: 0; top: 1px">style="a; b"</p></body></html>', css)
     assert """style='font:bold 16px "Segoe, UI",Arial;color:red;margin:0;top:1px'>style="a; b"<""" in made

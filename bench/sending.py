@@ -47,7 +47,7 @@ PATIENCE = 600
 PER_COUNTRY, PICKED, COUNTRIES_USED = 5, 3, 100
 SUMMARY = (
     "Officers on both sides of the crossing share one queue, one form and one interpreter, and the wait fell from "
-    "six hours to two. The figures come out each month, with those of the other crossings beside them."
+    "six hours to two."
 )
 
 

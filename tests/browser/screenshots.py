@@ -3,8 +3,8 @@
 
     python tests/browser/screenshots.py [STATE … | mails | gallery]
 
-All states in English and Arabic, the main ones in Spanish and French, too; all mails in each language. ``gallery``
-renews the few pictures that the README shows.
+All states in English and Arabic, the main ones in Spanish and French, too; all mails in each language, also with their
+images blocked. ``gallery`` renews the few pictures that the README shows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from browsing import NONE, chromium, obtainable
 from mailcheck import Mail
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 from specimens import specimens
 from states import MAIN, STATES
 from world import World, running
@@ -36,6 +36,15 @@ GALLERY = (
     ("digest-es", "digest-30-es", "phone", "light"),
     ("confirm-fr", "confirm-fr", "phone", "dark"),
 )
+IMAGE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1068 560">
+<path fill="#cfe3e6" d="M0 0h1068v560H0z"/>
+<circle cx="790" cy="190" r="74" fill="#f6e3b4"/>
+<path fill="#8fb9b5" d="M0 380 250 190l210 170 190-120 418 220v100H0z"/>
+<path fill="#3c7f7c" d="M0 470q270-110 540-20t528-50v160H0z"/></svg>"""
+LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 168 56"><circle cx="28" cy="28" r="22" fill="none"
+stroke="%s" stroke-width="6"/>
+<text x="62" y="37" font-family="Georgia, serif" font-size="27" fill="%s">Rutas</text></svg>"""
+"""What stands for the pictures in mails, which nobody has drawn: a landscape, and a logo in its ink."""
 
 
 def take(browser: Browser, world: World, language: str, names: list[str]) -> int:
@@ -55,9 +64,21 @@ def take(browser: Browser, world: World, language: str, names: list[str]) -> int
     return taken
 
 
+def show(route: Route) -> None:
+    """Answer for an image of a mail."""
+    ink = "#ffffff" if "logo-dark" in route.request.url else "#8a1c1c"
+    route.fulfill(content_type="image/svg+xml", body=LOGO % (ink, ink) if "logo" in route.request.url else IMAGE)
+
+
 def take_mail(browser: Browser, name: str, size: str, scheme: str, path: Path, *, whole: bool) -> None:
-    """A picture of one mail, ``whole`` or as far as the screen goes; its pictures are never fetched."""
-    with browser.new_context(offline=True, color_scheme=scheme, viewport=MAIL_SIZES[size]) as context:  # type: ignore[arg-type]
+    """A picture of one mail, ``whole`` or as far as the screen goes.
+
+    ``scheme``: light, dark, or blocked, which is light without its images.
+    """
+    colours = "dark" if scheme == "dark" else "light"
+    with browser.new_context(offline=True, color_scheme=colours, viewport=MAIL_SIZES[size]) as context:  # type: ignore[arg-type]
+        if scheme != "blocked":
+            context.route("**/*", show)
         page = context.new_page()
         page.set_content(Mail(specimens()[name].content, {}).part("text/html"))
         page.screenshot(path=path, full_page=whole)
@@ -65,7 +86,7 @@ def take_mail(browser: Browser, name: str, size: str, scheme: str, path: Path, *
 
 def take_mails(browser: Browser) -> int:
     """Pictures of all mails, as OUT/mails/LANGUAGE/MAIL-SIZE-SCHEME.png; how many."""
-    wanted = list(itertools.product(specimens(), MAIL_SIZES, ("light", "dark")))
+    wanted = list(itertools.product(specimens(), MAIL_SIZES, ("light", "dark", "blocked")))
     for full, size, scheme in wanted:
         name, _, language = full.rpartition("-")
         path = OUT / "mails" / language / f"{name}-{size}-{scheme}.png"

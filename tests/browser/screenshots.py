@@ -115,6 +115,11 @@ def main(wanted: list[str]) -> int:
     if not obtainable():
         sys.stderr.write(f"{NONE}\n")
         return 1
+    states = [name for name in wanted if name not in ("mails", "gallery")]
+    unknown = [name for name in states if name not in STATES]
+    if unknown:
+        sys.stderr.write(f"There is no state {', '.join(unknown)}. There are mails, gallery, {', '.join(STATES)}.\n")
+        return 2
     taken = 0
     if wanted == ["gallery"]:
         with chromium() as browser:
@@ -122,7 +127,6 @@ def main(wanted: list[str]) -> int:
     if not wanted or "mails" in wanted:
         with chromium() as browser:
             taken = take_mails(browser)
-    states = [name for name in wanted if name not in ("mails", "gallery")]
     if states or not wanted:
         taken += take_pages(states)
     sys.stdout.write(f"{taken} pictures in {OUT if wanted != ['gallery'] else GALLERY_OUT}\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 
 from newsletter.database import reading
@@ -17,26 +19,28 @@ def routes(site: Site) -> APIRouter:
     """
     router = APIRouter()
 
+    def brand_of(slug: str) -> Any:
+        with reading(site.engine) as connection:
+            return find_brand(connection, slug)
+
+    def picture(slug: str, content: bytes | None, kind: str | None) -> Response:
+        if content is None:
+            raise UnknownName(f"The list {slug!r} has no such logo.")
+        return Response(content, media_type=kind, headers={"Cache-Control": KEPT, **SHOWN_BY_ALL})
+
     @shown(router, "/{slug}/logo")
     def logo(slug: str) -> Response:
-        with reading(site.engine) as connection:
-            row = find_brand(connection, slug)
-        if row.logo is None:
-            raise UnknownName(f"The list {slug!r} has no logo.")
-        return Response(row.logo, media_type=row.logo_type, headers={"Cache-Control": KEPT, **SHOWN_BY_ALL})
+        row = brand_of(slug)
+        return picture(slug, row.logo, row.logo_type)
 
     @shown(router, "/{slug}/logo-dark")
     def logo_dark(slug: str) -> Response:
-        with reading(site.engine) as connection:
-            row = find_brand(connection, slug)
-        if row.logo_dark is None:
-            raise UnknownName(f"The list {slug!r} has no logo for the dark.")
-        return Response(row.logo_dark, media_type=row.logo_dark_type, headers={"Cache-Control": KEPT, **SHOWN_BY_ALL})
+        row = brand_of(slug)
+        return picture(slug, row.logo_dark, row.logo_dark_type)
 
     @shown(router, "/{slug}/brand.css")
     def colours(slug: str) -> Response:
-        with reading(site.engine) as connection:
-            row = find_brand(connection, slug)
+        row = brand_of(slug)
         return Response(brand_css(row.brand), media_type="text/css", headers={"Cache-Control": KEPT})
 
     return router

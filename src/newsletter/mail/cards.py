@@ -16,7 +16,7 @@ TITLE = 200
 PICKS_NAMED = 4
 CONTENTS_FROM, CONTENTS_LISTED_FROM = 3, 9
 """Items from which on a digest says what is in it: in a line, and with a list of its sections."""
-PREHEADER = (40, 140)
+PREHEADER_SIZE = (40, 140)
 UNPLACED = {"country": "general", "theme": "more_news"}
 """The heading of what has no place, or no theme, by what the sections of a list are."""
 
@@ -153,7 +153,7 @@ def contents_of(groups: Sequence[ShownGroup], total: int, said: Words) -> tuple[
 
 def preheader_of(cards: Sequence[Shown], subject: str, said: Words, list_name: str) -> str:
     """What mail readers show beside the subject: the titles it did not name, else the summary's beginning."""
-    least, most = PREHEADER
+    least, most = PREHEADER_SIZE
     titles = said.dot.join([card.title for card in cards[1:8]])
     text = cut(titles or " ".join(cards[0].short), most)
     if len(text) < least or text == subject:

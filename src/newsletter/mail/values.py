@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from newsletter.mail.cards import PREHEADER, Shown, ShownGroup, contents_of, cut, preheader_of, section_of
+from newsletter.mail.cards import PREHEADER_SIZE, Shown, ShownGroup, contents_of, cut, preheader_of, section_of
 from newsletter.mail.letter import Masthead
 from newsletter.mail.notes import note_html, note_text
 from newsletter.mail.splitting import Values, shown
@@ -69,7 +69,7 @@ def letter_values(
     heading["contents"], heading["list_name"], heading["say"] = contents, list_name, said.say
     return {
         "subject": subject,
-        "preheader": cut(shown(made.preheader, heading).strip(), PREHEADER[1]),
+        "preheader": cut(shown(made.preheader, heading).strip(), PREHEADER_SIZE[1]),
         "contents": contents,
         "contents_title": contents_title,
         "groups": groups,

@@ -39,7 +39,7 @@ from newsletter.mail import values as values_module
 from newsletter.mail.cards import UNPLACED, Section, ShownGroup, named_card, section_of, shown_card
 from newsletter.mail.letter import Card, Envelope, Masthead, Message
 from newsletter.mail.look import Look
-from newsletter.mail.splitting import Value
+from newsletter.mail.program import Value
 from newsletter.mail.templates import Programs, environment, folder, load_templates
 from newsletter.mail.words import words
 

@@ -13,7 +13,7 @@ from plainly import Group, Letter, PlainTemplates, plain_message
 from newsletter.mail.cards import ShownGroup
 from newsletter.mail.frames import HTML_LIMIT, Frame
 from newsletter.mail.letter import Envelope
-from newsletter.mail.splitting import Loop, Value, nodes_of
+from newsletter.mail.program import Loop, Value, nodes_of
 from newsletter.mail.templates import environment, load_programs, programs
 
 envelopes = st.builds(

@@ -14,6 +14,7 @@ from newsletter.languages import LANGUAGES
 from newsletter.mail.inlining import TemplateError, inline
 from newsletter.mail.letter import Masthead
 from newsletter.mail.look import Look
+from newsletter.mail.program import Values
 from newsletter.mail.samples import (
     ACTION,
     ASKING,
@@ -27,7 +28,6 @@ from newsletter.mail.samples import (
     sample_values,
     subject_values,
 )
-from newsletter.mail.splitting import Values
 from newsletter.mail.templates import FILES, LEAVABLE, PREHEADER, STYLE, environment, flat_source, source_of
 
 

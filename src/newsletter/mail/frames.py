@@ -12,8 +12,8 @@ from newsletter.mail.cards import Shown, ShownGroup
 from newsletter.mail.joining import Joiner
 from newsletter.mail.letter import Envelope, Masthead, Message
 from newsletter.mail.messages import message_of
+from newsletter.mail.program import Known, Loop, Program, Values, filled, nodes_of, ready
 from newsletter.mail.setting import OF_LIST, Setter
-from newsletter.mail.splitting import Known, Loop, Program, Values, filled, nodes_of, ready
 from newsletter.mail.templates import Programs, load_programs
 from newsletter.mail.values import day_values, fixed_values, letter_values, rest_values, shortened
 from newsletter.mail.words import words
@@ -24,6 +24,7 @@ DAYS_KEPT = 12
 COPY = "copy"
 """Stands for a frequency where nobody in particular reads."""
 OF_DAY: Known = OF_LIST | {"day", "why", "note", "note_text"}
+LINKS: Known = frozenset({"unsubscribe_url", "preferences_url", "copy_url"})
 # Of the templates, filled for a list and for its days, in bytes.
 _SIZE = 300_000
 
@@ -105,7 +106,7 @@ class Frame:
     def _of_day(self, day: date, frequency: str, note: str) -> tuple[Program, Program, Values]:
         values = self._fixed | day_values(self._masthead, self._said, day, frequency, note)
         values |= rest_values(self._said, ())
-        html, text = (ready(filled(program, OF_DAY, values)) for program in (self._html, self._text))
+        html, text = (ready(filled(program, OF_DAY, values), LINKS) for program in (self._html, self._text))
         while len(self._days) >= DAYS_KEPT:
             del self._days[next(iter(self._days))]
         found = self._days[day, frequency, note] = html, text, values

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from newsletter.mail.cards import Section, Shown, ShownGroup
 from newsletter.mail.pieces import Piece, Ready, after, encoded, head_of
-from newsletter.mail.splitting import (
+from newsletter.mail.program import (
     GROUP_CARDS,
     GROUPS,
     Branch,
     Known,
+    Links,
     Loop,
     Program,
     Value,
@@ -67,6 +68,11 @@ class Joiner:
                 chosen = node.then if node.test(values) else node.otherwise
                 if chosen:
                     carry = self._run(chosen, values, out, carry)
+            elif isinstance(node, Links):
+                if not carry and node.stretch.put(out, [value.text(values) for value in node.values]):
+                    carry = node.stretch.tail
+                else:
+                    carry = self._run(node.program, values, out, carry)
             elif isinstance(node, Loop):
                 carry = (self._run_groups if node.source == GROUPS else self._run_cards)(node, values, out, carry)
             elif isinstance(node, Piece):

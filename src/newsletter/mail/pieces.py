@@ -7,11 +7,14 @@ when they meet. The result is, byte for byte, the encoding of the whole text.
 
 from __future__ import annotations
 
+import re
 from binascii import a2b_qp, b2a_qp
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 _LINE = 75
+PATTERNS_KEPT = 200
+"""Of the lengths that the links of a reader have in a text: with their numbers they grow by a digit at a time."""
 
 
 class Piece(NamedTuple):
@@ -145,6 +148,60 @@ class Ready:
         out.append(begun)
         out += rest
         return self.tail
+
+
+class Stretch:
+    """Pieces with values between them, for the last joining: encoded once for all values of the same lengths.
+
+    That is enough where every character of the values stands for itself, as those of links do. The last piece ends
+    a line, and has ``tail`` behind it.
+    """
+
+    __slots__ = ("_parts", "_patterns", "tail")
+
+    def __init__(self, parts: Sequence[Piece | None]) -> None:
+        """``parts``: None where a value stands."""
+        last = parts[-1]
+        assert last
+        self._parts = (*parts[:-1], Piece(last.head, last.lines, ""))
+        self.tail = last.tail
+        self._patterns: dict[tuple[int, ...], list[bytes | slice]] = {}
+
+    def put(self, out: list[bytes], texts: Sequence[str]) -> bool:
+        """Put this out with these values at the begin of a line; False, and nothing, if they do not stand for
+        themselves.
+        """
+        whole = "".join(texts)
+        if "=" in whole or " " in whole or not (whole.isascii() and whole.isprintable()):
+            return False
+        for text in texts:
+            if text[-1:] == ".":
+                return False
+        lengths = tuple(map(len, texts))
+        pattern = self._patterns.get(lengths)
+        if pattern is None:
+            if len(self._patterns) >= PATTERNS_KEPT:
+                del self._patterns[next(iter(self._patterns))]
+            pattern = self._patterns[lengths] = self._pattern(lengths)
+        data = whole.encode()
+        out += [part if part.__class__ is bytes else data[part] for part in pattern]  # type: ignore[index]
+        return True
+
+    def _pattern(self, lengths: tuple[int, ...]) -> list[bytes | slice]:
+        """The encoded text for values of these lengths, and slices of the values put together between it."""
+        some, other = (b"".join(self._encoded(lengths, filler)) for filler in "xy")
+        pattern: list[bytes | slice] = []
+        begin = taken = 0
+        # Where two encodings differ, there stands a value.
+        for place in re.finditer(rb"\x01+", bytes(a != b for a, b in zip(some, other, strict=True))):
+            start, end = place.span()
+            pattern += (some[begin:start], slice(taken, taken + end - start))
+            begin, taken = end, taken + end - start
+        return [*pattern, some[begin:]]
+
+    def _encoded(self, lengths: tuple[int, ...], filler: str) -> tuple[bytes, ...]:
+        sizes = iter(lengths)
+        return joined([filler * next(sizes) if part is None else part for part in self._parts]).lines
 
 
 def _begun(text: str) -> tuple[bytes, str]:

@@ -13,7 +13,7 @@ from newsletter.mail.compose import compose_notice, link_values, notice_values
 from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice, Report
 from newsletter.mail.look import Look
-from newsletter.mail.splitting import Values
+from newsletter.mail.program import Values
 from newsletter.mail.templates import load_programs
 from newsletter.mail.values import day_values, fixed_values, letter_values, rest_values
 from newsletter.mail.words import words

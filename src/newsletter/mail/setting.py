@@ -10,7 +10,7 @@ from newsletter.mail.cards import Shown, meta_line, shown_card, themes_shown, wh
 from newsletter.mail.joining import Late, Setting
 from newsletter.mail.letter import Card
 from newsletter.mail.pieces import Piece, compact
-from newsletter.mail.splitting import (
+from newsletter.mail.program import (
     CARDS,
     GROUP_CARDS,
     Branch,

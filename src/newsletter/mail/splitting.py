@@ -1,16 +1,13 @@
-"""Templates taken apart: what is the same for many readers is rendered once, what is not when it is known.
+"""Templates taken apart into programs: what is the same for many readers is rendered once, else when it is known.
 
-A template becomes a *program*: text, values, branches and loops, each with what it depends on. ``filled`` renders
-all that depends on known things only, and leaves the rest; so a program is filled for a list and language, then for
-a card, then for a reader. Template authors write plain Jinja. Whatever this module does not understand is rendered
-by Jinja itself, as late as it has to be: a statement if it stands for itself, else the whole template.
+Template authors write plain Jinja. Whatever this module does not understand is rendered by Jinja itself, as late as
+it has to be: a statement if it stands for itself, else the whole template.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
@@ -19,52 +16,21 @@ from jinja2 import Environment, nodes
 from jinja2.filters import FILTERS
 from jinja2.tests import TESTS
 
-from newsletter.mail.pieces import Piece, Ready, joined, piece
-
-Values = dict[str, Any]
-Known = frozenset[str]
-"""What a value depends on: ``day``, or for what a loop goes through ``group.heading``, ``card.title``."""
-
-GROUPS, CARDS, GROUP_CARDS = "groups", ("rest", "shown_rest", "listed_rest"), "group.cards"
-UNKNOWN: Known = frozenset({"?"})
-"""Depends on things that are never known beforehand."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Value:
-    """Text that depends on ``needs``."""
-
-    needs: Known
-    text: Callable[[Values], str]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Branch:
-    """One program or the other; ``test`` depends on ``asks``, the whole on ``needs``."""
-
-    needs: Known
-    asks: Known
-    test: Callable[[Values], Any]
-    then: Program
-    otherwise: Program
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Loop:
-    """A program for each group of a letter, or for each card of a group or of the rest.
-
-    ``number`` is the same for a loop however far it is filled.
-    """
-
-    number: int
-    source: str
-    target: str
-    body: Program
-    needs: Known = UNKNOWN
-
-
-Node = str | Piece | Ready | Value | Branch | Loop
-Program = tuple[Node, ...]
+from newsletter.mail.program import (
+    CARDS,
+    GROUP_CARDS,
+    GROUPS,
+    UNKNOWN,
+    Branch,
+    Known,
+    Loop,
+    Node,
+    Program,
+    Value,
+    Values,
+    merged,
+    needs_of,
+)
 
 
 class _CannotSplit(Exception):
@@ -81,7 +47,7 @@ def split(environment: Environment, source: str, known: Known, numbers: Iterator
     """
     tree = environment.parse(source)
     try:
-        return _merged(_Splitter(environment, known, numbers or itertools.count()).program(tree.body, {}))
+        return merged(_Splitter(environment, known, numbers or itertools.count()).program(tree.body, {}))
     except _CannotSplit:
         template = environment.from_string(source)
         return (Value(UNKNOWN, lambda values: template.render(values)),)
@@ -120,14 +86,14 @@ class _Splitter:
         if test is None:
             data = nodes.Output([nodes.TemplateData("1")], lineno=node.lineno)
             test = self._by_jinja(nodes.If(node.test, [data], [], [], lineno=node.lineno), targets).text
-        then = _merged(self.program(node.body, targets))
+        then = merged(self.program(node.body, targets))
         otherwise: Program
         if node.elif_:
             following = nodes.If(node.elif_[0].test, node.elif_[0].body, node.elif_[1:], node.else_, lineno=node.lineno)
             otherwise = (self._branch(following, targets),)
         else:
-            otherwise = _merged(self.program(node.else_, targets))
-        return Branch(asks | _needs_of(then) | _needs_of(otherwise), asks, test, then, otherwise)
+            otherwise = merged(self.program(node.else_, targets))
+        return Branch(asks | needs_of(then) | needs_of(otherwise), asks, test, then, otherwise)
 
     def _loop(self, node: nodes.For, targets: Mapping[str, str]) -> Node:
         source = self._path(node.iter, targets)
@@ -142,7 +108,7 @@ class _Splitter:
             # A name used twice would hide the other.
             if name not in targets and name not in self._known and not _sets(node.body, name):
                 try:
-                    body = _merged(self.program(node.body, {**targets, name: kind}))
+                    body = merged(self.program(node.body, {**targets, name: kind}))
                 except _CannotSplit:
                     pass
                 else:
@@ -268,119 +234,3 @@ def _escaped(value: Any) -> str:
         if character in value:
             value = value.replace(character, written)
     return value  # type: ignore[no-any-return]
-
-
-def _needs_of(program: Program) -> Known:
-    return frozenset().union(*(node.needs for node in program if isinstance(node, (Value, Branch, Loop))))
-
-
-def _merged(program: Iterable[Node]) -> Program:
-    """The same program with neighbouring texts in one."""
-    found: list[Node] = []
-    for node in program:
-        if isinstance(node, str) and found and isinstance(found[-1], str):
-            found[-1] += node
-        elif node != "":
-            found.append(node)
-    return tuple(found)
-
-
-def filled(program: Program, known: Known, values: Values) -> Program:
-    """The program with everything rendered that depends on ``known`` only."""
-    return _merged(_filled(program, known, values))
-
-
-def _filled(program: Program, known: Known, values: Values) -> Iterator[Node]:
-    for node in program:
-        if isinstance(node, Value):
-            yield node.text(values) if node.needs <= known else node
-        elif isinstance(node, Branch):
-            if node.asks <= known:
-                yield from _filled(node.then if node.test(values) else node.otherwise, known, values)
-            else:
-                then, otherwise = filled(node.then, known, values), filled(node.otherwise, known, values)
-                if then == node.then and otherwise == node.otherwise:
-                    yield node
-                    continue
-                needs = node.asks | _needs_of(then) | _needs_of(otherwise)
-                yield Branch(needs, node.asks, node.test, then, otherwise)
-        elif isinstance(node, Loop):
-            yield Loop(node.number, node.source, node.target, filled(node.body, known, values))
-        else:
-            yield node
-
-
-def _parts(program: Program, values: Values) -> Iterator[str | Piece]:
-    for node in program:
-        if isinstance(node, (str, Piece)):
-            yield node
-        elif isinstance(node, Value):
-            yield node.text(values)
-        elif isinstance(node, Branch):
-            yield from _parts(node.then if node.test(values) else node.otherwise, values)
-        else:
-            raise TypeError(f"{node!r} is no text")
-
-
-def shown(program: Program, values: Values) -> str:
-    """The text of a program without loops, of which nothing is encoded yet."""
-    return "".join([part for part in _parts(program, values) if isinstance(part, str)])
-
-
-def rendered(program: Program, values: Values) -> Piece:
-    """A program without loops as one piece."""
-    return joined(_parts(program, values))
-
-
-def encoded_program(program: Program) -> Program:
-    """The program with its texts encoded, neighbouring ones joined."""
-    found: list[Node] = []
-    texts: list[str | Piece] = []
-
-    def flush() -> None:
-        if texts:
-            found.append(joined(texts) if len(texts) > 1 else _as_piece(texts[0]))
-            texts.clear()
-
-    for node in program:
-        if isinstance(node, (str, Piece)):
-            texts.append(node)
-            continue
-        flush()
-        if isinstance(node, Branch):
-            then, otherwise = encoded_program(node.then), encoded_program(node.otherwise)
-            if then != node.then or otherwise != node.otherwise:
-                node = Branch(node.needs, node.asks, node.test, then, otherwise)
-        found.append(node)
-    flush()
-    return tuple(found)
-
-
-def _as_piece(text: str | Piece) -> Piece:
-    return piece(text) if isinstance(text, str) else text
-
-
-def nodes_of(program: Program, kind: type[Any]) -> list[Any]:
-    """Every node of a kind in a program, loops in loops included."""
-    found: list[Any] = []
-    for node in program:
-        if isinstance(node, kind):
-            found.append(node)
-        if isinstance(node, Branch):
-            found += [*nodes_of(node.then, kind), *nodes_of(node.otherwise, kind)]
-        elif isinstance(node, Loop):
-            found += nodes_of(node.body, kind)
-    return found
-
-
-def ready(program: Program) -> Program:
-    """An encoded program whose every known thing is filled in, for the last joining."""
-    found: list[Node] = []
-    for node in encoded_program(program):
-        if isinstance(node, Piece):
-            found.append(Ready(node))
-        elif isinstance(node, Branch):
-            found.append(Branch(node.needs, node.asks, node.test, ready(node.then), ready(node.otherwise)))
-        else:
-            found.append(node)
-    return tuple(found)

@@ -13,7 +13,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from newsletter.mail.inlining import TemplateError, inline
 from newsletter.mail.look import PLAIN, Look
-from newsletter.mail.splitting import Known, Program, split
+from newsletter.mail.program import Known, Program
+from newsletter.mail.splitting import split
 
 WIDTH = 72
 KINDS = (

@@ -8,7 +8,7 @@ from datetime import date
 from newsletter.mail.cards import PREHEADER_SIZE, Shown, ShownGroup, contents_of, cut, preheader_of, section_of
 from newsletter.mail.letter import Masthead
 from newsletter.mail.notes import note_html, note_text
-from newsletter.mail.splitting import Values, shown
+from newsletter.mail.program import Values, shown
 from newsletter.mail.templates import Programs
 from newsletter.mail.words import Words
 

@@ -96,7 +96,8 @@ def test_pause_and_resume(cli: CommandLine) -> None:
     settings = load_settings()
     with engine_for(settings.database).begin() as connection:
         later = datetime.now(UTC) + timedelta(days=30)
-        assert [r.name for r in resting.usable(connection, relays_of(settings), later)] == ["spare"]
+        relays = relays_of(settings)
+        assert [r.name for r in resting.usable(resting.states(connection, relays), relays, later)] == ["spare"]
     assert "is used again" in cli("relays", "resume", "main").out
     assert "was in use" in cli("relays", "resume", "main").out
     refused = cli("relays", "pause", "spar", code=1)

@@ -26,7 +26,7 @@ def seconds(number: float) -> datetime:
 
 def usable(engine: Engine, now: datetime) -> list[str]:
     with reading(engine) as connection:
-        return [relay.name for relay in resting.usable(connection, BOTH, now)]
+        return [relay.name for relay in resting.usable(resting.states(connection, BOTH), BOTH, now)]
 
 
 def state(engine: Engine, relay: Relay = MAIN) -> State:

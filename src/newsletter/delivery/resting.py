@@ -5,7 +5,7 @@ A rest ends by itself. Redis has no part in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -39,6 +39,10 @@ class State:
             return "paused"
         return "resting" if self.rests(now) else "ready"
 
+    def is_well(self, now: datetime) -> bool:
+        """Whether one more message that the relay took is nothing new."""
+        return not self.failures and self.last_ok_at is not None and now - self.last_ok_at < REFRESH
+
     def rests(self, now: datetime) -> bool:
         """Whether its rest is not over; one beyond the longest was written by a clock that was ahead, and is none."""
         return self.rests_until is not None and now < self.rests_until <= now + LONGEST
@@ -61,9 +65,8 @@ def states(connection: Connection, relays: Sequence[Relay]) -> dict[str, State]:
     return {relay.name: found.get(relay.name, State()) for relay in relays}
 
 
-def usable(connection: Connection, relays: Sequence[Relay], now: datetime) -> tuple[Relay, ...]:
-    """Those that are neither paused nor resting."""
-    known = states(connection, relays)
+def usable(known: Mapping[str, State], relays: Sequence[Relay], now: datetime) -> tuple[Relay, ...]:
+    """Those that are neither paused nor resting, by their ``states``."""
     return tuple(relay for relay in relays if known[relay.name].word(now) == "ready")
 
 
@@ -98,7 +101,7 @@ def recovered(connection: Connection, relay: Relay, now: datetime) -> bool:
     state = states(connection, [relay])[relay.name]
     if state.word(now) == "resting":
         return False
-    if not state.failures and state.last_ok_at and now - state.last_ok_at < REFRESH:
+    if state.is_well(now):
         return False
     state = _locked(connection, relay.name)
     if state.word(now) == "resting":

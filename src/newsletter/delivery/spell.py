@@ -42,8 +42,8 @@ log = structlog.get_logger("newsletter.delivery")
 SPELL_SECONDS = 50.0
 GRACE_SECONDS = 15.0
 PULSE_SECONDS = 0.5
-BATCH = (50, 500)
-UNSETTLED = 250
+BATCH = (50, 1000)
+UNSETTLED = 500
 RELAY_PAUSE = timedelta(seconds=20)
 PATIENCE_WITH_DATABASE = 60.0
 # A worker that may send nothing for longer than this has better things to do.
@@ -87,6 +87,7 @@ class Spell:
         self._relays = relays_of(settings)
         self._shares = kept.shares
         self._pace = kept.pace
+        self._known = {relay.name: resting.State() for relay in self._relays}
         self._usable: tuple[Relay, ...] = ()
         self._pools: dict[str, Pool] = {}
         self._retired: list[Pool] = []
@@ -282,13 +283,14 @@ class Spell:
         with self._settling() as connection:
             for relay, reason in failed.values():
                 resting.rest(connection, relay, reason, now)
-            usable = resting.usable(connection, self._relays, now)
+            known = resting.states(connection, self._relays)
+            usable = resting.usable(known, self._relays, now)
             if usable:
                 claimed, urgent = self._claim(connection, now, at)
         for name in failed:
             del self._failed[name]
             self.tally.counts["relay down"] += 1
-        self._usable, self.relays_down = usable, not usable
+        self._known, self._usable, self.relays_down = known, usable, not usable
         self._share_out(usable, claimed, at)
         self._urgent += urgent
         if not usable:
@@ -310,7 +312,7 @@ class Spell:
             notices.give_back(connection, batch.unasked, now + (RELAY_PAUSE if self.relays_down else timedelta(0)))
             thanks = {o.relay for o in batch.outcomes if o.answer.verdict is Verdict.ACCEPTED}
             for relay in self._relays:
-                if relay.name in thanks:
+                if relay.name in thanks and not self._known[relay.name].is_well(now):
                     resting.recovered(connection, relay, now)
             yield connection
         for outcome in batch.outcomes:

@@ -9,9 +9,10 @@ from functools import lru_cache
 
 from newsletter.mail import headers
 from newsletter.mail.cards import Shown, ShownGroup
-from newsletter.mail.joining import Joiner
+from newsletter.mail.joining import LINKS, Joiner
 from newsletter.mail.letter import Envelope, Masthead, Message
 from newsletter.mail.messages import message_of
+from newsletter.mail.pieces import links_of
 from newsletter.mail.program import Known, Loop, Program, Values, filled, nodes_of, ready
 from newsletter.mail.setting import OF_LIST, Setter
 from newsletter.mail.templates import Programs, load_programs
@@ -24,7 +25,7 @@ DAYS_KEPT = 12
 COPY = "copy"
 """Stands for a frequency where nobody in particular reads."""
 OF_DAY: Known = OF_LIST | {"day", "why", "note", "note_text"}
-LINKS: Known = frozenset({"unsubscribe_url", "preferences_url", "copy_url"})
+LINK_NAMES = ("unsubscribe_url", "preferences_url", "copy_url")
 # Of the templates, filled for a list and for its days, in bytes.
 _SIZE = 300_000
 
@@ -72,11 +73,18 @@ class Frame:
             day, frequency, note
         )
         join = self._joiner.join
+        unsubscribe_url, preferences_url, copy_url = (
+            envelope.unsubscribe_url,
+            envelope.preferences_url,
+            envelope.copy_url,
+        )
+        links = links_of(unsubscribe_url, preferences_url, copy_url)
         while True:
             values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._programs)
-            values["unsubscribe_url"] = envelope.unsubscribe_url
-            values["preferences_url"] = envelope.preferences_url
-            values["copy_url"] = envelope.copy_url
+            values["unsubscribe_url"] = unsubscribe_url
+            values["preferences_url"] = preferences_url
+            values["copy_url"] = copy_url
+            values[LINKS] = links
             if rest:
                 values |= rest_values(self._said, rest)
             html = join(html_program, values)
@@ -97,7 +105,7 @@ class Frame:
         """The HTML of a digest for anybody to read in a browser: without its reader's links, the rest named whole."""
         program, _, shared = self._days.get((day, COPY, note)) or self._of_day(day, COPY, note)
         values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._programs)
-        values |= {"unsubscribe_url": "", "preferences_url": "", "copy_url": ""}
+        values |= {"unsubscribe_url": "", "preferences_url": "", "copy_url": "", LINKS: None}
         if rest:
             values |= rest_values(self._said, rest)
             values |= {"shown_rest": values["listed_rest"], "more_note": values["unlisted_note"]}
@@ -106,7 +114,7 @@ class Frame:
     def _of_day(self, day: date, frequency: str, note: str) -> tuple[Program, Program, Values]:
         values = self._fixed | day_values(self._masthead, self._said, day, frequency, note)
         values |= rest_values(self._said, ())
-        html, text = (ready(filled(program, OF_DAY, values), LINKS) for program in (self._html, self._text))
+        html, text = (ready(filled(program, OF_DAY, values), LINK_NAMES) for program in (self._html, self._text))
         while len(self._days) >= DAYS_KEPT:
             del self._days[next(iter(self._days))]
         found = self._days[day, frequency, note] = html, text, values

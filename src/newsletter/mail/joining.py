@@ -9,7 +9,7 @@ from newsletter.mail.program import (
     GROUPS,
     Branch,
     Known,
-    Links,
+    Linked,
     Loop,
     Program,
     Value,
@@ -20,6 +20,8 @@ from newsletter.mail.program import (
 )
 
 HEADINGS_KEPT = 2000
+LINKS = " links"
+"""Among the values, under a name that no template can write: the reader's links as ``links_of`` makes them."""
 
 
 class Late:
@@ -68,8 +70,10 @@ class Joiner:
                 chosen = node.then if node.test(values) else node.otherwise
                 if chosen:
                     carry = self._run(chosen, values, out, carry)
-            elif isinstance(node, Links):
-                if not carry and node.stretch.put(out, [value.text(values) for value in node.values]):
+            elif isinstance(node, Linked):
+                links = values[LINKS]
+                if links and not carry:
+                    node.stretch.put(out, links)
                     carry = node.stretch.tail
                 else:
                     carry = self._run(node.program, values, out, carry)
@@ -92,7 +96,7 @@ class Joiner:
                 number = body.number
                 for card in cards if number >= 0 else ():
                     lines = card.set[number]
-                    if lines.__class__ is not tuple:
+                    if type(lines) is not tuple:
                         break
                     out += lines
                 else:
@@ -117,7 +121,7 @@ class Joiner:
     def _run_cards(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
         for card in values[loop.source]:
             lines = card.set[loop.number]
-            if lines.__class__ is tuple and not carry:
+            if type(lines) is tuple and not carry:
                 out += lines
             else:
                 carry = self._run_card(card, loop, values, out, carry)

@@ -7,14 +7,18 @@ when they meet. The result is, byte for byte, the encoding of the whole text.
 
 from __future__ import annotations
 
-import re
 from binascii import a2b_qp, b2a_qp
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from string import ascii_letters, digits
 from typing import NamedTuple
 
 _LINE = 75
 PATTERNS_KEPT = 200
-"""Of the lengths that the links of a reader have in a text: with their numbers they grow by a digit at a time."""
+"""Of the lengths that the links of a reader have: with their numbers they grow by a digit at a time."""
+# What our own sentences put between plain letters.
+_OURS = (("·", "=C2=B7"), ("…", "=E2=80=A6"))
+_IN_LINKS = (ascii_letters + digits + ":/.?~_-").encode()
 
 
 class Piece(NamedTuple):
@@ -37,9 +41,14 @@ def encoded(text: str) -> bytes:
     A carriage return in the text counts as the end of a line.
     """
     # b2a_qp takes 13 ns a byte, and most of what is left for the last moment is a short line of plain letters.
-    if text.isascii() and text.isprintable() and text[-1:] not in " .":
-        line = text.replace("=", "=3D").encode()
-        return line if len(line) <= _LINE else _cut(line)
+    if text.isprintable() and text[-1:] not in " .":
+        line = text.replace("=", "=3D")
+        if not line.isascii():
+            for character, codes in _OURS:
+                line = line.replace(character, codes)
+        if line.isascii():
+            data = line.encode()
+            return data if len(data) <= _LINE else _cut(data)
     if "\r" in text:
         text = text.replace("\r", "\n")
     return b2a_qp(text.encode()).replace(b"\n", b"\r\n")
@@ -150,58 +159,68 @@ class Ready:
         return self.tail
 
 
-class Stretch:
-    """Pieces with values between them, for the last joining: encoded once for all values of the same lengths.
+class Links(NamedTuple):
+    """The links of a reader, put together; ``lengths``: of each."""
 
-    That is enough where every character of the values stands for itself, as those of links do. The last piece ends
-    a line, and has ``tail`` behind it.
+    lengths: tuple[int, ...]
+    data: bytes
+
+
+def links_of(*links: str) -> Links | None:
+    """Links whose every character stands for itself in HTML and in quoted-printable; None if any does not."""
+    data = "".join(links).encode()
+    # A dot that is alone in a line is written as a code.
+    if data.translate(None, _IN_LINKS) or ".\n" in "\n".join((*links, "")):
+        return None
+    return Links(tuple(map(len, links)), data)
+
+
+class Stretch:
+    """Pieces with a reader's links between them, for the last joining: encoded once for all of the same lengths.
+
+    The last piece ends a line, and has ``tail`` behind it.
     """
 
     __slots__ = ("_parts", "_patterns", "tail")
 
-    def __init__(self, parts: Sequence[Piece | None]) -> None:
-        """``parts``: None where a value stands."""
+    def __init__(self, parts: Sequence[Piece | int]) -> None:
+        """``parts``: the place of a link where one stands."""
         last = parts[-1]
-        assert last
+        assert isinstance(last, Piece)
         self._parts = (*parts[:-1], Piece(last.head, last.lines, ""))
         self.tail = last.tail
         self._patterns: dict[tuple[int, ...], list[bytes | slice]] = {}
 
-    def put(self, out: list[bytes], texts: Sequence[str]) -> bool:
-        """Put this out with these values at the begin of a line; False, and nothing, if they do not stand for
-        themselves.
-        """
-        whole = "".join(texts)
-        if "=" in whole or " " in whole or not (whole.isascii() and whole.isprintable()):
-            return False
-        for text in texts:
-            if text[-1:] == ".":
-                return False
-        lengths = tuple(map(len, texts))
+    def put(self, out: list[bytes], links: Links) -> None:
+        """Put this out at the begin of a line."""
+        lengths, data = links
         pattern = self._patterns.get(lengths)
         if pattern is None:
             if len(self._patterns) >= PATTERNS_KEPT:
                 del self._patterns[next(iter(self._patterns))]
             pattern = self._patterns[lengths] = self._pattern(lengths)
-        data = whole.encode()
-        out += [part if part.__class__ is bytes else data[part] for part in pattern]  # type: ignore[index]
-        return True
+        out += [part if type(part) is bytes else data[part] for part in pattern]  # type: ignore[index]
 
     def _pattern(self, lengths: tuple[int, ...]) -> list[bytes | slice]:
-        """The encoded text for values of these lengths, and slices of the values put together between it."""
+        """The encoded text for links of these lengths, and slices of ``Links.data`` between it."""
         some, other = (b"".join(self._encoded(lengths, filler)) for filler in "xy")
+        # Where two encodings differ there stand links, in their order.
+        places = [at for at, (one, two) in enumerate(zip(some, other, strict=True)) if one != two]
+        begins = [0, *accumulate(lengths)]
+        letters = [begins[part] + n for part in self._parts if isinstance(part, int) for n in range(lengths[part])]
         pattern: list[bytes | slice] = []
-        begin = taken = 0
-        # Where two encodings differ, there stands a value.
-        for place in re.finditer(rb"\x01+", bytes(a != b for a, b in zip(some, other, strict=True))):
-            start, end = place.span()
-            pattern += (some[begin:start], slice(taken, taken + end - start))
-            begin, taken = end, taken + end - start
-        return [*pattern, some[begin:]]
+        end = 0
+        for place, letter in zip(places, letters, strict=True):
+            last = pattern[-1] if pattern else None
+            if place == end and isinstance(last, slice) and last.stop == letter:
+                pattern[-1] = slice(last.start, letter + 1)
+            else:
+                pattern += (some[end:place], slice(letter, letter + 1))
+            end = place + 1
+        return [*pattern, some[end:]]
 
     def _encoded(self, lengths: tuple[int, ...], filler: str) -> tuple[bytes, ...]:
-        sizes = iter(lengths)
-        return joined([filler * next(sizes) if part is None else part for part in self._parts]).lines
+        return joined([filler * lengths[part] if isinstance(part, int) else part for part in self._parts]).lines
 
 
 def _begun(text: str) -> tuple[bytes, str]:

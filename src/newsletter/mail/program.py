@@ -23,10 +23,11 @@ UNKNOWN: Known = frozenset({"?"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Value:
-    """Text that depends on ``needs``."""
+    """Text that depends on ``needs``; ``name``: of the value that it is, if nothing but its name was written."""
 
     needs: Known
     text: Callable[[Values], str]
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,15 +56,14 @@ class Loop:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Links:
+class Linked:
     """A ready program whose values are links, and the same as one stretch."""
 
-    values: tuple[Value, ...]
     stretch: Stretch
     program: Program
 
 
-Node = str | Piece | Ready | Value | Branch | Loop | Links
+Node = str | Piece | Ready | Value | Branch | Loop | Linked
 Program = tuple[Node, ...]
 
 
@@ -170,15 +170,15 @@ def nodes_of(program: Program, kind: type[Any]) -> list[Any]:
     return found
 
 
-def ready(program: Program, links: Known = frozenset()) -> Program:
-    """An encoded program whose every known thing is filled in, for the last joining; ``links`` are values that do."""
+def ready(program: Program, links: Sequence[str] = ()) -> Program:
+    """An encoded program whose every known thing is filled in, for the last joining; ``links``: values that are."""
     found: list[Node] = []
     run: list[Piece | Value] = []
     for node in (*encoded_program(program), None):
-        if isinstance(node, Piece) or (isinstance(node, Value) and node.needs <= links):
+        if isinstance(node, Piece) or (isinstance(node, Value) and node.name in links):
             run.append(node)
             continue
-        found += _as_links(run)
+        found += _linked(run, links)
         run.clear()
         if isinstance(node, Branch):
             then, otherwise = ready(node.then, links), ready(node.otherwise, links)
@@ -188,14 +188,12 @@ def ready(program: Program, links: Known = frozenset()) -> Program:
     return tuple(found)
 
 
-def _as_links(run: Sequence[Piece | Value]) -> Iterator[Node]:
-    """Pieces, and values that are links: those between the first and the last end of a line in one."""
-    whole = [at for at, node in enumerate(run) if isinstance(node, Piece) and node.lines]
-    made: list[Node] = [Ready(node) if isinstance(node, Piece) else node for node in run]
-    end = whole[-1] + 1 if whole else 0
-    values = tuple(node for node in run[:end] if isinstance(node, Value))
-    if values:
-        stretch = Stretch([None if isinstance(node, Value) else node for node in run[:end]])
-        yield Links(values, stretch, tuple(made[:end]))
+def _linked(run: Sequence[Piece | Value], links: Sequence[str]) -> Iterator[Node]:
+    """Pieces and links, made ready: in one as far as the last end of a line."""
+    made = tuple(Ready(node) if isinstance(node, Piece) else node for node in run)
+    end = max((at + 1 for at, node in enumerate(run) if isinstance(node, Piece) and node.lines), default=0)
+    parts = [links.index(node.name) if isinstance(node, Value) else node for node in run[:end]]
+    if any(isinstance(part, int) for part in parts):
+        yield Linked(Stretch(parts), made[:end])
         made = made[end:]
     yield from made

@@ -78,7 +78,8 @@ class _Splitter:
         if get is None:
             return self._by_jinja(nodes.Output([expression], lineno=expression.lineno), targets)
         show = _escaped if self._environment.autoescape else str
-        return Value(self._needs(expression, targets), lambda values: show(get(values)))
+        name = expression.name if isinstance(expression, nodes.Name) else ""
+        return Value(self._needs(expression, targets), lambda values: show(get(values)), name)
 
     def _branch(self, node: nodes.If, targets: Mapping[str, str]) -> Branch:
         asks = self._needs(node.test, targets)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 
 from newsletter.mail.cards import PREHEADER_SIZE, Shown, ShownGroup, contents_of, cut, preheader_of, section_of
 from newsletter.mail.letter import Masthead
 from newsletter.mail.notes import note_html, note_text
-from newsletter.mail.program import Values, shown
+from newsletter.mail.program import Program, Values, shown
 from newsletter.mail.templates import Programs
 from newsletter.mail.words import Words
 
@@ -61,12 +62,17 @@ def letter_values(
     """What is one reader's, but for the links and the rest. Of what is ``made``, subject and preheader are shown."""
     cards = [card for _, under in groups for card in under]
     total = len(cards) + len(rest)
-    first, others = subject_parts(cards[0].title, total, list_name, said, day)
-    heading: Values = {"first_title": first, "others": others}
-    heading["subject"] = subject = shown(made.subject, heading).strip()
-    heading["teaser"] = preheader_of(cards, subject, said, list_name)
+    first, others, subject = _subject(cards[0].title, total, list_name, said, day, made.subject)
     contents, contents_title = contents_of(groups, total, said)
-    heading["contents"], heading["list_name"], heading["say"] = contents, list_name, said.say
+    heading = {
+        "first_title": first,
+        "others": others,
+        "subject": subject,
+        "teaser": preheader_of(cards, subject, said, list_name),
+        "contents": contents,
+        "list_name": list_name,
+        "say": said.say,
+    }
     return {
         "subject": subject,
         "preheader": cut(shown(made.preheader, heading).strip(), PREHEADER_SIZE[1]),
@@ -74,6 +80,13 @@ def letter_values(
         "contents_title": contents_title,
         "groups": groups,
     }
+
+
+@lru_cache(maxsize=5000)
+def _subject(title: str, total: int, list_name: str, said: Words, day: date, made: Program) -> tuple[str, str, str]:
+    """The parts of a subject, and it."""
+    first, others = subject_parts(title, total, list_name, said, day)
+    return first, others, shown(made, {"first_title": first, "others": others}).strip()
 
 
 def subject_parts(title: str, total: int, list_name: str, said: Words, day: date) -> tuple[str, str]:

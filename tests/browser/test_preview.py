@@ -41,6 +41,11 @@ def test_what_is_saved_is_shown(newsletter: CommandLine, browser: Browser) -> No
             (light, _), (dark, _) = papers[:2]
             assert light != dark
             assert [paper for paper, _ in papers] == [light, dark, light, dark]
+            picture = page.frame_locator("iframe >> nth=0").locator(".image").first
+            assert picture.evaluate("picture => [picture.naturalWidth > 0, picture.alt]") == [
+                True,
+                "Families at the desk",
+            ]
             file.write_text("Ours: {{ first_title }}")
             expect(page.locator("#subject")).to_contain_text("Ours: ")
             file.write_text("\n{{ nothing }}")

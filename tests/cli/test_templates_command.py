@@ -52,6 +52,7 @@ def test_nothing_wrong(author: CommandLine) -> None:
     [
         ("digest/subject.txt", "{{ first_titel }}", ("digest/subject.txt", 1, "no variable 'first_titel'")),
         ("digest/preheader.txt", "{{ teaser }}\n{{ others }} {{ mor }}", ("digest/preheader.txt", 2, "'mor'")),
+        ("confirm/preheader.txt", "{{ subject }}\n{{ teaser }}", ("confirm/preheader.txt", 2, "'teaser'")),
         ("digest/preheader.txt", "{% if others %}", ("digest/preheader.txt", 1, "no Jinja")),
         ("digest/body.html", "<tr>\n<td>{% endif %}</td></tr>", ("digest/body.html", 2, "no Jinja")),
         (

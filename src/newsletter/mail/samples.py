@@ -23,6 +23,8 @@ AT = datetime(2026, 11, 24, 8, tzinfo=UTC)
 TITLE = "Corinto crossing opens one shared desk for families on their way"
 SUMMARY = "Officers on both sides share one queue, one form & one interpreter. The wait fell to less than 3 hours."
 NOTE = "*Dear readers*, the desk moved to [Calle Segunda](https://rutas.example/desk).\n\n- Bring your papers."
+PICTURE = f"{PLACEHOLDER_SITE}/picture.png"
+"""Of each third item."""
 PLACES = ("GT", "HN")
 ITEMS = 30
 NAMED = 7
@@ -59,6 +61,7 @@ def sample_cards(language: str, count: int, themes: Sequence[str] = ("Protection
             places,
             tuple(themes),
             places[:1],
+            *("" if number % 3 else PICTURE, "Families at the desk"),
         )
         for number in range(count)
     ]
@@ -132,12 +135,13 @@ def sample_message(kind: str, masthead: Masthead, count: int = 7) -> Message:
 
 
 def sample_values(kind: str, masthead: Masthead) -> Values:
-    """What the templates of a kind are filled with, for Jinja to fill them as they stand; ``subject`` included."""
+    """What the templates of a kind are filled with, subject and preheader too, for Jinja to fill them as they stand."""
     said = words(masthead.language)
     links = {"unsubscribe_url": LEAVE, "preferences_url": PREFERENCES}
     if kind != "digest":
         made = notice_values(sample_notice(kind, masthead), said)
-        return made | link_values(kind, **links) | {"subject": masthead.list_name}
+        shown = dict.fromkeys(("subject", "preheader"), masthead.list_name)
+        return made | link_values(kind, **links) | shown
     cards: list[Shown] = [shown_card(card, "", said) for card in sample_cards(masthead.language, ITEMS + NAMED)]
     groups = _grouped(cards[:ITEMS], masthead.language)
     rest = [card.named or card for card in cards[ITEMS:]]
@@ -164,11 +168,13 @@ def subject_values(kind: str, masthead: Masthead) -> Values:
     return notice_values(sample_notice(kind, masthead), said)
 
 
-def preheader_values(masthead: Masthead) -> Values:
-    """What the preheader of a digest is filled with."""
-    values = sample_values("digest", masthead)
+def preheader_values(kind: str, masthead: Masthead) -> Values:
+    """What the preheader of a kind is filled with."""
+    if kind != "digest":
+        return subject_values(kind, masthead) | {"subject": masthead.list_name}
+    values = sample_values(kind, masthead)
     own = {"subject": values["subject"], "teaser": values["preheader"], "contents": values["contents"]}
-    return subject_values("digest", masthead) | own | {"list_name": masthead.list_name, "say": values["say"]}
+    return subject_values(kind, masthead) | own | {"list_name": masthead.list_name, "say": values["say"]}
 
 
 def parts_of(message: Message) -> tuple[str, str, str]:

@@ -6,8 +6,9 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
@@ -19,7 +20,7 @@ from newsletter.languages import LANGUAGES
 from newsletter.mail.auditing import blemishes
 from newsletter.mail.faults import Fault, breaks
 from newsletter.mail.look import Look
-from newsletter.mail.samples import parts_of, sample_masthead, sample_message
+from newsletter.mail.samples import PICTURE, parts_of, sample_masthead, sample_message
 from newsletter.mail.templates import KINDS
 
 HERE = Path(__file__).parent
@@ -41,7 +42,13 @@ _LOGO = re.compile(r'src="[^"]*(/logo|/logo-dark)\?v=[^"]*"')
 def in_mode(html: str, mode: str) -> str:
     """A mail as it looks where the reader's system is ``light`` or ``dark``, whatever this one is."""
     html = _DARK.sub("@media all" if mode == "dark" else "@media not all", html)
-    return _SCHEME.sub(rf'\g<1>{mode}"', html)
+    return _SCHEME.sub(rf'\g<1>{mode}"', html).replace(PICTURE, _picture())
+
+
+@cache
+def _picture() -> str:
+    """What stands for the pictures of items, as a URL of its own."""
+    return f"data:image/svg+xml,{quote((HERE / 'picture.svg').read_text('utf-8').strip())}"
 
 
 @lru_cache(maxsize=100)

@@ -20,8 +20,17 @@ from newsletter.mail.words import words
 from newsletter.settings import PLACEHOLDER_SITE
 
 AT = datetime(2026, 11, 24, 8, tzinfo=UTC)
-TITLE = "Corinto crossing opens one shared desk for families on their way"
-SUMMARY = "Officers on both sides share one queue, one form & one interpreter. The wait fell to less than 3 hours."
+STORIES = (
+    ("Corinto crossing opens one shared desk for families on their way",
+     "Officers on both sides share one queue, one form & one interpreter. The wait fell to less than 3 hours."),
+    ("Mobile clinics reach 42 villages before the rains",
+     "Vaccines, prenatal care and eye tests, on the same truck. The next round begins in Huehuetenango in May."),
+    ("Seasonal workers: what the new agreement with Canada changes", ""),
+    ("“We count everyone”: a survey of returned children",
+     "Of 1,204 children asked, 38% had left because of violence, 31% to join a parent.\n\nThe data are open."),
+)  # fmt: skip
+"""Titles and summaries, of which items have one in turn."""
+TITLE = STORIES[0][0]
 NOTE = "*Dear readers*, the desk moved to [Calle Segunda](https://rutas.example/desk).\n\n- Bring your papers."
 PICTURE = f"{PLACEHOLDER_SITE}/picture.png"
 """Of each third item."""
@@ -52,8 +61,7 @@ def sample_cards(language: str, count: int, themes: Sequence[str] = ("Protection
     places = tuple(place_name(code, language) for code in PLACES)
     return [
         Card(
-            TITLE,
-            SUMMARY,
+            *STORIES[number % len(STORIES)],
             f"{PLACEHOLDER_SITE}/{number}",
             language,
             "Rutas",

@@ -90,7 +90,12 @@ class Mail:
 def declarations(text: str) -> Style:
     """``color: red; margin: 0`` by name."""
     pairs = (part.partition(":") for part in text.replace("!important", "").split(";"))
-    return {name.strip().lower(): value.strip() for name, _, value in pairs if value.strip()}
+    found = {name.strip().lower(): value.strip() for name, _, value in pairs if value.strip()}
+    if "background" in found:
+        found["background-color"] = found["background"]
+    if font := re.fullmatch(r"(?:bold )?(\d+px)/(\d+px) (.+)", found.pop("font", "")):
+        found |= zip(("font-size", "line-height", "font-family"), font.groups(), strict=True)
+    return found
 
 
 def contrast_of(one: str, other: str) -> float:

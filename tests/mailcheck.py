@@ -207,7 +207,7 @@ def links(mail: Mail) -> Iterator[str]:
 def text(mail: Mail) -> Iterator[str]:
     """Who reads the text part misses no title, no address, no line of the end, and sees no HTML."""
     said = " ".join(mail.part("text/plain").split())
-    for element in mail.html.xpath("//h1|//h2|//h3|//p[@class='small' or @class='text']"):
+    for element in mail.html.xpath("//h1|//h2|//h3|//p[@class='small' or not(@class)]"):
         words = " ".join(re.sub(r"<br ?/?>", " ", lxml.html.tostring(element, encoding="unicode")).split())
         plain = " ".join(lxml.html.fromstring(words).text_content().split())
         if not element.xpath(".//a[@class='link']") and plain.removesuffix("…") not in said:

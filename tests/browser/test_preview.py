@@ -49,7 +49,7 @@ def test_what_is_saved_is_shown(newsletter: CommandLine, browser: Browser) -> No
             ]
             file.write_text("Ours: {{ first_title }}")
             expect(page.locator("#subject")).to_contain_text("Ours: ")
-            expect(page.locator("#preheader")).to_contain_text("Corinto")
+            expect(page.locator("#preheader")).to_contain_text("Mobile clinics")
             expect(page.locator("#shipped")).to_be_hidden()
             file.write_text("\n{{ nothing }}")
             expect(page.locator("#faults")).to_contain_text(

@@ -25,8 +25,8 @@ LENGTHS = (1, 7, 30)
 _LOGOS = Look(
     accent="#8a1c1c",
     accent_dark="#f2a49b",
-    logo=("https://rutas.example/rutas/logo?v=1", 168, 56),
-    logo_dark=("https://rutas.example/rutas/logo-dark?v=1", 168, 56),
+    logo=("https://rutas.example.org/rutas/logo?v=1", 168, 56),
+    logo_dark=("https://rutas.example.org/rutas/logo-dark?v=1", 168, 56),
 )
 BRANDS = {"logos": _LOGOS, "band": replace(_LOGOS, header="band")}
 """Looks that lists have made their own."""
@@ -52,13 +52,13 @@ THEMES = {
 }
 NOTES = {
     "en": "Dear readers,\n\nthe *shared desk at Corinto* has been open for a month. Two things to know:\n\n"
-    "- it closes at 6 p.m. until the end of the year;\n- [the map of shelters](https://rutas.example/map) is new.",
+    "- it closes at 6 p.m. until the end of the year;\n- [the map of shelters](https://rutas.example.org/map) is new.",
     "es": "Estimadas lectoras y estimados lectores:\n\nla *ventanilla común de Corinto* cumple un mes. Dos avisos:\n\n"
-    "- cierra a las 18 h hasta fin de año;\n- hay un nuevo [mapa de albergues](https://rutas.example/mapa).",
+    "- cierra a las 18 h hasta fin de año;\n- hay un nuevo [mapa de albergues](https://rutas.example.org/mapa).",
     "fr": "Chères lectrices, chers lecteurs,\n\nle *guichet commun de Corinto* a un mois. À savoir :\n\n"
-    "- il ferme à 18 h jusqu’à la fin de l’année ;\n- [la carte des refuges](https://rutas.example/carte) est là.",
+    "- il ferme à 18 h jusqu’à la fin de l’année ;\n- [la carte des refuges](https://rutas.example.org/carte) est là.",
     "ar": "قراءنا الأعزاء،\n\nمضى شهر على افتتاح *المكتب المشترك في كورينتو*. أمران يهمكم:\n\n"
-    "- يغلق المكتب في السادسة مساءً حتى نهاية العام؛\n- صدرت [خريطة الملاجئ](https://rutas.example/map).",
+    "- يغلق المكتب في السادسة مساءً حتى نهاية العام؛\n- صدرت [خريطة الملاجئ](https://rutas.example.org/map).",
 }
 TEXTS = {
     "en": (
@@ -113,10 +113,10 @@ TEXTS = {
          "Sur 1 204 enfants interrogés, 38 % étaient partis à cause de la violence, 31 % pour rejoindre un parent."),
     ),
     "ar": (
-        ("معبر كورينتو يفتتح مكتبًا مشتركًا للأسر المتجهة شمالًا",
+        ("معبر كورينتو يفتتح مكتبا مشتركا للأسر المتجهة شمالا",
          "يتقاسم موظفو البلدين صفًا واحدًا واستمارة واحدة ومترجمة واحدة. وانخفض وقت الانتظار في الشهر الأول من إحدى "
          "عشرة ساعة إلى أقل من ثلاث.\n\nالمكتب مفتوح كل يوم."),
-        ("توقيف أحد عشر شخصًا بسبب عروض عمل وهمية على متن سفن سياحية",
+        ("توقيف أحد عشر شخصا بسبب عروض عمل وهمية على متن سفن سياحية",
          "طلب المحتالون ما يصل إلى 4000 دولار مقدمًا. وتدعو النيابة كل من دفع إلى التقدم ببلاغ دون خوف من الملاحقة."),
         ("العمل الموسمي: ما الذي يغيره الاتفاق الجديد مع كندا", ""),
         ("عيادات متنقلة تصل إلى 42 قرية 🏥 قبل موسم الأمطار",
@@ -125,7 +125,7 @@ TEXTS = {
          "يبين الدليل من يرد على أي إشاعة، وفي كم ساعة، وبأي لغة من 23 لغة."),
         ("ملاجئ نهر سوتشياتي تبحث عن مترجمين للكريولية الهايتية والبرتغالية",
          "ثلث الوافدين لا يتكلمون الإسبانية. ويمكن التطوع عبر الهاتف من أي مكان."),
-        ("«نعدّ الجميع»: استطلاع لآراء أطفال عائدين",
+        ("«نعد الجميع»: استطلاع لآراء أطفال عائدين",
          "من بين 1204 أطفال غادر 38٪ بسبب العنف، و31٪ للحاق بأحد الوالدين. البيانات متاحة للجميع."),
     ),
 }  # fmt: skip
@@ -223,14 +223,14 @@ def _card(language: str, number: int) -> Card:
     return Card(
         title=title if number < 7 else f"{title} ({number})",
         summary=summary,
-        url=f"https://{DOMAIN}/2026/11/{number}?utm=none&lang={written}",
+        url=f"https://rutas.example.org/2026/11/{number}?utm=none&lang={written}",
         language=written,
         source="Mesa de rutas" if number % 3 else "Routes Desk",
         day=TODAY - timedelta(days=number % 6),
         places=tuple(places),
         themes=themes,
         because=(places[0], *themes[:1]) if number % 5 else (),
-        image=f"https://{DOMAIN}/2026/11/{number}.jpg?w=1068&q=80" if number % 4 == 1 else "",
+        image=f"https://rutas.example.org/2026/11/{number}.jpg?w=1068&q=80" if number % 4 == 1 else "",
         image_alt=title if number % 8 == 1 else "",
     )
 

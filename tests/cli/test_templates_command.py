@@ -52,6 +52,7 @@ def test_nothing_wrong(author: CommandLine) -> None:
     [
         ("digest/subject.txt", "{{ first_titel }}", ("digest/subject.txt", 1, "no variable 'first_titel'")),
         ("digest/preheader.txt", "{{ teaser }}\n{{ others }} {{ mor }}", ("digest/preheader.txt", 2, "'mor'")),
+        ("confirm/preheader.txt", "{{ subject }}\n{{ teaser }}", ("confirm/preheader.txt", 2, "'teaser'")),
         ("digest/preheader.txt", "{% if others %}", ("digest/preheader.txt", 1, "no Jinja")),
         ("digest/body.html", "<tr>\n<td>{% endif %}</td></tr>", ("digest/body.html", 2, "no Jinja")),
         (
@@ -104,11 +105,33 @@ def test_warnings(author: CommandLine, name: str, text: str, line: int) -> None:
     assert [one[:2] for one in faults(author, 0)] == [(name, line)]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (
+            "confirm/body.html",
+            '<tr><td><h1 class="name">[[name]]</h1><a class="link" href="{{ action_url }}">Yes</a></td></tr>',
+            "none",
+        ),
+        ("style.css", ".page { margin: 0; }\n.band { color: #000000; }", ".banded, .under"),
+    ],
+)
+def test_a_band_that_cannot_be_there(author: CommandLine, name: str, text: str, words: str) -> None:
+    """Where a list has a band, the check warns of a file of its own that leaves it out, and says what it takes."""
+    write(author, name, text)
+    assert faults(author, 0) == []
+    author("lists", "brand", "rutas", "--header", "band")
+    (found,) = author("templates", "check", "--list", "rutas", "--json").json["faults"]
+    assert (found["file"], found["warning"]) == (name, True)
+    assert words in found["found"]
+    assert "--header plain" in found["mend"]
+
+
 def test_size(author: CommandLine) -> None:
     """A template that is too long for thirty items is told of."""
     author("templates", "copy", "digest/body.html")
     file = author.home / "templates/rutas/digest/body.html"
-    file.write_text(file.read_text().replace('<h3 class="title">', f'<h3 class="title" title="{"x" * 3000}">'))
+    file.write_text(file.read_text().replace("<h3>", f'<h3 title="{"x" * 3000}">'))
     assert any("95,000" in one[2] for one in faults(author, 1))
 
 

@@ -229,10 +229,11 @@ def test_welcome(house: House, relay) -> None:
 
 
 def test_welcome_with_the_latest(house: House, relay) -> None:
-    """If the list wants it so, the welcome holds the newest five items that fit, and none that a digest will bring."""
+    """If the list wants it so, the welcome holds the newest five items that fit, with their pictures, and none that a
+    digest will bring."""
     with house.engine.begin() as connection:
         connection.execute(update(lists).values(welcomes=True))
-    house.publish(*(f"gt{n}" for n in range(7)), countries=("GT",))
+    house.publish(*(f"gt{n}" for n in range(7)), countries=("GT",), image="https://e.example/a.jpg", image_alt="A desk")
     house.publish("elsewhere", countries=("FR",))
     cursor = 8
     house.publish("to come", countries=("GT",))
@@ -241,9 +242,10 @@ def test_welcome_with_the_latest(house: House, relay) -> None:
     with house.engine.begin() as connection:
         audience.confirm(connection, house.settings.keys, reader, "test", house.now + timedelta(days=1), house.now)
     assert confirm(house) == 1
-    text = sent(relay)[2]
+    _, message, text = sent(relay)
     assert re.findall(r"https://e\.example/(\w+)", text) == ["gt6", "gt5", "gt4", "gt3", "gt2"]
     assert "to come" not in text
+    assert message.get_body(("html",)).get_content().count('src="https://e.example/a.jpg" alt="A desk"') == 5
 
 
 @pytest.mark.parametrize(("state", "mails"), [("active", 1), ("paused", 1), ("pending", 0), ("unsubscribed", 0)])

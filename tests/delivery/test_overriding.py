@@ -57,7 +57,7 @@ def test_own_files(house: House, relay) -> None:
     own(house, "digest/body.html", shipped_source("digest/body.html").replace("[[name]]", "Our own way"))
     message = sent(house, relay)
     assert ">Rutas, " in html_of(message)
-    assert "&lt;Our own way: Item number 1&gt;</div>" in html_of(message)
+    assert "&lt;Our own way: Item number 1&gt;</small>" in html_of(message)
     assert message["Subject"] == "Our own way: Item number 1"
     assert "Our own way" in html_of(message)
     assert "24 Calle Segunda" in html_of(message)
@@ -118,10 +118,13 @@ def test_broken_by_data(house: House, relay) -> None:
 def test_notices(house: House, relay) -> None:
     """Notices have the list's own files, and the shipped ones if those are broken."""
     own(house, "confirm/subject.txt", "Please say yes to {{ list_name }}")
+    own(house, "confirm/preheader.txt", "{{ subject }}, {{ schedule_line }}\n")
     own(house, "welcome/body.txt", "{{ nothing }}")
     house.subscribe("ana@example.org", due_at=None)
     house.send()
-    assert message_from_bytes(relay.messages[0][2], policy=policy.default)["Subject"] == "Please say yes to Rutas"
+    message = message_from_bytes(relay.messages[0][2], policy=policy.default)
+    assert message["Subject"] == "Please say yes to Rutas"
+    assert ">Please say yes to Rutas, " in html_of(message)
 
 
 def test_brand(house: House, relay) -> None:

@@ -46,7 +46,7 @@ def test_digest_is_the_same(letter: Letter) -> None:
 @settings(max_examples=25, deadline=None)
 def test_notice_is_the_same(notice: Notice) -> None:
     """So is a notice of any kind."""
-    values = notice_values(notice, words(notice.masthead.language)) | {"subject": "s"}
+    values = notice_values(notice, words(notice.masthead.language)) | {"subject": "s", "preheader": "p"}
     kind = notice.kind
     values |= link_values(kind, ENVELOPE.unsubscribe_url, ENVELOPE.preferences_url)
     assert tree(load_templates()[kind].html.render(values)) == tree(rendered_then_inlined(kind, values))

@@ -35,6 +35,7 @@ SEEN = (
     ("links", rb'href=3D"https://rutas', b'href=3D"#s-GT" title=3D"', "a link leads to '#s-GT'"),
     ("links", rb"<h2", b'<p id=3D"a"></p><p id=3D"a"></p><h2', "two places have one id"),
     ("text", rb"\r\nCorinto crossing", b"\r\nCorint crossing", "not in the text: Corinto"),
+    ("marks", rb"</h1>", b"</h1>" + 60 * b" x=D9=8F", "text/html has 60 vowel marks"),
     ("styled", rb"</h1>", b"</h1><p>Bare</p>", "<p> 'Bare' has no style"),
     ("images", rb"</h1>", b'</h1><img src=3D"http://x.example">', "no alt, width or height"),
     ("outline", rb"<h1", b'<h4 style=3D"margin:0"></h4><h1', "headings are [4, 1"),

@@ -111,12 +111,12 @@ def preview(
         _watch(house, row, kind, language, port)
         return
     look = look_of(house.settings, row) if row else PLAIN
-    faults, subject, html = seen(kind, look, language)
+    mail = seen(kind, look, language, row.name if row else "")
     files = {mode: output / f"{kind}-{language}-{mode}.html" for mode in MODES}
     try:
         output.mkdir(parents=True, exist_ok=True)
         for mode, file in files.items():
-            file.write_text(in_mode(html, mode), "utf-8")
+            file.write_text(in_mode(mail.html, mode), "utf-8")
     except OSError as error:
         raise InputError(
             f"{output} cannot be written to: {error.strerror}.", "Name another folder: --output."
@@ -124,16 +124,17 @@ def preview(
     if as_json:
         print_json(
             {
-                "subject": subject,
+                "subject": mail.subject,
+                "preheader": mail.preheader,
                 "files": [str(file) for file in files.values()],
-                "faults": [asdict(one) for one in faults],
+                "faults": [asdict(one) for one in mail.faults],
             }
         )
     else:
         for file in files.values():
             say(escape(str(file)))
-        _tell(row.slug if row else "", look, list(faults))
-    if any(not fault.warning for fault in faults):
+        _tell(row.slug if row else "", look, list(mail.faults))
+    if any(not fault.warning for fault in mail.faults):
         raise typer.Exit(1)
 
 

@@ -16,7 +16,7 @@ from newsletter.errors import InputError
 from newsletter.mail.faults import Fault
 from newsletter.mail.frames import HTML_LIMIT
 from newsletter.mail.inlining import split_rules
-from newsletter.mail.look import Look
+from newsletter.mail.look import BAND_STYLES, HEAD, Look
 from newsletter.mail.samples import ITEMS, parts_of, sample_digest, sample_masthead, sample_message
 from newsletter.mail.templates import STYLE, source_of
 from newsletter.mail.values import SUBJECT_LIMIT
@@ -64,6 +64,7 @@ def blemishes(kind: str, look: Look) -> Iterator[Fault]:
         source = source_of(name, look)
         yield from _styles(name, source, r'style\s*=\s*"[^"]*"')
         yield from _tags(name, source)
+    yield from _band(kind, look)
     masthead = sample_masthead(look)
     subject, _, html = parts_of(sample_message(kind, masthead))
     shown = [html]
@@ -80,6 +81,23 @@ def blemishes(kind: str, look: Look) -> Iterator[Fault]:
                 "Make what stands inside the loop over cards shorter, styles included.",
             )  # fmt: skip
     yield from dict.fromkeys(fault for one in shown for fault in _faint(kind, one, look))
+
+
+def _band(kind: str, look: Look) -> Iterator[Fault]:
+    """What keeps the band of a list from being there, or from being seen."""
+    if look.header != "band":
+        return
+    name, plain = f"{kind}/body.html", "Or do without: `newsletter lists brand LIST --header plain`."
+    if not HEAD.search(source_of(name, look)):
+        yield Fault(
+            name, 0, "The list's header is a band, and mails of this kind have none.",
+            f"Begin with <tr><td class=\"top\"> and <h1 class=\"name\">[[name]]</h1>, as the shipped one does. {plain}",
+            True,
+        )  # fmt: skip
+    css = source_of(STYLE, look)
+    if missing := [f".{one}" for one in BAND_STYLES if not re.search(rf"\.{one}\b", css)]:
+        what = f"The list's header is a band, and there is no style for {', '.join(missing)}."
+        yield Fault(STYLE, 0, what, f"Copy the rules from the shipped file. {plain}", True)
 
 
 def _styles(name: str, source: str, within: str = "") -> Iterator[Fault]:

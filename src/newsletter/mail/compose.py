@@ -8,7 +8,7 @@ from babel.dates import format_timedelta
 from babel.numbers import format_decimal
 
 from newsletter.mail import headers
-from newsletter.mail.cards import cut, shown_card
+from newsletter.mail.cards import PREHEADER_SIZE, cut, shown_card
 from newsletter.mail.letter import Choices, Envelope, Message, Notice, Report
 from newsletter.mail.messages import message_of
 from newsletter.mail.pieces import encoded
@@ -16,7 +16,6 @@ from newsletter.mail.templates import LEAVABLE, load_kind
 from newsletter.mail.values import SUBJECT_LIMIT
 from newsletter.mail.words import Words, words
 
-PREHEADER_LIMIT = 140
 OUTCOMES = ("sent", "failed", "expired", "dropped", "withdrawn")
 """What can become of a digest, in the order in which a report says it."""
 
@@ -29,6 +28,7 @@ def compose_notice(notice: Notice, envelope: Envelope) -> Message:
     values = notice_values(notice, said) | link_values(notice.kind, envelope.unsubscribe_url, envelope.preferences_url)
     subject = cut(parts.subject.render(values).strip(), SUBJECT_LIMIT)
     values["subject"] = subject
+    values["preheader"] = cut(parts.preheader.render(values).strip(), PREHEADER_SIZE[1])
     fields = (
         headers.mailbox("From", masthead.sender_name, masthead.sender_email)
         + headers.unstructured("Subject", subject)
@@ -50,13 +50,12 @@ def link_values(kind: str, unsubscribe_url: str, preferences_url: str) -> dict[s
 
 
 def notice_values(notice: Notice, said: Words) -> dict[str, Any]:
-    """What the templates of a notice are filled with, but for its subject and the links at its end."""
+    """What the templates of a notice are filled with, but for its subject, its preheader and the links at its end."""
     name = notice.masthead.list_name
     return {
         "language": said.language,
         "direction": said.direction,
         "say": said.say,
-        "preheader": cut(said.say(f"{notice.kind}_preheader", list=name), PREHEADER_LIMIT),
         "why": said.say(f"{notice.kind}_why", list=name),
         "list_name": name,
         "description": notice.description,

@@ -28,7 +28,7 @@ from newsletter.mail.samples import (
     sample_values,
     subject_values,
 )
-from newsletter.mail.templates import FILES, LEAVABLE, PREHEADER, STYLE, environment, flat_source, source_of
+from newsletter.mail.templates import FILES, LEAVABLE, STYLE, environment, flat_source, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def _breaks(kind: str, masthead: Masthead) -> list[Fault]:
         values = sample_values(kind, masthead)
         found = [
             *_jinja(kind, f"{kind}/subject.txt", look, subject_values(kind, masthead)),
-            *(_jinja(kind, PREHEADER, look, preheader_values(masthead)) if kind == "digest" else ()),
+            *_jinja(kind, f"{kind}/preheader.txt", look, preheader_values(kind, masthead)),
             *_jinja(kind, "txt", look, values),
             *_jinja(kind, "html", look, values),
         ]

@@ -14,6 +14,8 @@ NAME = "[[name]]"
 HEAD = re.compile(r'<td class="top">(\s*)<h1 class="name">\[\[name\]\]</h1>')
 """How a template begins that can have a band."""
 _BAND = r'<td class="band"><h1 class="name banded">[[name]]</h1></td></tr>\1<tr><td class="top under">'
+BAND_STYLES = ("band", "banded", "under")
+"""Classes of the band, of the name on it, and of what stands under it."""
 _LOGOS = """<style>
 @media (prefers-color-scheme: dark) {
 .logo-light { display: none !important; }

@@ -21,7 +21,6 @@ LONGEST = 2000
 """Characters of a note: longer ones belong on a page that it links to."""
 SCHEMES = ("https://", "http://", "mailto:")
 CLASSES = {
-    "paragraph_open": "text",
     "bullet_list_open": "points",
     "ordered_list_open": "points",
     "list_item_open": "point",

@@ -20,9 +20,20 @@ from newsletter.mail.words import words
 from newsletter.settings import PLACEHOLDER_SITE
 
 AT = datetime(2026, 11, 24, 8, tzinfo=UTC)
-TITLE = "Corinto crossing opens one shared desk for families on their way"
-SUMMARY = "Officers on both sides share one queue, one form & one interpreter. The wait fell to less than 3 hours."
+STORIES = (
+    ("Corinto crossing opens one shared desk for families on their way",
+     "Officers on both sides share one queue, one form & one interpreter. The wait fell to less than 3 hours."),
+    ("Mobile clinics reach 42 villages before the rains",
+     "Vaccines, prenatal care and eye tests, on the same truck. The next round begins in Huehuetenango in May."),
+    ("Seasonal workers: what the new agreement with Canada changes", ""),
+    ("“We count everyone”: a survey of returned children",
+     "Of 1,204 children asked, 38% had left because of violence, 31% to join a parent.\n\nThe data are open."),
+)  # fmt: skip
+"""Titles and summaries, of which items have one in turn."""
+TITLE = STORIES[0][0]
 NOTE = "*Dear readers*, the desk moved to [Calle Segunda](https://rutas.example/desk).\n\n- Bring your papers."
+PICTURE = f"{PLACEHOLDER_SITE}/picture.png"
+"""Of each third item."""
 PLACES = ("GT", "HN")
 ITEMS = 30
 NAMED = 7
@@ -50,8 +61,7 @@ def sample_cards(language: str, count: int, themes: Sequence[str] = ("Protection
     places = tuple(place_name(code, language) for code in PLACES)
     return [
         Card(
-            TITLE,
-            SUMMARY,
+            *STORIES[number % len(STORIES)],
             f"{PLACEHOLDER_SITE}/{number}",
             language,
             "Rutas",
@@ -59,6 +69,7 @@ def sample_cards(language: str, count: int, themes: Sequence[str] = ("Protection
             places,
             tuple(themes),
             places[:1],
+            *("" if number % 3 else PICTURE, "Families at the desk"),
         )
         for number in range(count)
     ]
@@ -132,12 +143,13 @@ def sample_message(kind: str, masthead: Masthead, count: int = 7) -> Message:
 
 
 def sample_values(kind: str, masthead: Masthead) -> Values:
-    """What the templates of a kind are filled with, for Jinja to fill them as they stand; ``subject`` included."""
+    """What the templates of a kind are filled with, subject and preheader too, for Jinja to fill them as they stand."""
     said = words(masthead.language)
     links = {"unsubscribe_url": LEAVE, "preferences_url": PREFERENCES}
     if kind != "digest":
         made = notice_values(sample_notice(kind, masthead), said)
-        return made | link_values(kind, **links) | {"subject": masthead.list_name}
+        shown = dict.fromkeys(("subject", "preheader"), masthead.list_name)
+        return made | link_values(kind, **links) | shown
     cards: list[Shown] = [shown_card(card, "", said) for card in sample_cards(masthead.language, ITEMS + NAMED)]
     groups = _grouped(cards[:ITEMS], masthead.language)
     rest = [card.named or card for card in cards[ITEMS:]]
@@ -164,11 +176,13 @@ def subject_values(kind: str, masthead: Masthead) -> Values:
     return notice_values(sample_notice(kind, masthead), said)
 
 
-def preheader_values(masthead: Masthead) -> Values:
-    """What the preheader of a digest is filled with."""
-    values = sample_values("digest", masthead)
+def preheader_values(kind: str, masthead: Masthead) -> Values:
+    """What the preheader of a kind is filled with."""
+    if kind != "digest":
+        return subject_values(kind, masthead) | {"subject": masthead.list_name}
+    values = sample_values(kind, masthead)
     own = {"subject": values["subject"], "teaser": values["preheader"], "contents": values["contents"]}
-    return subject_values("digest", masthead) | own | {"list_name": masthead.list_name, "say": values["say"]}
+    return subject_values(kind, masthead) | own | {"list_name": masthead.list_name, "say": values["say"]}
 
 
 def parts_of(message: Message) -> tuple[str, str, str]:

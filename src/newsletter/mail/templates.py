@@ -24,18 +24,18 @@ KINDS = (
 LEAVABLE = ("digest", "welcome", "known", "account", "address_old")
 """Kinds of mail to the reader of a list: at their end are the ways to change one's preferences and to leave it."""
 STYLE = "style.css"
-PARTS = ("subject.txt", "body.txt", "body.html")
-PREHEADER = "digest/preheader.txt"
-FILES = (STYLE, "base.txt", "base.html", PREHEADER, *(f"{kind}/{part}" for kind in KINDS for part in PARTS))
+PARTS = ("subject.txt", "preheader.txt", "body.txt", "body.html")
+FILES = (STYLE, "base.txt", "base.html", *(f"{kind}/{part}" for kind in KINDS for part in PARTS))
 """All that a list can have files of its own for."""
 LOOKS_KEPT = 64
 
 
 @dataclass(frozen=True)
 class MailTemplates:
-    """The three parts of one kind of mail."""
+    """The parts of one kind of mail."""
 
     subject: Template
+    preheader: Template
     text: Template
     html: Template
 
@@ -184,6 +184,7 @@ def load_kind(kind: str, look: Look = PLAIN) -> MailTemplates:
     plain, escaped = environment(False, look), environment(True, look)
     return MailTemplates(
         subject=plain.from_string(source_of(f"{kind}/subject.txt", look)),
+        preheader=plain.from_string(source_of(f"{kind}/preheader.txt", look)),
         text=plain.from_string(flat_source(kind, "txt", look)),
         html=escaped.from_string(html_source(kind, look)),
     )
@@ -210,7 +211,7 @@ def load_programs(look: Look = PLAIN) -> Programs:
         flat_source("digest", "txt", look),
         html_source("digest", look),
         look,
-        source_of(PREHEADER, look),
+        source_of("digest/preheader.txt", look),
     )
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
-from functools import lru_cache
+from dataclasses import asdict, replace
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from jinja2 import Environment, FileSystemLoader
+from lxml import html as lxml_html
 from starlette.middleware.base import RequestResponseEndpoint
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -19,7 +22,7 @@ from newsletter.languages import LANGUAGES
 from newsletter.mail.auditing import blemishes
 from newsletter.mail.faults import Fault, breaks
 from newsletter.mail.look import Look
-from newsletter.mail.samples import parts_of, sample_masthead, sample_message
+from newsletter.mail.samples import PICTURE, parts_of, sample_masthead, sample_message
 from newsletter.mail.templates import KINDS
 
 HERE = Path(__file__).parent
@@ -41,16 +44,38 @@ _LOGO = re.compile(r'src="[^"]*(/logo|/logo-dark)\?v=[^"]*"')
 def in_mode(html: str, mode: str) -> str:
     """A mail as it looks where the reader's system is ``light`` or ``dark``, whatever this one is."""
     html = _DARK.sub("@media all" if mode == "dark" else "@media not all", html)
-    return _SCHEME.sub(rf'\g<1>{mode}"', html)
+    return _SCHEME.sub(rf'\g<1>{mode}"', html).replace(PICTURE, _picture())
+
+
+@cache
+def _picture() -> str:
+    """What stands for the pictures of items, as a URL of its own."""
+    return f"data:image/svg+xml,{quote((HERE / 'picture.svg').read_text('utf-8').strip())}"
+
+
+class Seen(NamedTuple):
+    """A mail as an author sees it."""
+
+    faults: tuple[Fault, ...]
+    is_shipped: bool
+    """Whether its own templates cannot be used, so that it has the shipped look."""
+    subject: str
+    preheader: str
+    text: str
+    html: str
 
 
 @lru_cache(maxsize=100)
-def seen(kind: str, look: Look, language: str) -> tuple[tuple[Fault, ...], str, str]:
-    """What is wrong with a kind of mail, and its subject and HTML, in the shipped look if it cannot be made."""
+def seen(kind: str, look: Look, language: str, name: str) -> Seen:
+    """A kind of mail, and what is wrong with it; ``name``: of the list, if there is one."""
     broken = tuple(breaks(kind, look))
     masthead = sample_masthead(look.shipped if broken else look, language)
-    subject, _, html = parts_of(sample_message(kind, masthead))
-    return broken or tuple(blemishes(kind, look)), subject, html
+    if name:
+        masthead = replace(masthead, list_name=name)
+    subject, text, html = parts_of(sample_message(kind, masthead))
+    hidden = lxml_html.document_fromstring(html).find_class("preheader")
+    preheader = hidden[0].text_content() if hidden else ""
+    return Seen(broken or tuple(blemishes(kind, look)), bool(broken and look.files), subject, preheader, text, html)
 
 
 def preview_app(name: str, look: Callable[[], Look], logos: Mapping[str, tuple[bytes | None, str]]) -> FastAPI:
@@ -102,15 +127,24 @@ def preview_app(name: str, look: Callable[[], Look], logos: Mapping[str, tuple[b
     @app.get("/state/{kind}/{language}")
     def state(kind: str, language: str) -> JSONResponse:
         checked(kind, language)
-        faults, subject, html = seen(kind, look(), language)
-        told = [asdict(fault) | {"place": fault.place} for fault in faults]
-        version = hashlib.sha256(repr((told, subject, html)).encode()).hexdigest()
-        return JSONResponse({"version": version, "subject": subject, "faults": told})
+        found = seen(kind, look(), language, name)
+        told = [asdict(fault) | {"place": fault.place} for fault in found.faults]
+        version = hashlib.sha256(repr(found).encode()).hexdigest()
+        return JSONResponse(
+            {
+                "version": version,
+                "subject": found.subject,
+                "preheader": found.preheader,
+                "text": found.text,
+                "faults": told,
+                "shipped": found.is_shipped,
+            }
+        )
 
     @app.get("/mail/{kind}/{language}/{mode}")
     def mail(kind: str, language: str, mode: str) -> HTMLResponse:
         checked(kind, language)
-        _, _, html = seen(kind, look(), language)
+        html = seen(kind, look(), language, name).html
         shown = _LOGO.sub(r'src="\1"', in_mode(html, mode if mode in MODES else "light"))
         return HTMLResponse(shown, headers={"Content-Security-Policy": FRAME_POLICY})
 

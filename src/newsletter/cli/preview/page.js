@@ -1,7 +1,8 @@
 // Asks each second whether a file was saved, and then shows the mail anew.
 const { kind, language } = document.querySelector("main").dataset;
-const subject = document.getElementById("subject");
-const faults = document.getElementById("faults");
+const [subject, preheader, faults, shipped, text] = ["subject", "preheader", "faults", "shipped", "text"].map((id) =>
+  document.getElementById(id),
+);
 let version = "";
 
 function tell(found) {
@@ -19,12 +20,14 @@ async function look() {
         for (const frame of document.querySelectorAll("iframe")) frame.src = frame.getAttribute("src");
       }
       version = state.version;
-      subject.textContent = state.subject;
+      for (const one of [subject, preheader, text]) one.textContent = state[one.id];
+      shipped.hidden = !state.shipped;
       faults.replaceChildren(...state.faults.map(tell));
     }
   } catch {
     version = "away";
     subject.textContent = "The preview was stopped.";
+    preheader.textContent = "";
   }
   setTimeout(look, 1000);
 }

@@ -47,7 +47,8 @@ PATIENCE = 600
 PER_COUNTRY, PICKED, COUNTRIES_USED = 5, 3, 100
 SUMMARY = (
     "Officers on both sides of the crossing share one queue, one form and one interpreter, and the wait fell from "
-    "six hours to two."
+    "six hours to two. Families with small children are called first, and who has to come back gets an hour and a name "
+    "to ask for. The desk is paid for one year, by both towns."
 )
 
 

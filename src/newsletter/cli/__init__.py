@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections import UserDict
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -45,19 +45,13 @@ def _command(name: str) -> Any:
     return typer.main.get_group(holder).commands[name]
 
 
-class _OnDemand(Mapping[str, Any]):
-    """All commands by name. A file is read when its command is asked for: all of them take longer than most commands."""
+class _OnDemand(UserDict[str, Any]):
+    """All commands by name. A file is read when its command is asked for: all of them take longer than a command."""
 
     def __getitem__(self, name: str) -> Any:
-        if name not in FILES and name not in NOUNS:
+        if name not in self.data:
             raise KeyError(name)
         return _command(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter((*FILES, *NOUNS))
-
-    def __len__(self) -> int:
-        return len(FILES) + len(NOUNS)
 
 
 class _House(TyperGroup):
@@ -65,7 +59,7 @@ class _House(TyperGroup):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(**values)
-        self.commands = _OnDemand()
+        self.commands = _OnDemand(dict.fromkeys((*FILES, *NOUNS)))
 
 
 app = typer.Typer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -32,8 +33,25 @@ def pytest_report_header() -> str:
     return f"real input: {BESIDE or 'none beside this checkout, so the tests that read it are deselected'}"
 
 
+APART = ("browser", "chaos")
+"""Marks that all tests of the folder of that name have, and no others."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not read tests whose mark is not asked for: to read them all takes each process several seconds."""
+    if collection_path.parent != Path(__file__).parent or not (
+        collection_path.is_dir() or collection_path.name.startswith("test_")
+    ):
+        return None
+    wanted, name = config.option.markexpr, collection_path.name
+    return (wanted in APART and name != wanted) or (name in APART and f"not {name}" in wanted) or None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without real input, leave out what needs it."""
+    """Refuse tests that would never be read; without real input, leave out what needs it."""
+    for item, mark in itertools.product(items, APART):
+        if (item.path.parent.name == mark) != (item.get_closest_marker(mark) is not None):
+            raise pytest.UsageError(f"{item.nodeid}: tests marked {mark}, and no others, are in tests/{mark}/.")
     if BESIDE is None:
         needy = [item for item in items if {"material", "judge"} & set(getattr(item, "fixturenames", ()))]
         items[:] = [item for item in items if item not in needy]

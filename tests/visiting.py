@@ -25,7 +25,7 @@ def visiting(house: House) -> Iterator[httpx.Client]:
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     wait_until(lambda: server.started, 10)
-    with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=60) as client:
         yield client
     server.should_exit = True
     thread.join()

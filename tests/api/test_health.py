@@ -47,7 +47,7 @@ def test_ready(both: House, tmp_path: Path) -> None:
 
     def ready(**values: Any) -> tuple[int, dict[str, Any]]:
         engine, settings = values.pop("engine", both.engine), both.settings.model_copy(update=values)
-        with listening(site_app(engine, settings, both.clock)) as url, httpx.Client(base_url=url) as client:
+        with listening(site_app(engine, settings, both.clock)) as url, httpx.Client(base_url=url, timeout=60) as client:
             assert client.get("/healthz").text == "ok"
             assert client.head("/healthz").status_code == 200
             answer = client.get("/readyz")

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from commanding import CommandLine
 
+from newsletter.audience import importing
+
 NUMBERS = ("read", "added", "changed", "unchanged", "confirmed", "unsubscribed", "merged", "suppressed", "left", "bad")
 
 
@@ -19,8 +21,7 @@ NUMBERS = ("read", "added", "changed", "unchanged", "confirmed", "unsubscribed",
 def cli(request: pytest.FixtureRequest, newsletter: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """With a list, on either database."""
     if request.param == "postgresql":
-        monkeypatch.setenv("NEWSLETTER_DATABASE_URL", request.getfixturevalue("postgres").create())
-        newsletter("init")
+        monkeypatch.setenv("NEWSLETTER_DATABASE_URL", request.getfixturevalue("postgres").migrated())
     newsletter(
         *("lists", "create", "rutas", "--name", "Rutas", "--sender-email", "d@rutas.example"),
         *("--postal-address", "1 St", "--language", "es", "--language", "en"),
@@ -140,6 +141,12 @@ def test_ask(cli: CommandLine, file: Path) -> None:
     assert readers(cli)["a@example.org"]["state"] == "pending"
 
 
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few hundred rows are several batches."""
+    monkeypatch.setattr(importing, "BATCH", 100)
+
+
 KILLED = """
 import os, sys
 from newsletter.audience import importing
@@ -149,42 +156,42 @@ def dying(*arguments):
     if len(calls) == 3:
         os.kill(os.getpid(), 9)
     merge(*arguments)
-importing.merge = dying
+importing.merge, importing.BATCH = dying, 100
 from newsletter.cli import main
 sys.argv = ["newsletter", *sys.argv[1:]]
 main()
 """
 
 
-def test_killed_and_started_again(cli: CommandLine, file: Path) -> None:
+def test_killed_and_started_again(cli: CommandLine, file: Path, small_batches: None) -> None:
     """An import that was killed goes on after its last whole batch; report and numbers are those of all of it."""
-    rows = [f"r{n}@example.org" if n % 1000 != 5 else f"bad {n}" for n in range(3500)]
+    rows = [f"r{n}@example.org" if n % 100 != 5 else f"bad {n}" for n in range(350)]
     file.write_text("email\n" + "\n".join([*rows, "r7@example.org"]) + "\n")
     dry = run(cli, file, code=1)
     died = subprocess.run(
         [sys.executable, "-c", KILLED, "subscribers", "import", str(file), "--apply"], capture_output=True, check=False
     )
     assert died.returncode == -9, died
-    assert len(cli("subscribers", "export").out.splitlines()) == 2001
+    assert len(cli("subscribers", "export").out.splitlines()) == 201
     report = file.with_name("readers.csv.bad.csv")
     lines = report.read_text().splitlines()
-    assert [line.partition(",")[0] for line in lines] == ["line", "7", "1007", "2007", "3007"]
+    assert [line.partition(",")[0] for line in lines] == ["line", "7", "107", "207", "307"]
     done = cli("subscribers", "import", str(file), "--apply", code=1)
     assert "Went on after row" in done.out
     assert report.read_text().splitlines() == lines
-    expected = {"read": 3501, "added": 3496, "merged": 1, "bad": 4}
+    expected = {"read": 351, "added": 346, "merged": 1, "bad": 4}
     assert numbers(dry) == expected
-    assert "3501 rows: 3496 new, 0 changed, 0 unchanged" in done.out
+    assert "351 rows: 346 new, 0 changed, 0 unchanged" in done.out
     assert "1 merged into another row" in done.out
     assert "4 bad" in done.out
-    assert numbers(run(cli, file, "--apply", code=1)) == {"read": 3501, "unchanged": 3496, "merged": 1, "bad": 4}
+    assert numbers(run(cli, file, "--apply", code=1)) == {"read": 351, "unchanged": 346, "merged": 1, "bad": 4}
 
 
-def test_another_vocabulary_begins_anew(cli: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_vocabulary_begins_anew(
+    cli: CommandLine, file: Path, small_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Rows that were bad when an import broke off and are good now are not passed over when it goes on."""
-    file.write_text("email,theme\nlate@example.org,trade\n" + "".join(f"r{n}@example.org,\n" for n in range(1500)))
-    from newsletter.audience import importing
-
+    file.write_text("email,theme\nlate@example.org,trade\n" + "".join(f"r{n}@example.org,\n" for n in range(150)))
     merge, calls = importing.merge, []
 
     def dying(*arguments):
@@ -198,12 +205,12 @@ def test_another_vocabulary_begins_anew(cli: CommandLine, file: Path, monkeypatc
     cli(*run_, code=130)
     monkeypatch.setattr(importing, "merge", merge)
     cli("themes", "add", "trade", "--name", "en=Trade")
-    assert numbers(cli(*run_).json) == {"read": 1501, "added": 501, "unchanged": 1000}
+    assert numbers(cli(*run_).json) == {"read": 151, "added": 51, "unchanged": 100}
 
 
-def test_the_last_row_decides(cli: CommandLine, file: Path) -> None:
+def test_the_last_row_decides(cli: CommandLine, file: Path, small_batches: None) -> None:
     """Whom the last row of their address says to have left is not subscribed, however far apart the rows are."""
-    filler = [f"r{n}@example.org,subscribed" for n in range(1200)]
+    filler = [f"r{n}@example.org,subscribed" for n in range(120)]
     rows = [
         "left@example.org,subscribed",
         "far@example.org,subscribed",
@@ -218,7 +225,7 @@ def test_the_last_row_decides(cli: CommandLine, file: Path) -> None:
     ]
     file.write_text("email,status\n" + "\n".join(rows) + "\n")
     dry, done = run(cli, file), run(cli, file, "--apply")
-    assert numbers(dry) == numbers(done) == {"read": 1209, "added": 1201, "merged": 5, "left": 3}
+    assert numbers(dry) == numbers(done) == {"read": 129, "added": 121, "merged": 5, "left": 3}
     found = {line.partition(",")[0] for line in cli("subscribers", "export").out.splitlines()}
     assert found & {f"{who}@example.org" for who in ("left", "far", "back", "wait")} == {"back@example.org"}
 

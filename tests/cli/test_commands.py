@@ -339,6 +339,16 @@ def test_version_and_completion() -> None:
     assert completed.stdout.split() == ["import"]
 
 
+def test_no_command_waits_for_another() -> None:
+    """A command reads its own file and what that needs: neither the other commands nor the site, mails and workers."""
+    code = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); from newsletter.cli import main; main()"
+    command = [sys.executable, "-c", code, "lists", "--help"]
+    loaded = set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert "newsletter.cli.lists" in loaded
+    assert loaded & {f"newsletter.cli.{noun}" for noun in ("doctor", "deliveries", "services", "templates")} == set()
+    assert loaded & {"celery", "dns.resolver", "fastapi", "jinja2", "premailer", "redis"} == set()
+
+
 def test_broken_pipe(cli: CommandLine, tmp_path: Path) -> None:
     """`newsletter … | head` ends quietly."""
     for number in range(30):

@@ -67,6 +67,8 @@ def test_own_files(house: House, relay) -> None:
     assert "Our own way" in html_of(message)
 
 
+# Files have nothing to do with the kind of database.
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("name", "text", "place"),
     [

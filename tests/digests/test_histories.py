@@ -262,15 +262,16 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def nothing_ahead(self) -> None:
         """Nobody got an item that their cursor has not passed."""
-        for number, seen in getattr(self, "readers", {}).items():
-            cursor = self.house.cursor(number)
+        got = {number: seen.got for number, seen in getattr(self, "readers", {}).items() if seen.got}
+        if got:
             with reading(self.house.engine) as connection:
                 positions = dict(connection.execute(select(items.c.id, items.c.position)).all())
-            assert all(positions[item] <= cursor for item in seen.got)
+                cursors = dict(connection.execute(select(subscriptions.c.id, subscriptions.c.cursor)).all())
+            assert all(positions[item] <= cursors[number] for number, seen in got.items() for item in seen)
 
 
 Histories.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=45,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -59,7 +59,7 @@ def test_a_journey_in_the_log(sqlite_engine: Engine, tmp_path: Path, monkeypatch
 def _journey(house: House, url: str) -> list[str]:
     """What a reader does; what must not be in a log after it."""
     email, agent = "ana.secret@example.org", "Agent-of-Ana"
-    with httpx.Client(base_url=url, headers={"user-agent": agent}) as client:
+    with httpx.Client(base_url=url, headers={"user-agent": agent}, timeout=60) as client:
         sent = client.post("/rutas?utm=query-of-ana", data={"email": email, "name": "Ana Secreta", "country": "GT"})
         where = urlsplit(sent.headers["location"]).path
         client.get(where)

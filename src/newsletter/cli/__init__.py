@@ -5,35 +5,66 @@ from __future__ import annotations
 import io
 import os
 import sys
+from collections import UserDict
+from functools import cache
+from importlib import import_module
+from typing import Any
 
 import typer
 from sqlalchemy.exc import DBAPIError
+from typer.core import TyperGroup
 
 from newsletter import __version__
-from newsletter.cli import (
-    deliveries,
-    demo,
-    digest,
-    dkim,
-    doctor,
-    items,
-    keys,
-    lists,
-    mailbox,
-    relays,
-    runs,
-    services,
-    setup,
-    subscribers,
-    templates,
-    themes,
-    tokens,
-)
 from newsletter.cli.output import complain
 from newsletter.errors import NewsletterError
 
+FILES = {
+    "init": "setup",
+    "explain": "digest",
+    "doctor": "doctor",
+    "mailbox": "mailbox",
+    **dict.fromkeys(("worker", "beat", "inbox", "site", "up"), "services"),
+    "demo": "demo",
+}
+"""The file that each command is a function of."""
+NOUNS = (
+    "lists", "themes", "items", "subscribers", "digest", "runs",
+    "deliveries", "relays", "dkim", "keys", "tokens", "templates",
+)  # fmt: skip
+"""Files with commands of their own."""
+
+
+@cache
+def _command(name: str) -> Any:
+    """A command of ours, or a noun with its commands, as the parser has them."""
+    holder = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+    if name in FILES:
+        holder.command(name)(getattr(import_module(f"{__name__}.{FILES[name]}"), name))
+    else:
+        holder.add_typer(import_module(f"{__name__}.{name}").app)
+    return typer.main.get_group(holder).commands[name]
+
+
+class _OnDemand(UserDict[str, Any]):
+    """All commands by name. A file is read when its command is asked for: all of them take longer than a command."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.data:
+            raise KeyError(name)
+        return _command(name)
+
+
+class _House(TyperGroup):
+    """All commands."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self.commands = _OnDemand(dict.fromkeys((*FILES, *NOUNS)))
+
+
 app = typer.Typer(
     name="newsletter",
+    cls=_House,
     help="Self-hosted digests by country and theme: each reader gets exactly the new items that fit, once.",
     epilog="Start with `newsletter demo`, or `newsletter init` for a list of your own.",
     no_args_is_help=True,
@@ -41,14 +72,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("init")(setup.init)
-for noun in (lists, themes, items, subscribers, digest, runs, deliveries, relays, dkim, keys, tokens, templates):
-    app.add_typer(noun.app)
-app.command("explain")(digest.explain)
-app.command("doctor")(doctor.doctor)
-app.command("mailbox")(mailbox.mailbox)
-for command in (services.worker, services.beat, services.inbox, services.site, services.up, demo.demo):
-    app.command()(command)
 
 
 def _version(wanted: bool) -> None:

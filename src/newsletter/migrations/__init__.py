@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -26,6 +27,7 @@ def _config() -> Config:
     return config
 
 
+@cache
 def latest() -> str:
     """The newest revision there is."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""

@@ -6,12 +6,13 @@ import html as markup
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
-from jinja2 import TemplateSyntaxError, meta, nodes
+from jinja2 import Template, TemplateSyntaxError, meta, nodes
 
 from newsletter.errors import NewsletterError
 from newsletter.languages import LANGUAGES
-from newsletter.mail.inlining import TemplateError, inline
+from newsletter.mail.inlining import TemplateError
 from newsletter.mail.letter import Masthead
 from newsletter.mail.look import Look
 from newsletter.mail.program import Values
@@ -28,7 +29,7 @@ from newsletter.mail.samples import (
     sample_values,
     subject_values,
 )
-from newsletter.mail.templates import FILES, LEAVABLE, STYLE, environment, flat_source, source_of
+from newsletter.mail.templates import FILES, LEAVABLE, STYLE, environment, flat_source, html_source, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +80,36 @@ def _breaks(kind: str, masthead: Masthead) -> list[Fault]:
 
 def _jinja(kind: str, part: str, look: Look, values: Values) -> Iterator[Fault]:
     """Errors of Jinja in a subject, or in the ``txt`` or ``html`` of a kind with the base around it."""
-    made = environment(part == "html", look)
     try:
         source = source_of(part, look) if "/" in part else flat_source(kind, part, look)
     except TemplateError as error:
         yield _misfit(error, kind, look)
         return
     try:
-        tree = made.parse(source)
-        unknown = meta.find_undeclared_variables(tree) - values.keys()
-        for name in sorted(unknown):
-            line = next((node.lineno for node in tree.find_all(nodes.Name) if node.name == name), 0)
-            yield Fault(*_origin(kind, part, line, look), f"There is no variable {name!r}.", _known(values))
+        template, needed = _compiled(source, part == "html", bool(look.files))
+        unknown = sorted(needed.keys() - values.keys())
+        for name in unknown:
+            yield Fault(*_origin(kind, part, needed[name], look), f"There is no variable {name!r}.", _known(values))
         if not unknown:
-            made.from_string(source).render(values)
+            template.render(values)
     except TemplateSyntaxError as error:
         yield Fault(*_origin(kind, part, error.lineno, look), f"This is no Jinja: {error.message}")
     except Exception as error:  # noqa: BLE001 - a template may raise anything
         yield Fault(*_origin(kind, part, _line(error), look), f"{type(error).__name__}: {error}", _known(values))
+
+
+@lru_cache(maxsize=len(FILES))
+def _compiled(source: str, html: bool, own: bool) -> tuple[Template, dict[str, int]]:
+    """A template, and the variables that it needs with their first lines; tried in each language, and read once.
+
+    Raises:
+        jinja2.TemplateSyntaxError: it is no Jinja.
+    """
+    made = environment(html, own)
+    tree = made.parse(source)
+    unknown = meta.find_undeclared_variables(tree)
+    lines = {node.name: node.lineno for node in reversed(list(tree.find_all(nodes.Name))) if node.name in unknown}
+    return made.from_string(tree), dict.fromkeys(unknown, 0) | lines
 
 
 def _known(values: Values) -> str:
@@ -125,7 +138,7 @@ def _origin(kind: str, part: str, line: int, look: Look) -> tuple[str, int]:
 
 def _inlining(kind: str, look: Look) -> Iterator[Fault]:
     try:
-        inline(flat_source(kind, "html", look), source_of(STYLE, look))
+        html_source(kind, look)
     except TemplateError as error:
         yield _misfit(error, kind, look)
 

@@ -143,9 +143,9 @@ def underlined(text: str) -> str:
     return f"{wrapped(text)}\n{'=' * min(len(text), WIDTH)}"
 
 
-def environment(autoescape: bool, look: Look = PLAIN) -> Environment:
-    """Jinja as the mails use it; a list's own files can show values and do nothing else."""
-    made = (ImmutableSandboxedEnvironment if look.files else Environment)(
+def environment(autoescape: bool, own: bool = False) -> Environment:
+    """Jinja as the mails use it; a list's ``own`` files can show values and do nothing else."""
+    made = (ImmutableSandboxedEnvironment if own else Environment)(
         # Off only for subject and text, which are no HTML.
         autoescape=autoescape,
         undefined=StrictUndefined,
@@ -181,7 +181,7 @@ def load_kind(kind: str, look: Look = PLAIN) -> MailTemplates:
         TemplateError: a template cannot be read, or inlined truthfully.
         jinja2.TemplateError: one is no Jinja.
     """
-    plain, escaped = environment(False, look), environment(True, look)
+    plain, escaped = (environment(escaping, bool(look.files)) for escaping in (False, True))
     return MailTemplates(
         subject=plain.from_string(source_of(f"{kind}/subject.txt", look)),
         preheader=plain.from_string(source_of(f"{kind}/preheader.txt", look)),
@@ -217,10 +217,11 @@ def load_programs(look: Look = PLAIN) -> Programs:
 
 def programs(subject: str, text: str, html: str, look: Look = PLAIN, preheader: str = "{{ teaser }}") -> Programs:
     """The templates of a digest, the HTML inlined already, taken apart."""
-    plain, numbers = environment(False, look), itertools.count()
+    plain, escaped = (environment(escaping, bool(look.files)) for escaping in (False, True))
+    numbers = itertools.count()
     return Programs(
         split(plain, subject, SUBJECT_VALUES),
         split(plain, preheader, PREHEADER_VALUES),
         (*split(plain, text, DIGEST_VALUES, numbers), "\n"),
-        split(environment(True, look), html, DIGEST_VALUES, numbers),
+        split(escaped, html, DIGEST_VALUES, numbers),
     )

@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from newsletter.audience.notices import RECENT
 from newsletter.audience.suppressions import ERASED
 from newsletter.tables import consents, lists, notices, profiles, subscribers, subscriptions, suppressions
 
@@ -53,7 +54,8 @@ def enlist(connection: Connection, values: Mapping[str, Any], hashes: Iterable[s
     nothing is new.
 
     Who left before begins again. The spelling given last is the one to write to; name, language and zone are for a new
-    subscriber. ``values``: the columns named above and ``list_id``; without a cursor it is where the list stands.
+    subscriber. ``values``: the columns named above, ``list_id``, and since when a mail is recent (``notices``); without
+    a cursor it is where the list stands.
     ``hashes``: of the address, as suppressions are kept. None comes as well if somebody else brings the same new picks
     at this moment: then they are there now.
     """
@@ -81,7 +83,7 @@ def _whole() -> Any:
     profile = union_all(select(made.c.id), select(profiles.c.id).where(_SAME_PICKS)).limit(1).cte("profile")
     ids = select(person.c.id, profile.c.id).join_from(person, profile, true())
     begun = _subscription(postgresql.insert, ids).cte("begun")
-    asked = _first_mail(begun).returning(notices.c.id).cte("asked")
+    asked = _mail(begun).returning(notices.c.id).cte("asked")
     consent = _consent(postgresql.insert, select(begun.c.subscriber_id))
     is_asked = exists(select(asked.c.id))
     return consent.returning(select(begun.c.id).scalar_subquery(), consents.c.subscriber_id, is_asked)
@@ -137,13 +139,13 @@ def _consent(insert: Any, person: Any) -> Any:
     return insert(consents).from_select(columns, person.add_columns(*_all(consents, columns[1:])))
 
 
-def _first_mail(begun: Any) -> Any:
-    # Who was sent anything before may have been asked within the hour: that ``notices.ask`` looks at.
-    before = exists().where(notices.c.subscriber_id == begun.c.subscriber_id)
+def _mail(begun: Any) -> Any:
+    same = (notices.c.subscriber_id == begun.c.subscriber_id) & (notices.c.list_id == begun.c.list_id)
+    recent = exists().where(same, notices.c.kind == "confirm", notices.c.email.is_(None), RECENT)
     now = _given(consents, "at")
     confirm = select(literal("confirm"), begun.c.subscriber_id, begun.c.list_id, now, now)
     columns = ("kind", "subscriber_id", "list_id", "asked_at", "due_at")
-    return postgresql.insert(notices).from_select(columns, confirm.where(begun.c.state == "pending", ~before))
+    return postgresql.insert(notices).from_select(columns, confirm.where(begun.c.state == "pending", ~recent))
 
 
 def _row(table: Table, names: Iterable[str]) -> Any:

@@ -225,6 +225,7 @@ def subscribe(
         "due_at": due_at,
         **written(event, source, now, proof),
         "by_reader": by_reader and due_at is None,
+        "since": now - notices.PAUSE,
     }
     while (made := enlist(connection, values, suppression_hashes(keys, address.key))) is None:
         _check_free(connection, keys, list_id, address, by_reader)

@@ -54,10 +54,9 @@ def enlist(connection: Connection, values: Mapping[str, Any], hashes: Iterable[s
     nothing is new.
 
     Who left before begins again. The spelling given last is the one to write to; name, language and zone are for a new
-    subscriber. ``values``: the columns named above, ``list_id``, and since when a mail is recent (``notices``); without
-    a cursor it is where the list stands.
-    ``hashes``: of the address, as suppressions are kept. None comes as well if somebody else brings the same new picks
-    at this moment: then they are there now.
+    subscriber. ``values``: the columns named above, ``list_id``, and ``since`` when a mail is recent (``notices``);
+    without a cursor it is where the list stands. ``hashes``: of the address, as suppressions are kept. None comes as
+    well if somebody else brings the same new picks at this moment: then they are there now.
     """
     given = {**values, "hashes": list(hashes)}
     if connection.dialect.name == "postgresql":

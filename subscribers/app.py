@@ -29,6 +29,7 @@ from subscribers.routes import (
     robots,
     subscribing,
 )
+from subscribers.serving import running
 from subscribers.site import Clock, Site, utc_now
 from subscribers.vetting import Rules
 from subscribers.watching import Watched
@@ -43,7 +44,14 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     site = Site(engine, settings, clock)
     # Asked for now: a site that cannot check links is not to start.
     assert site.key
-    app = FastAPI(title="Newsletter", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title="Newsletter",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        lifespan=running,
+    )
     metrics = Metrics()
     metrics.watch(engine)
     # No page holds a secret beside what somebody else may put into it, so that compressing tells nothing (BREACH).
@@ -56,9 +64,9 @@ def site_app(engine: Engine, settings: Settings, clock: Clock = utc_now) -> Fast
     answer_problems(app)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     app.router.routes.append(mounted(site))
-    app.include_router(health.routes(site, metrics))
     # Subscribing comes last: a list's page may have any address that nothing else has.
     parts = (robots, reading, leaving, confirming, preferences, muting, account, archive, branding, previewing)
-    for part in (*parts, subscribing):
-        app.include_router(part.routes(site))
+    routers = [health.routes(site, metrics), *(part.routes(site) for part in (*parts, subscribing))]
+    # Of a router that is included each route is asked twice, and with more ado.
+    app.router.routes += [route for router in routers for route in router.routes]
     return app

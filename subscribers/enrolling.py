@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from newsletter.audience.addresses import Address
 from newsletter.audience.consents import Proof, note
 from newsletter.audience.picks import Picks
 from newsletter.audience.schedule import Schedule
+from newsletter.database import at_once
 from newsletter.digests.calendar import next_due
 from newsletter.errors import StateError
 from newsletter.tables import subscriptions
@@ -44,33 +46,31 @@ def sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
     Raises:
         StateError: the list is archived.
     """
+    # Most are new, and put on the list without a look at how they stand with it.
+    with suppress(StateError), at_once(site.engine) as connection:
+        audience.subscribe(
+            connection,
+            list_row.id,
+            wish.address,
+            wish.picks,
+            wish.schedule,
+            keys=site.keys,
+            name=wish.name,
+            language=wish.language,
+            timezone=wish.timezone,
+            cursor=None,
+            due_at=None,
+            source=wish.source,
+            now=now,
+            proof=wish.proof,
+            by_reader=True,
+        )
+        return
     with site.engine.begin() as connection:
         present = audience.standing(connection, list_row.id, wish.address)
         if present.archived_at is not None:
             raise StateError(f"The list {present.slug!r} is archived.")
-        if present.state in (None, "unsubscribed"):
-            try:
-                audience.subscribe(
-                    connection,
-                    list_row.id,
-                    wish.address,
-                    wish.picks,
-                    wish.schedule,
-                    keys=site.keys,
-                    name=wish.name,
-                    language=wish.language,
-                    timezone=wish.timezone,
-                    cursor=present.last_position,
-                    due_at=None,
-                    source=wish.source,
-                    now=now,
-                    proof=wish.proof,
-                    by_reader=True,
-                )
-            except StateError:
-                # The same address came twice at once, and the other was quicker: now it is there. Or it must not be
-                # mailed, and who gave it is not told.
-                present = audience.standing(connection, list_row.id, wish.address)
+        # Else it must not be mailed, and who gave it is not told.
         if present.state in ("pending", "active", "paused"):
             kind: notices.Kind = "confirm" if present.state == "pending" else "known"
             if kind == "confirm":

@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from sqlalchemy import Connection, Engine, Insert, event
+from sqlalchemy import Connection, Engine, event
 
 from newsletter.tables import consents
 
@@ -66,10 +66,11 @@ class Metrics:
         """
 
         @event.listens_for(engine, "after_execute")
-        def written(connection: Connection, statement: Any, _many: Any, _one: Any, _options: Any, result: Any) -> None:
+        def written(connection: Connection, _statement: Any, _many: Any, _one: Any, _options: Any, result: Any) -> None:
+            context = result.context
             # What reads its rows from another table may find none.
-            if isinstance(statement, Insert) and statement.table is consents and result.rowcount:
-                rows = result.context.compiled_parameters
+            if context.isinsert and context.compiled.statement.table is consents and result.rowcount:
+                rows = context.compiled_parameters
                 connection.info.setdefault(_PENDING, []).extend(row["event"] for row in rows)
 
         @event.listens_for(engine, "commit")

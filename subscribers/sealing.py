@@ -10,6 +10,7 @@ import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
@@ -20,6 +21,7 @@ from newsletter.audience.links import LinkError
 NONCE = 12
 
 
+@lru_cache(maxsize=64)
 def _cipher(key: str, purpose: str) -> AESGCM:
     return AESGCM(hmac.digest(key.encode(), f"newsletter.sealed.{purpose}".encode(), hashlib.sha256))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
@@ -59,6 +61,17 @@ def _wired(response: Response) -> bytes:
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     reason = {400: "Bad Request", 431: "Request Header Fields Too Large"}[response.status_code]
     return f"HTTP/1.1 {response.status_code} {reason}\r\n{head}\r\n".encode() + bytes(response.body)
+
+
+@asynccontextmanager
+async def running(_app: ASGIApp) -> AsyncIterator[None]:
+    """How the process lives while it serves the site (an ASGI lifespan)."""
+    # What was loaded stays, and is not looked through for cycles again and again. The many small things of a request
+    # make a collection rarer than every 700 of them: a fifth of its time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
+    yield
 
 
 def served(app: ASGIApp, **options: Any) -> uvicorn.Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from newsletter.audience import subscribers as audience
@@ -57,6 +58,7 @@ def wording(language: str, list_row: Any) -> str:
     return say(language, "consent", list=list_row.name, sender=list_row.sender_name)
 
 
+@cache
 def page_version(language: str) -> str:
     """Which version of the words the page had: it changes when they do."""
     said = sentences(language).texts

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from house import House
-from sqlalchemy import Engine, event, func, select, text, update
+from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, Engine, event, func, select, text, update
 
 from newsletter.audience.picks import Picks
 from newsletter.audience.suppressions import suppress
-from newsletter.database import RESTED, connect
+from newsletter.database import RESTED, at_once, connect
 from newsletter.errors import StateError
 from newsletter.settings import Settings
-from newsletter.tables import consents, notices, profiles, subscribers, subscriptions
+from newsletter.tables import consents, lists, notices, profiles, subscribers, subscriptions
 
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 NEW = Picks(countries=frozenset({"GT"}))
@@ -45,15 +48,66 @@ def counts(house: House) -> list[int]:
         return [connection.scalar(select(func.count()).select_from(table)) or 0 for table in tables]
 
 
-def test_two_statements(house: House, statements: list[str]) -> None:
-    """On PostgreSQL one statement puts an address on the list and another asks for its mail, with new picks or old."""
+def test_one_statement(house: House, statements: list[str]) -> None:
+    """On PostgreSQL one statement puts an address on the list and asks for its mail, with new picks or old; psycopg
+    keeps what it made of its text, which it does up to a length.
+    """
+    is_one = house.engine.dialect.name == "postgresql"
     for email in ("ana@example.org", "ben@example.org"):
         statements.clear()
-        house.subscribe(email, NEW, due_at=None)
-        assert len([text for text in statements if not text.startswith("BEGIN")]) <= (
-            2 if house.engine.dialect.name == "postgresql" else 5
-        )
+        house.subscribe(email, NEW, due_at=None, cursor=None)
+        put = [text for text in statements if not text.startswith("BEGIN")]
+        assert len(put) == (1 if is_one else 5)
+        assert max(map(len, put)) <= MAX_CACHED_STATEMENT_LENGTH
     assert counts(house) == [2, 1, 2, 2, 2]
+
+
+def test_the_mail_of_who_comes_back(house: House) -> None:
+    """Who waits for a mail already gets no second one: it is asked for now. Whoever is confirmed is sent none."""
+    reader = house.subscribe("ana@example.org", NEW, due_at=None)
+    house.set(reader, state="unsubscribed", due_at=None)
+    house.pass_time(minutes=30)
+    house.subscribe("ana@example.org", NEW, due_at=None)
+    house.subscribe("ben@example.org", NEW)
+    with house.engine.connect() as connection:
+        (row,) = connection.execute(select(notices)).all()
+    assert (row.kind, row.list_id, row.email, row.data) == ("confirm", house.list_id, None, {})
+    assert (row.asked_at, row.due_at) == (house.now, house.now - timedelta(minutes=30))
+
+
+def test_where_the_list_stands(house: House) -> None:
+    """Without a cursor a subscription begins after all that is published."""
+    house.publish("a", "b")
+    house.subscribe("ana@example.org", cursor=None)
+    with house.engine.connect() as connection:
+        row = connection.execute(select(subscriptions)).one()
+        last = connection.scalar(select(lists.c.last_position))
+    assert row.start == row.cursor == last > 0
+
+
+def test_an_archived_list(house: House) -> None:
+    """Nobody is put on a list that is archived; nothing is written."""
+    with house.engine.begin() as connection:
+        connection.execute(update(lists).values(archived_at=house.now))
+    with pytest.raises(StateError, match=r"The list 'rutas' is archived\."):
+        house.subscribe("ana@example.org", NEW)
+    assert counts(house) == [0, 0, 0, 0, 0]
+
+
+def test_at_once(house: House) -> None:
+    """On PostgreSQL what is done at once has begun no transaction; the next to have the connection begins one."""
+    engine = house.engine
+    is_postgresql = engine.dialect.name == "postgresql"
+
+    def is_beginning(connection: Connection) -> bool:
+        connection.execute(select(lists.c.id))
+        raw: Any = connection.connection.dbapi_connection
+        return bool(raw.info.transaction_status == TransactionStatus.INTRANS if is_postgresql else raw.in_transaction)
+
+    with at_once(engine) as connection:
+        assert is_beginning(connection) is not is_postgresql
+    with engine.begin() as connection:
+        assert is_beginning(connection)
 
 
 def test_coming_back(house: House) -> None:
@@ -83,6 +137,8 @@ def test_who_may_not(house: House) -> None:
     with pytest.raises(StateError, match=r"on this list already \(active\)"):
         house.subscribe("There@example.org", NEW)
     assert counts(house) == before
+    with house.engine.connect() as connection:
+        assert connection.scalar(select(subscribers.c.email)) == "there@example.org"
 
 
 @on_postgresql

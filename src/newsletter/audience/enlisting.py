@@ -1,7 +1,7 @@
-"""Putting an address on a list: subscriber, profile, subscription and consent.
+"""Putting an address on a list: subscriber, profile, subscription, consent and the mail that asks to confirm.
 
 On PostgreSQL that is one statement, since each trip to the database costs more than what it does there. SQLite has no
-INSERT inside a WITH, and no trip to make: there the same go one after the other.
+INSERT inside a WITH, and no trip to make: there the same go one after the other, but for the mail.
 """
 
 from __future__ import annotations
@@ -10,36 +10,57 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Boolean, ColumnElement, Connection, Table, bindparam, exists, or_, select, true, union_all
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    any_,
+    bindparam,
+    exists,
+    func,
+    lambda_stmt,
+    literal,
+    or_,
+    select,
+    true,
+    union_all,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
+from newsletter.audience.notices import RECENT
 from newsletter.audience.suppressions import ERASED
-from newsletter.tables import consents, profiles, subscribers, subscriptions, suppressions
+from newsletter.tables import consents, lists, notices, profiles, subscribers, subscriptions, suppressions
 
 PERSON = ("email", "email_key", "name", "language", "timezone", "created_at")
 PROFILE = ("key", "countries", "regions", "themes", "languages")
 BEGIN = ("state", "frequency", "hour", "weekday", "start", "cursor", "due_at")
+BEGUN = ("id", "subscriber_id", "list_id", "state")
 AFRESH = ("paused_until", "last_run_id", "last_outcome")
 CONSENT = ("at", "event", "source", "address_hash", "network", "page", "wording", "picks")
 
 
 class Enlisted(NamedTuple):
-    """The subscription that was made or begins again, and whose it is."""
+    """The subscription that was made or begins again, whose it is, and whether the mail to confirm is asked for."""
 
     id: int
     subscriber_id: int
+    is_asked: bool
 
 
 def enlist(connection: Connection, values: Mapping[str, Any], hashes: Iterable[str]) -> Enlisted | None:
-    """Put an address on a list, unless it is there or must not be mailed; then None, and nothing of it is new.
+    """Put an address on a list, unless it is there or must not be mailed, or the list is archived; then None, and
+    nothing is new.
 
     Who left before begins again. The spelling given last is the one to write to; name, language and zone are for a new
-    subscriber. ``values``: the columns named above and ``list_id``. ``hashes``: of the address, as suppressions are
-    kept. None comes as well if somebody else brings the same new picks at this moment: then they are there now.
+    subscriber. ``values``: the columns named above, ``list_id``, and ``since`` when a mail is recent (``notices``);
+    without a cursor it is where the list stands. ``hashes``: of the address, as suppressions are kept. None comes as
+    well if somebody else brings the same new picks at this moment: then they are there now.
     """
     given = {**values, "hashes": list(hashes)}
     if connection.dialect.name == "postgresql":
-        row = connection.execute(_whole(), given).one_or_none()
+        row = connection.execute(_WHOLE, given).one_or_none()
         return Enlisted(*row) if row else None
     person, profile, subscription, consent = _parts()
     given["subscriber_id"] = connection.scalar(person, given)
@@ -50,64 +71,80 @@ def enlist(connection: Connection, values: Mapping[str, Any], hashes: Iterable[s
     if given["subscription_id"] is None:
         return None
     connection.execute(consent, given)
-    return Enlisted(given["subscription_id"], given["subscriber_id"])
+    return Enlisted(given["subscription_id"], given["subscriber_id"], False)
 
 
-@cache
 def _whole() -> Any:
     """The statement for PostgreSQL."""
-    person = _person(postgresql.insert).cte("person")
-    made = _profile(postgresql.insert).returning(profiles.c.id).cte("made")
-    there = select(profiles.c.id).where(profiles.c.key == _given(profiles, "key"))
-    profile = union_all(select(made.c.id), there).limit(1).cte("profile")
-    subscription = _subscription(
-        postgresql.insert, select(person.c.id, profile.c.id).join_from(person, profile, true())
-    ).cte("subscription")
-    consent = _consent(postgresql.insert, select(subscription.c.subscriber_id))
-    return consent.returning(select(subscription.c.id).scalar_subquery(), consents.c.subscriber_id)
+    hashes = bindparam("hashes", type_=postgresql.ARRAY(Text()))
+    person = _person(postgresql.insert, suppressions.c.address_hash == any_(hashes)).cte("person")
+    made = _profile(postgresql.insert, person).returning(profiles.c.id).cte("made")
+    profile = union_all(select(made.c.id), select(profiles.c.id).where(_SAME_PICKS)).limit(1).cte("profile")
+    ids = select(person.c.id, profile.c.id).join_from(person, profile, true())
+    begun = _subscription(postgresql.insert, ids).cte("begun")
+    asked = _mail(begun).returning(notices.c.id).cte("asked")
+    consent = _consent(postgresql.insert, select(begun.c.subscriber_id))
+    is_asked = exists(select(asked.c.id))
+    return consent.returning(select(begun.c.id).scalar_subquery(), consents.c.subscriber_id, is_asked)
 
 
 @cache
 def _parts() -> tuple[Any, Any, Any, Any]:
     """The statements for SQLite, in their order."""
     person = bindparam("subscriber_id", type_=subscribers.c.id.type)
-    there = select(person, profiles.c.id).where(profiles.c.key == _given(profiles, "key"))
     return (
-        _person(sqlite.insert),
+        _person(sqlite.insert, suppressions.c.address_hash.in_(bindparam("hashes", expanding=True))),
         _profile(sqlite.insert),
-        _subscription(sqlite.insert, there),
+        _subscription(sqlite.insert, select(person, profiles.c.id).where(_SAME_PICKS)),
         _consent(sqlite.insert, select(person)),
     )
 
 
-def _person(insert: Any) -> Any:
+def _person(insert: Any, theirs: Any) -> Any:
     # Who was erased may ask anew; all they are sent before they confirm it is the mail that asks them to.
-    theirs = suppressions.c.address_hash.in_(bindparam("hashes", expanding=True))
     barred = exists().where(theirs, or_(suppressions.c.reason != ERASED, ~bindparam("by_reader", type_=Boolean())))
-    new = insert(subscribers).from_select(PERSON, _row(subscribers, PERSON).where(~barred))
+    # Of one who is there nothing is touched, not even the spelling: anybody can send a form.
+    there = exists().where(
+        subscribers.c.email_key == _given(subscribers, "email_key"),
+        subscriptions.c.subscriber_id == subscribers.c.id,
+        subscriptions.c.list_id == lists.c.id,
+        subscriptions.c.state != "unsubscribed",
+    )
+    new = insert(subscribers).from_select(PERSON, _row(subscribers, PERSON).where(_LIST, _IS_OPEN, ~there, ~barred))
     # Also if nothing changes by it: it locks them. A sign-up that never was confirmed may be vanishing at this moment.
     kept = new.on_conflict_do_update(index_elements=["email_key"], set_={"email": new.excluded.email})
     return kept.returning(subscribers.c.id)
 
 
-def _profile(insert: Any) -> Any:
-    there = exists().where(profiles.c.key == _given(profiles, "key"))
-    new = insert(profiles).from_select(PROFILE, _row(profiles, PROFILE).where(~there))
-    return new.on_conflict_do_nothing()
+def _profile(insert: Any, *after: Any) -> Any:
+    row = _row(profiles, PROFILE).select_from(*after).where(~exists().where(_SAME_PICKS))
+    return insert(profiles).from_select(PROFILE, row).on_conflict_do_nothing()
 
 
 def _subscription(insert: Any, ids: Any) -> Any:
     columns = ("subscriber_id", "profile_id", "list_id", "created_at", *BEGIN)
-    new = insert(subscriptions).from_select(columns, ids.add_columns(*_all(subscriptions, columns[2:])))
+    here = select(lists.c.last_position).where(_LIST).scalar_subquery()
+    given = {name: _given(subscriptions, name) for name in columns[2:]}
+    given |= {name: func.coalesce(given[name], here) for name in ("start", "cursor")}
+    new = insert(subscriptions).from_select(columns, ids.add_columns(*given.values()))
     again = {name: new.excluded[name] for name in ("profile_id", *BEGIN)} | dict.fromkeys(AFRESH)
     return new.on_conflict_do_update(
         index_elements=["list_id", "subscriber_id"], set_=again, where=subscriptions.c.state == "unsubscribed"
-    ).returning(subscriptions.c.id, subscriptions.c.subscriber_id)
+    ).returning(*(subscriptions.c[name] for name in BEGUN))
 
 
 def _consent(insert: Any, person: Any) -> Any:
     columns = ("subscriber_id", "list_id", *CONSENT)
     return insert(consents).from_select(columns, person.add_columns(*_all(consents, columns[1:])))
+
+
+def _mail(begun: Any) -> Any:
+    same = (notices.c.subscriber_id == begun.c.subscriber_id) & (notices.c.list_id == begun.c.list_id)
+    recent = exists().where(same, notices.c.kind == "confirm", notices.c.email.is_(None), RECENT)
+    now = _given(consents, "at")
+    confirm = select(literal("confirm"), begun.c.subscriber_id, begun.c.list_id, now, now)
+    columns = ("kind", "subscriber_id", "list_id", "asked_at", "due_at")
+    return postgresql.insert(notices).from_select(columns, confirm.where(begun.c.state == "pending", ~recent))
 
 
 def _row(table: Table, names: Iterable[str]) -> Any:
@@ -120,3 +157,10 @@ def _all(table: Table, names: Iterable[str]) -> list[ColumnElement[Any]]:
 
 def _given(table: Table, name: str) -> ColumnElement[Any]:
     return bindparam(name, type_=table.c[name].type)
+
+
+_LIST = lists.c.id == bindparam("list_id", type_=lists.c.id.type)
+_IS_OPEN = lists.c.archived_at.is_(None)
+_SAME_PICKS = profiles.c.key == _given(profiles, "key")
+# To find its text again, SQLAlchemy would walk through all of it each time: half of what it takes.
+_WHOLE = lambda_stmt(_whole, enable_tracking=False)

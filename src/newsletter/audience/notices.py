@@ -32,10 +32,11 @@ _SAME = (
     & notices.c.email.is_not_distinct_from(_GIVEN["email"])
 )
 _WAITS = notices.c.due_at.is_not(None)
-_LATELY = notices.c.code.is_not(None) & (notices.c.asked_at > bindparam("since", type_=Moment()))
+RECENT = _WAITS | (notices.c.code.is_not(None) & (notices.c.asked_at > bindparam("since", type_=Moment())))
+"""One that waits, or went out after ``since``."""
 _UNLESS_LATELY = (
     insert(notices)
-    .from_select(_COLUMNS, select(*_GIVEN.values()).where(~exists().where(_SAME, _WAITS | _LATELY)))
+    .from_select(_COLUMNS, select(*_GIVEN.values()).where(~exists().where(_SAME, RECENT)))
     .returning(notices.c.id)
 )
 _ASK_NOW = update(notices).where(_SAME, _WAITS).values(asked_at=_GIVEN["asked_at"])

@@ -188,7 +188,7 @@ def subscribe(
     name: str,
     language: str,
     timezone: str,
-    cursor: int,
+    cursor: int | None,
     due_at: datetime | None,
     source: str,
     now: datetime,
@@ -198,13 +198,13 @@ def subscribe(
     """Put an address on a list; the subscription's id.
 
     With ``due_at`` the subscription is confirmed and active; without, pending, and the confirmation mail
-    is asked for. Somebody who left before comes back this way, with their cursor where it was asked to be.
+    is asked for. Somebody who left before comes back this way. ``cursor``: None is where the list stands.
     Name, language and zone are for a new subscriber; one who is there keeps theirs (``change_person``).
     ``keys``: all secret keys; address and picks are added to ``proof``. ``by_reader``: whether they ask themselves,
     and are asked to confirm; then it may be somebody who was erased.
 
     Raises:
-        StateError: the address is suppressed, or on the list already.
+        StateError: the address is suppressed, or on the list already, or the list is archived.
     """
     proof = replace(proof or Proof(), address_hash=consent_hash(keys, address.key), picks=agreed(picks, schedule))
     event = "asked" if due_at is None else "confirmed"
@@ -225,10 +225,11 @@ def subscribe(
         "due_at": due_at,
         **written(event, source, now, proof),
         "by_reader": by_reader and due_at is None,
+        "since": now - notices.PAUSE,
     }
     while (made := enlist(connection, values, suppression_hashes(keys, address.key))) is None:
         _check_free(connection, keys, list_id, address, by_reader)
-    if due_at is None:
+    if due_at is None and not made.is_asked:
         notices.ask(connection, "confirm", subscriber_id=made.subscriber_id, list_id=list_id, now=now)
     return made.id
 
@@ -237,10 +238,12 @@ def _check_free(connection: Connection, keys: Keys, list_id: int, address: Addre
     why = suppressed(connection, keys, [address.key]).get(address.key)
     if why and not (by_reader and why == ERASED):
         raise StateError(f"{address.email} must not be mailed: {why}.")
-    state = standing(connection, list_id, address).state
-    if state not in (None, "unsubscribed"):
+    present = standing(connection, list_id, address)
+    if present.archived_at is not None:
+        raise StateError(f"The list {present.slug!r} is archived.")
+    if present.state not in (None, "unsubscribed"):
         raise StateError(
-            f"{address.email} is on this list already ({state}).",
+            f"{address.email} is on this list already ({present.state}).",
             "Change it with `newsletter subscribers edit`.",
         )
 

@@ -73,18 +73,11 @@ class Frame:
             day, frequency, note
         )
         join = self._joiner.join
-        unsubscribe_url, preferences_url, copy_url = (
-            envelope.unsubscribe_url,
-            envelope.preferences_url,
-            envelope.copy_url,
-        )
-        links = links_of(unsubscribe_url, preferences_url, copy_url)
+        links = {name: getattr(envelope, name) for name in LINK_NAMES}
+        links[LINKS] = links_of(*links.values())
         while True:
             values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._programs)
-            values["unsubscribe_url"] = unsubscribe_url
-            values["preferences_url"] = preferences_url
-            values["copy_url"] = copy_url
-            values[LINKS] = links
+            values |= links
             if rest:
                 values |= rest_values(self._said, rest)
             html = join(html_program, values)
@@ -105,7 +98,7 @@ class Frame:
         """The HTML of a digest for anybody to read in a browser: without its reader's links, the rest named whole."""
         program, _, shared = self._days.get((day, COPY, note)) or self._of_day(day, COPY, note)
         values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._programs)
-        values |= {"unsubscribe_url": "", "preferences_url": "", "copy_url": "", LINKS: None}
+        values |= dict.fromkeys(LINK_NAMES, "") | {LINKS: None}
         if rest:
             values |= rest_values(self._said, rest)
             values |= {"shown_rest": values["listed_rest"], "more_note": values["unlisted_note"]}

@@ -1,39 +1,41 @@
 """One spell of sending: claim deliveries, compose them, hand them to the relays, settle what they answer.
 
-Everything happens on one thread: the connections are driven by asyncio, and between two packets the spell takes
-its turn with the database. Turns are short and few: some statements for hundreds of deliveries.
+The connections are driven by asyncio on one thread. Now and then the spell takes its turn with the database, which
+waits in another, so that the wire does not: some statements for hundreds of deliveries.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
 from jinja2 import TemplateError
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from newsletter.delivery import notices, outbox, resting, settling
+from newsletter.database import reading
 from newsletter.delivery.connections import Outgoing, Pool
 from newsletter.delivery.conversation import Answer, Verdict
-from newsletter.delivery.journal import Journal, journals, living_owners
+from newsletter.delivery.exchange import Brought, Errand, Exchange
+from newsletter.delivery.journal import Journal
 from newsletter.delivery.ledger import content_hash
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.pace import Pace
 from newsletter.delivery.relays import Relay, relays_of
+from newsletter.delivery.resting import State
 from newsletter.delivery.settling import Outcome
-from newsletter.delivery.shares import Shares, usable_for
+from newsletter.delivery.shares import Shares
 from newsletter.delivery.throttling import is_throttle
 from newsletter.delivery.tokens import credentials_of, forget_token, safe_reason
 from newsletter.delivery.unsettled import Tally, Unsettled
+from newsletter.delivery.waiting import Waiting
 from newsletter.errors import NewsletterError
 from newsletter.settings import Settings
 
@@ -48,6 +50,8 @@ RELAY_PAUSE = timedelta(seconds=20)
 PATIENCE_WITH_DATABASE = 60.0
 # A worker that may send nothing for longer than this has better things to do.
 LONGEST_HOLD = 5.0
+# How fast it goes is told from what was settled in at least this time.
+RATE_SECONDS = 0.2
 # The longest exchange over one message: three answers to the envelope, and a long one to the final dot.
 ANSWERS_TO_A_MESSAGE = 9
 
@@ -81,29 +85,27 @@ class Spell:
         self._journal = journal
         self._clock = clock
         self._stopping = stopping
-        self._lease = timedelta(seconds=settings.lease_seconds)
         # A message is begun only if the claim outlasts every answer that it may have to wait for.
         self._reserve = timedelta(seconds=settings.smtp_timeout) * ANSWERS_TO_A_MESSAGE
         self._relays = relays_of(settings)
+        self._exchange = Exchange(engine, settings, self._relays, journal.owner, clock)
         self._shares = kept.shares
         self._pace = kept.pace
-        self._known = {relay.name: resting.State() for relay in self._relays}
+        self._known: Mapping[str, State] = {relay.name: State() for relay in self._relays}
         self._usable: tuple[Relay, ...] = ()
         self._pools: dict[str, Pool] = {}
         self._retired: list[Pool] = []
-        self._queues: dict[str, deque[Claimed]] = {relay.name: deque() for relay in self._relays}
-        self._urgent: deque[Taken] = deque()
-        self._unused: defaultdict[Relay, Counter[str]] = defaultdict(Counter)
-        """Leave that was granted for messages that did not go, by domain."""
+        self._waiting = Waiting(self._relays)
         self._unsettled = Unsettled()
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
-        self._failed: dict[str, tuple[Relay, str]] = {}
-        self._dry = False
+        self._failed: dict[Relay, str] = {}
+        self._dry = self._in_vain = False
         self._held_until = 0.0
         self._batch = BATCH[0]
-        self._turned = 0.0
+        self._measured_at = 0.0
         self._settled = 0
+        self._in_turn = False
         self._wake = asyncio.Event()
         self._stop = False
         self._closing = False
@@ -114,24 +116,24 @@ class Spell:
         Raises:
             DBAPIError: the database was away for a minute. What it could not be told is in the journal.
         """
-        loop = asyncio.get_running_loop()
-        over = loop.time() + SPELL_SECONDS
+        over = _at() + SPELL_SECONDS
         try:
-            while not self._stop and not self._stopping() and loop.time() < over:
-                self._try_turn(loop.time())
-                if self._finished(loop.time()):
+            while not self._stop and not self._stopping() and _at() < over:
+                # What comes from here on is for the turn after this one.
+                self._wake.clear()
+                await self._try_turn()
+                if self._finished():
                     break
                 for relay in self._usable:
-                    self._pools[relay.name].kick(len(self._queues[relay.name]) + len(self._urgent))
+                    self._pools[relay.name].kick(self._waiting.count_for(relay))
                 await self._woken()
         finally:
             self._closing = True
             for relay in self._relays:
-                self._give_back(self._emptied(relay))
-            self._unsettled.unasked += self._urgent
-            self._urgent.clear()
+                self._give_back(self._waiting.emptied(relay))
+            self._give_back_notices()
             await asyncio.gather(*(pool.close(GRACE_SECONDS) for pool in (*self._pools.values(), *self._retired)))
-        await self._settle_the_rest(loop)
+        await self._settle_the_rest()
 
     def stop(self) -> None:
         """End the spell in good order."""
@@ -139,25 +141,18 @@ class Spell:
         self._wake.set()
 
     async def _woken(self) -> None:
-        # An event that is set already gives the connections no time.
-        await asyncio.sleep(0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PULSE_SECONDS):
                 await self._wake.wait()
-        self._wake.clear()
-
-    @property
-    def _waiting(self) -> int:
-        return len(self._urgent) + sum(map(len, self._queues.values()))
 
     @property
     def _busy(self) -> bool:
         return any(pool.busy for pool in self._pools.values())
 
-    def _finished(self, at: float) -> bool:
+    def _finished(self) -> bool:
         if self._waiting or self._unsettled or self._failed or self._busy:
             return False
-        return self.relays_down or self._dry or self._held_until > at + LONGEST_HOLD
+        return self.relays_down or self._dry or self._held_until > _at() + LONGEST_HOLD
 
     # The office: what the pools ask and tell.
 
@@ -165,28 +160,24 @@ class Spell:
         """Notices before any digest; nothing once a turn has seen that the relay is paused or rests."""
         if relay not in self._usable:
             return None
-        notice = self._next_notice(relay)
+        notice = self._waiting.next_notice(relay)
         if notice is not None:
             message = notice.message
             return Outgoing(notice, message.return_path, notice.email, message.content)
-        queue = self._queues[relay.name]
-        while queue:
-            delivery = queue.popleft()
+        while (delivery := self._waiting.next_delivery(relay)) is not None:
             outgoing = self._compose(delivery)
             if outgoing is None:
-                self._unused[relay][delivery.domain] += 1
+                self._waiting.give_up(relay, delivery)
                 continue
             # Asked after composing: the first digest of a process can take seconds on a busy machine.
             if self._clock() > delivery.expires - self._reserve:
                 self._hashes.pop(delivery.id)
-                queue.appendleft(delivery)
-                self._give_back(self._emptied(relay))
+                self._waiting.put_back(relay, delivery)
+                self._give_back(self._waiting.emptied(relay))
                 break
-            if len(queue) < self._batch // 2 and not self._dry:
-                self._wake.set()
+            self._wake_if_hungry()
             return outgoing
-        if not self._dry:
-            self._wake.set()
+        self._wake_if_hungry()
         return None
 
     def handing(self, tag: object) -> None:
@@ -211,13 +202,13 @@ class Spell:
     def unsent(self, tag: object, relay: Relay) -> None:
         """Another connection; another relay if this one cannot be used any more, which the next turn sees."""
         if isinstance(tag, Taken):
-            (self._unsettled.unasked if self._closing else self._urgent).append(tag)
+            (self._unsettled.unasked if self._closing else self._waiting.notices).append(tag)
         elif isinstance(tag, Claimed):
             self._forget(tag.id)
             self._hashes.pop(tag.id)
-            self._queues[relay.name].appendleft(tag)
+            self._waiting.put_back(relay, tag)
             if self._closing:
-                self._give_back(self._emptied(relay))
+                self._give_back(self._waiting.emptied(relay))
         self._wake.set()
 
     def relay_down(self, relay: Relay, reason: str) -> None:
@@ -225,19 +216,16 @@ class Spell:
         reason = safe_reason(relay, reason)
         log.warning("the relay cannot be used", relay=relay.name, reason=reason)
         forget_token(relay)
-        self._failed[relay.name] = (relay, reason)
+        self._failed[relay] = reason
         self._wake.set()
-
-    def _next_notice(self, relay: Relay) -> Taken | None:
-        for place, notice in enumerate(self._urgent):
-            if usable_for([relay], notice.slug):
-                del self._urgent[place]
-                return notice
-        return None
 
     def _compose(self, delivery: Claimed) -> Outgoing | None:
         try:
             message = self._letters.compose(delivery)
+        except DBAPIError:
+            # It was not prepared, and cannot be now.
+            self._give_back([delivery])
+            return None
         except (NewsletterError, TemplateError, ValueError, LookupError) as error:
             answer = Answer(Verdict.DEFERRED, 0, f"It could not be composed: {type(error).__name__}: {error}"[:500])
             self._unsettled.outcomes.append(Outcome(delivery, answer))
@@ -249,80 +237,94 @@ class Spell:
         self._hashes[delivery.id] = content_hash(content)
         return Outgoing(delivery, message.return_path, delivery.email, content)
 
-    def _emptied(self, relay: Relay) -> list[Claimed]:
-        """What waited for this relay, which does not need the leave for it any more."""
-        queue = self._queues[relay.name]
-        waiting = list(queue)
-        queue.clear()
-        self._unused[relay].update(delivery.domain for delivery in waiting)
-        return waiting
-
     def _give_back(self, claimed: list[Claimed], pause: timedelta = timedelta(0), reason: str = "") -> None:
         if claimed:
             self._unsettled.returned.append((pause, reason, claimed))
+
+    def _give_back_notices(self) -> None:
+        self._unsettled.unasked += self._waiting.notices
+        self._waiting.notices.clear()
 
     def _forget(self, delivery_id: int) -> None:
         self._journal.forget(delivery_id)
         self._handed.discard(delivery_id)
 
+    # How much there is to do.
+
+    def _room(self) -> int:
+        """How many deliveries to claim: none while half of a batch still waits, or the pace grants nothing."""
+        waiting = len(self._waiting)
+        room = min(self._batch - waiting, self._journal.room - waiting - UNSETTLED)
+        return room if room >= self._batch // 2 and _at() >= self._held_until else 0
+
+    def _wake_if_hungry(self) -> None:
+        # A turn that found nothing to claim is not repeated before the next pulse.
+        if not (self._in_turn or self._in_vain) and self._room():
+            self._wake.set()
+
+    def _measure(self, settled: int) -> None:
+        """Take about a second's worth at a time, so that a slow relay does not hold what others could send."""
+        at = _at()
+        self._settled += settled
+        if at - self._measured_at >= RATE_SECONDS:
+            rate = self._settled / (at - self._measured_at)
+            self._batch = int(min(max(rate, BATCH[0]), BATCH[1]))
+            self._measured_at, self._settled = at, 0
+
     # Turns with the database.
 
-    def _try_turn(self, at: float) -> None:
+    async def _try_turn(self) -> None:
         """A turn; a database that is away is asked again at the next one, and the journal holds what it missed."""
+        self._in_turn = True
         try:
-            self._turn(at)
+            await self._turn()
         except DBAPIError as error:
             log.warning("the database does not answer; what was sent is noted", reason=type(error.orig).__name__)
             self._engine.dispose()
+            self._in_vain = True
+        finally:
+            self._in_turn = False
+        self._wake_if_hungry()
 
-    def _turn(self, at: float) -> None:
-        now = self._clock()
-        claimed: list[Claimed] = []
-        urgent: list[Taken] = []
-        failed = dict(self._failed)
-        with self._settling() as connection:
-            for relay, reason in failed.values():
-                resting.rest(connection, relay, reason, now)
-            known = resting.states(connection, self._relays)
-            usable = resting.usable(known, self._relays, now)
-            if usable:
-                claimed, urgent = self._claim(connection, now, at)
-        for name in failed:
-            del self._failed[name]
-            self.tally.counts["relay down"] += 1
-        self._known, self._usable, self.relays_down = known, usable, not usable
-        self._share_out(usable, claimed, at)
-        self._urgent += urgent
-        if not usable:
-            self._unsettled.unasked += self._urgent
-            self._urgent.clear()
+    async def _turn(self) -> None:
+        room = self._room()
+        brought = await self._told(room, notices=not self._waiting.notices)
+        if room and brought.usable:
+            self._dry, self._in_vain = brought.dry, not brought.claimed
+        self._known = brought.known
+        # One that has failed meanwhile rests from the next turn on.
+        self._usable = tuple(relay for relay in brought.usable if relay not in self._failed)
+        self.relays_down = not self._usable
+        self._open_pools()
+        self._waiting.notices += brought.taken
+        if self.relays_down:
+            self._give_back_notices()
+        if brought.claimed:
+            self._prepare(brought.claimed)
+        await self._share_out(brought.claimed)
 
-    @contextlib.contextmanager
-    def _settling(self) -> Iterator[Connection]:
-        """A transaction that settles all there is to settle; what stands in the database is then forgotten."""
-        now = self._clock()
-        batch = self._unsettled.copy()
-        with self._engine.begin() as connection:
-            counts = settling.settle(connection, batch.outcomes, now)
-            for delivery in batch.withdrawn:
-                settling.settle_withdrawn(connection, delivery, now)
-            for pause, reason, claimed in batch.returned:
-                settling.give_back(connection, claimed, pause, reason, now)
-            counts["notices"] += notices.settle(connection, batch.told, now)
-            notices.give_back(connection, batch.unasked, now + (RELAY_PAUSE if self.relays_down else timedelta(0)))
-            thanks = {o.relay for o in batch.outcomes if o.answer.verdict is Verdict.ACCEPTED}
-            for relay in self._relays:
-                if relay.name in thanks and not self._known[relay.name].is_well(now):
-                    resting.recovered(connection, relay, now)
-            yield connection
-        for outcome in batch.outcomes:
+    async def _told(self, room: int = 0, *, notices: bool = False) -> Brought:
+        """Tell the database all there is to tell, then forget it; and claim so much."""
+        told, failed = self._unsettled.copy(), dict(self._failed)
+        again_in = RELAY_PAUSE if self.relays_down else timedelta(0)
+        errand = Errand(told, failed, self._known, again_in, room, notices)
+        unused = self._waiting.take_unused()
+        brought = await asyncio.to_thread(self._run, errand, unused)
+        for outcome in told.outcomes:
             self._forget(outcome.delivery.id)
-        self._unsettled.drop(batch)
-        while self._unused:
-            self._pace.refund(*self._unused.popitem())
-        self._settled += len(batch.outcomes)
-        self.tally.counts += counts + Counter({"withdrawn": len(batch.withdrawn)})
-        self._slow_down(batch.outcomes)
+        self._unsettled.drop(told)
+        for relay in failed:
+            del self._failed[relay]
+        self.tally.counts += brought.counts + Counter({"relay down": len(failed)})
+        self._measure(len(told.outcomes))
+        return brought
+
+    def _run(self, errand: Errand, unused: list[tuple[Relay, Counter[str]]]) -> Brought:
+        for relay, domains in unused:
+            self._pace.refund(relay, domains)
+        brought = self._exchange.run(errand)
+        self._slow_down(errand.told.outcomes)
+        return brought
 
     def _slow_down(self, outcomes: Sequence[Outcome]) -> None:
         domains = {
@@ -334,50 +336,43 @@ class Spell:
         for domain in domains:
             self._pace.slow_down(domain)
 
-    def _claim(self, connection: Connection, now: datetime, at: float) -> tuple[list[Claimed], list[Taken]]:
-        urgent = notices.claim(connection, self._settings, now) if not self._urgent else []
-        # About a second's worth, so that a slow relay does not hold what others could send.
-        rate = self._settled / max(at - self._turned, 0.01)
-        self._batch = int(min(max(rate, BATCH[0]), BATCH[1]))
-        self._turned, self._settled = at, 0
-        waiting = self._waiting
-        room = min(self._batch - waiting, self._journal.room - waiting - UNSETTLED)
-        if room < self._batch // 2 or at < self._held_until:
-            return [], urgent
-        living = living_owners(journals(self._settings))
-        claimed = outbox.claim(connection, self._journal.owner, now, self._lease, room, living)
-        # Fewer may come back than were claimed, so that only none means none.
-        self._dry = not claimed and outbox.ready_count(connection, now, 1) == 0
-        if claimed:
-            self._letters.prepare(connection, [*itertools.chain(*self._queues.values()), *claimed])
-        return claimed, urgent
+    def _prepare(self, claimed: list[Claimed]) -> None:
+        try:
+            with reading(self._engine) as connection:
+                self._letters.prepare(connection, [*self._waiting.deliveries(), *claimed])
+        except DBAPIError:
+            self._give_back(claimed)
+            raise
 
-    def _share_out(self, usable: Sequence[Relay], claimed: list[Claimed], at: float) -> None:
-        """To each relay its part of what was claimed, and of what lies in the queues of relays that cannot send it."""
-        for relay in self._relays:
-            if relay not in usable:
-                claimed = [*self._emptied(relay), *claimed]
-        parts, left = self._shares.allot(claimed, lambda delivery: delivery.slug, usable)
-        self._give_back(left, RELAY_PAUSE, "No relay for this list can be used now.")
-        for relay in usable:
+    def _open_pools(self) -> None:
+        for relay in self._usable:
             pool = self._pools.get(relay.name)
             if pool is None or pool.down:
                 if pool is not None:
                     self._retired.append(pool)
                 self._pools[relay.name] = Pool(relay, self, self._settings.smtp_timeout, partial(credentials_of, relay))
-        for relay, deliveries in parts.items():
-            self._queues[relay.name] += self._granted(relay, deliveries, at)
 
-    def _granted(self, relay: Relay, deliveries: list[Claimed], at: float) -> list[Claimed]:
+    async def _share_out(self, claimed: list[Claimed]) -> None:
+        """To each relay its part of what was claimed, and of what lies in the queues of relays that cannot send it."""
+        for relay in self._relays:
+            if relay not in self._usable:
+                claimed = [*self._waiting.emptied(relay), *claimed]
+        parts, left = self._shares.allot(claimed, lambda delivery: delivery.slug, self._usable)
+        self._give_back(left, RELAY_PAUSE, "No relay for this list can be used now.")
+        for relay, deliveries in parts.items():
+            self._waiting.add(relay, await self._granted(relay, deliveries))
+
+    async def _granted(self, relay: Relay, deliveries: list[Claimed]) -> list[Claimed]:
         """Those that may go now; the others are due when their time comes."""
         by_domain: dict[str, list[Claimed]] = defaultdict(list)
         for delivery in deliveries:
             by_domain[delivery.domain].append(delivery)
-        granted = self._pace.grant(relay, {domain: len(found) for domain, found in by_domain.items()})
-        if all(granted.by_domain[domain] == len(found) for domain, found in by_domain.items()):
+        wanted = {domain: len(found) for domain, found in by_domain.items()}
+        granted = await asyncio.to_thread(self._pace.grant, relay, wanted)
+        if granted.by_domain == wanted:
             return deliveries
         if not any(granted.by_domain.values()):
-            self._held_until = at + granted.wait
+            self._held_until = _at() + granted.wait
         now: list[Claimed] = []
         for domain, found in by_domain.items():
             count = granted.by_domain[domain]
@@ -387,15 +382,17 @@ class Spell:
                 self._give_back([delivery], timedelta(seconds=delay))
         return now
 
-    async def _settle_the_rest(self, loop: asyncio.AbstractEventLoop) -> None:
-        limit = loop.time() + PATIENCE_WITH_DATABASE
+    async def _settle_the_rest(self) -> None:
+        limit = _at() + PATIENCE_WITH_DATABASE
         while self._unsettled or self._failed:
             try:
-                with self._settling() as connection:
-                    for relay, reason in self._failed.values():
-                        resting.rest(connection, relay, reason, self._clock())
-                self._failed.clear()
+                await self._told()
             except DBAPIError:
-                if loop.time() > limit:
+                if _at() > limit:
                     raise
                 await asyncio.sleep(PULSE_SECONDS)
+
+
+def _at() -> float:
+    """Seconds by the loop's clock, which never jumps."""
+    return asyncio.get_running_loop().time()

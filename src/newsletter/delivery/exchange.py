@@ -1,0 +1,106 @@
+"""What a spell tells the database and fetches from it: one transaction, which waits in a thread of its own.
+
+While it waits, the connections go on with what is at hand. So nothing here touches what they use.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Engine
+
+from newsletter.delivery import notices, outbox, resting, settling
+from newsletter.delivery.journal import journals, living_owners
+from newsletter.delivery.notices import Taken
+from newsletter.delivery.outbox import Claimed
+from newsletter.delivery.outcomes import Verdict
+from newsletter.delivery.relays import Relay
+from newsletter.delivery.unsettled import Unsettled
+from newsletter.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What there is to tell, and how much is wanted: ``room`` for so many deliveries, and ``notices`` or not."""
+
+    told: Unsettled
+    failed: Mapping[Relay, str]
+    """Relays that could not be used, and why."""
+    known: Mapping[str, resting.State]
+    """The relays' states as they were last read, by name."""
+    again_in: timedelta
+    """When notices that were not tried are due again."""
+    room: int = 0
+    notices: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What an errand brought: ``counts`` of what was settled, by state; the relays as they are now; new work."""
+
+    counts: Counter[str]
+    known: Mapping[str, resting.State]
+    usable: tuple[Relay, ...]
+    claimed: list[Claimed] = field(default_factory=list)
+    taken: list[Taken] = field(default_factory=list)
+    dry: bool = False
+    """Deliveries were wanted, and there was none."""
+
+
+class Exchange:
+    """Runs the errands of one spell."""
+
+    def __init__(
+        self, engine: Engine, settings: Settings, relays: Sequence[Relay], owner: str, clock: Callable[[], datetime]
+    ) -> None:
+        """``owner``: what claims are marked with."""
+        self._engine = engine
+        self._settings = settings
+        self._relays = relays
+        self._owner = owner
+        self._clock = clock
+        self._lease = timedelta(seconds=settings.lease_seconds)
+
+    def run(self, errand: Errand) -> Brought:
+        """Settle everything, then claim what is wanted, for the relays that can be used. Blocks.
+
+        Raises:
+            DBAPIError: the database does not answer; nothing was settled, and nothing claimed.
+        """
+        with self._engine.begin() as connection:
+            # Read here, since SQLite may have waited for another writer.
+            now = self._clock()
+            counts = self._settle(connection, errand, now)
+            for relay, reason in errand.failed.items():
+                resting.rest(connection, relay, reason, now)
+            known = resting.states(connection, self._relays)
+            usable = resting.usable(known, self._relays, now)
+            brought = Brought(counts, known, usable)
+            if usable and errand.notices:
+                brought.taken.extend(notices.claim(connection, self._settings, now))
+            if not (usable and errand.room):
+                return brought
+            living = living_owners(journals(self._settings))
+            claimed = outbox.claim(connection, self._owner, now, self._lease, errand.room, living)
+            # Fewer may come back than were claimed, so that only none means none.
+            dry = not claimed and outbox.ready_count(connection, now, 1) == 0
+            return Brought(counts, known, usable, claimed, brought.taken, dry)
+
+    def _settle(self, connection: Connection, errand: Errand, now: datetime) -> Counter[str]:
+        told = errand.told
+        counts = settling.settle(connection, told.outcomes, now)
+        for delivery in told.withdrawn:
+            settling.settle_withdrawn(connection, delivery, now)
+        counts["withdrawn"] += len(told.withdrawn)
+        for pause, reason, claimed in told.returned:
+            settling.give_back(connection, claimed, pause, reason, now)
+        counts["notices"] += notices.settle(connection, told.told, now)
+        notices.give_back(connection, told.unasked, now + errand.again_in)
+        thanks = {outcome.relay for outcome in told.outcomes if outcome.answer.verdict is Verdict.ACCEPTED}
+        for relay in self._relays:
+            if relay.name in thanks and not errand.known[relay.name].is_well(now):
+                resting.recovered(connection, relay, now)
+        return counts

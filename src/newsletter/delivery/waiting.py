@@ -1,0 +1,73 @@
+"""What a spell has claimed and not begun: digests in a queue for each relay, and notices for any of them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Sequence
+
+from newsletter.delivery.notices import Taken
+from newsletter.delivery.outbox import Claimed
+from newsletter.delivery.relays import Relay
+from newsletter.delivery.shares import usable_for
+
+
+class Waiting:
+    """See the module; its length is how many messages wait.
+
+    Whoever waits in a queue has leave to go (``pace``). Leave of which nobody made use is kept to be given back.
+    """
+
+    def __init__(self, relays: Sequence[Relay]) -> None:
+        self.notices: deque[Taken] = deque()
+        self._queues: dict[str, deque[Claimed]] = {relay.name: deque() for relay in relays}
+        self._unused: defaultdict[Relay, Counter[str]] = defaultdict(Counter)
+
+    def __len__(self) -> int:
+        return len(self.notices) + sum(map(len, self._queues.values()))
+
+    def count_for(self, relay: Relay) -> int:
+        """How many messages there may be for this relay."""
+        return len(self._queues[relay.name]) + len(self.notices)
+
+    def deliveries(self) -> list[Claimed]:
+        """Every digest that waits."""
+        return [delivery for queue in self._queues.values() for delivery in queue]
+
+    def add(self, relay: Relay, deliveries: Iterable[Claimed]) -> None:
+        """Digests that have leave to go through this relay."""
+        self._queues[relay.name] += deliveries
+
+    def next_notice(self, relay: Relay) -> Taken | None:
+        """The oldest that this relay may carry."""
+        for place, notice in enumerate(self.notices):
+            if usable_for([relay], notice.slug):
+                del self.notices[place]
+                return notice
+        return None
+
+    def next_delivery(self, relay: Relay) -> Claimed | None:
+        """The next digest for this relay."""
+        queue = self._queues[relay.name]
+        return queue.popleft() if queue else None
+
+    def put_back(self, relay: Relay, delivery: Claimed) -> None:
+        """A digest whose turn it was, and which keeps it."""
+        self._queues[relay.name].appendleft(delivery)
+
+    def give_up(self, relay: Relay, *deliveries: Claimed) -> None:
+        """Digests that will not make use of their leave."""
+        self._unused[relay].update(delivery.domain for delivery in deliveries)
+
+    def emptied(self, relay: Relay) -> list[Claimed]:
+        """What waited for this relay, and does not need the leave for it any more."""
+        queue = self._queues[relay.name]
+        waiting = list(queue)
+        queue.clear()
+        self.give_up(relay, *waiting)
+        return waiting
+
+    def take_unused(self) -> list[tuple[Relay, Counter[str]]]:
+        """The leave that nobody made use of, by domain: for the pace to have it back."""
+        unused = [(relay, domains) for relay, domains in self._unused.items() if domains]
+        self._unused.clear()
+        return unused

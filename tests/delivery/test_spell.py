@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from commanding import KEY
 from house import House
 from misbehaving import Misbehaving, misbehaving
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from valkeys import running_valkey
 
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import withdraw
-from newsletter.delivery import resting
+from newsletter.delivery import dispatch, resting
 from newsletter.delivery.relays import relays_of
 from newsletter.settings import load_settings
 
@@ -117,3 +120,56 @@ def test_unused_leave_is_given_back(sqlite_engine: Engine, tmp_path: Path) -> No
         house.tick()
         house.send()
         assert len(relay.accepted) == 60
+
+
+def test_database_that_takes_its_time(engine: Engine, tmp_path: Path) -> None:
+    """While the database thinks about a claim, what was claimed before goes out and is answered."""
+    relay = Misbehaving()
+    claims: list[int] = []
+
+    def think(*arguments: Any) -> None:
+        if "SET state = 'claimed'" in arguments[2]:
+            limit = time.monotonic() + 10
+            # The first batch is of fifty; the second is claimed while the last of it wait.
+            while len(claims) == 1 and len(relay.accepted) < 50 and time.monotonic() < limit:
+                time.sleep(0.01)
+            claims.append(len(relay.accepted))
+
+    with served(engine, tmp_path, {"only": (relay, "")}) as house:
+        house.publish("one", countries=("GT",))
+        for number in range(120):
+            house.subscribe(f"r{number}@example.org")
+        house.tick()
+        event.listen(engine, "before_cursor_execute", think)
+        try:
+            assert house.send().counts["sent"] == 120
+        finally:
+            event.remove(engine, "before_cursor_execute", think)
+    assert claims[1] == 50
+
+
+def test_rate_that_leaves_nothing(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """While a relay's rate leaves nothing to send, the database is asked a few times a second and no more."""
+    turns: list[float] = []
+
+    def count(*_: Any) -> None:
+        turns.append(time.monotonic())
+
+    relay = Misbehaving()
+    with served(sqlite_engine, tmp_path, {"only": (relay, "&rate=30/s")}) as house:
+        house.publish("one", countries=("GT",))
+        for number in range(70):
+            house.subscribe(f"r{number}@example.org")
+        house.tick()
+        began, at = house.now, time.monotonic()
+        event.listen(sqlite_engine, "begin", count)
+        try:
+            while len(relay.accepted) < 70:
+                dispatch.dispatch(
+                    house.engine, house.settings, lambda: began + timedelta(seconds=time.monotonic() - at)
+                )
+                assert time.monotonic() < at + 30
+                time.sleep(0.25)
+        finally:
+            event.remove(sqlite_engine, "begin", count)
+    assert len(turns) < 40 * (turns[-1] - turns[0])

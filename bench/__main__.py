@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 from servers import running_postgres
-from sinks import far_away, running_sink, smtp_source
+from sinks import far_away, round_trip, running_sink, smtp_source
 
 OUTPUT = HERE.parent / "build" / "bench.json"
 ITEMS = 1000
@@ -100,10 +100,11 @@ class Bench:
     def far_relay(self) -> Figure:
         """A relay 50 ms away, ten connections of one process."""
         with running_sink() as (port, _), far_away(port, ROUND_TRIP) as far, database("postgresql") as url:
-            options = f"?connections={FAR_CONNECTIONS}"
-            found = measured("sending.py", url, 4000, 1, f"{far}{options}")
-        most = FAR_CONNECTIONS / ROUND_TRIP
-        return figure(found["per_second"], "messages/s", most, "connections ÷ round trip", **found)
+            # The delay is simulated, and a timer is never early.
+            seconds = round_trip(far)
+            found = measured("sending.py", url, 10_000, 1, f"{far}?connections={FAR_CONNECTIONS}")
+        what = f"connections ÷ round trip of {seconds * 1000:.1f} ms"
+        return figure(found["per_second"], "messages/s", round(FAR_CONNECTIONS / seconds), what, **found)
 
     def assembly(self) -> Figure:
         """One run of a large list with 1,000 new items, two processes."""

@@ -173,3 +173,18 @@ def test_rate_that_leaves_nothing(sqlite_engine: Engine, tmp_path: Path) -> None
         finally:
             event.remove(sqlite_engine, "begin", count)
     assert len(turns) < 40 * (turns[-1] - turns[0])
+
+
+def test_rate_within_a_spell(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """What a relay's rate puts off by a second or two is waited for, and goes out in the same spell."""
+    relay = Misbehaving()
+    with served(sqlite_engine, tmp_path, {"only": (relay, "&rate=10/s")}) as house:
+        house.publish("one", countries=("GT",))
+        for number in range(15):
+            house.subscribe(f"r{number}@example.org")
+        house.tick()
+        began, at = house.now, time.monotonic()
+        tally = dispatch.dispatch(
+            house.engine, house.settings, lambda: began + timedelta(seconds=time.monotonic() - at)
+        )
+    assert tally.counts["sent"] == 15

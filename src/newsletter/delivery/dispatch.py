@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from newsletter.database import reading
 from newsletter.delivery import notices, outbox, settling
+from newsletter.delivery.exchange import SOON
 from newsletter.delivery.journal import Journal, abandoned, journals
 from newsletter.delivery.loops import run
 from newsletter.delivery.relays import relays_of
@@ -104,7 +105,7 @@ def dispatch(
     with engine.begin() as connection:
         outbox.sweep(connection, clock())
     with reading(engine) as connection:
-        spell.tally.more = not spell.relays_down and outbox.ready_count(connection, clock(), 1) > 0
+        spell.tally.more = not spell.relays_down and outbox.ready_count(connection, clock() + SOON, 1) > 0
     return spell.tally
 
 

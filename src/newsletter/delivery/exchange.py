@@ -21,6 +21,9 @@ from newsletter.delivery.relays import Relay
 from newsletter.delivery.unsettled import Unsettled
 from newsletter.settings import Settings
 
+# Who may send nothing for longer than this has better things to do; what is due sooner is waited for.
+SOON = timedelta(seconds=5)
+
 
 @dataclass(frozen=True, slots=True)
 class Errand:
@@ -46,8 +49,10 @@ class Brought:
     usable: tuple[Relay, ...]
     claimed: list[Claimed] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
+    more: bool = False
+    """Deliveries were wanted, and there are more to claim at once."""
     dry: bool = False
-    """Deliveries were wanted, and there was none."""
+    """Deliveries were wanted, and no more are due now or soon."""
 
 
 class Exchange:
@@ -85,9 +90,10 @@ class Exchange:
                 return brought
             living = living_owners(journals(self._settings))
             claimed = outbox.claim(connection, self._owner, now, self._lease, errand.room, living)
-            # Fewer may come back than were claimed, so that only none means none.
-            dry = not claimed and outbox.ready_count(connection, now, 1) == 0
-            return Brought(counts, known, usable, claimed, brought.taken, dry)
+            # Fewer may come back than were claimed.
+            more = len(claimed) == errand.room or outbox.ready_count(connection, now, 1) > 0
+            dry = not more and outbox.ready_count(connection, now + SOON, 1) == 0
+            return Brought(counts, known, usable, claimed, brought.taken, more, dry)
 
     def _settle(self, connection: Connection, errand: Errand, now: datetime) -> Counter[str]:
         told = errand.told

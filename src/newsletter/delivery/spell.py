@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from newsletter.database import reading
 from newsletter.delivery.connections import Outgoing, Pool
 from newsletter.delivery.conversation import Answer, Verdict
-from newsletter.delivery.exchange import Brought, Errand, Exchange
+from newsletter.delivery.exchange import SOON, Brought, Errand, Exchange
 from newsletter.delivery.journal import Journal
 from newsletter.delivery.ledger import content_hash
 from newsletter.delivery.letters import Letters
@@ -48,8 +48,6 @@ BATCH = (50, 1000)
 UNSETTLED = 500
 RELAY_PAUSE = timedelta(seconds=20)
 PATIENCE_WITH_DATABASE = 60.0
-# A worker that may send nothing for longer than this has better things to do.
-LONGEST_HOLD = 5.0
 # How fast it goes is told from what was settled in at least this time.
 RATE_SECONDS = 0.2
 # The longest exchange over one message: three answers to the envelope, and a long one to the final dot.
@@ -142,7 +140,8 @@ class Spell:
 
     async def _woken(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PULSE_SECONDS):
+            held = self._held_until - _at()
+            async with asyncio.timeout(min(PULSE_SECONDS, held) if held > 0 else PULSE_SECONDS):
                 await self._wake.wait()
 
     @property
@@ -152,7 +151,7 @@ class Spell:
     def _finished(self) -> bool:
         if self._waiting or self._unsettled or self._failed or self._busy:
             return False
-        return self.relays_down or self._dry or self._held_until > _at() + LONGEST_HOLD
+        return self.relays_down or self._dry or self._held_until > _at() + SOON.total_seconds()
 
     # The office: what the pools ask and tell.
 
@@ -258,7 +257,7 @@ class Spell:
         return room if room >= self._batch // 2 and _at() >= self._held_until else 0
 
     def _wake_if_hungry(self) -> None:
-        # A turn that found nothing to claim is not repeated before the next pulse.
+        # A turn that found no more to claim is not repeated before the next pulse.
         if not (self._in_turn or self._in_vain) and self._room():
             self._wake.set()
 
@@ -290,7 +289,8 @@ class Spell:
         room = self._room()
         brought = await self._told(room, notices=not self._waiting.notices)
         if room and brought.usable:
-            self._dry, self._in_vain = brought.dry, not brought.claimed
+            # If others hold what is there, it is looked for at the next pulse.
+            self._dry, self._in_vain = brought.dry, not (brought.more and brought.claimed)
         self._known = brought.known
         # One that has failed meanwhile rests from the next turn on.
         self._usable = tuple(relay for relay in brought.usable if relay not in self._failed)

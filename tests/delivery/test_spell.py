@@ -172,7 +172,7 @@ def test_rate_that_leaves_nothing(sqlite_engine: Engine, tmp_path: Path) -> None
                 time.sleep(0.25)
         finally:
             event.remove(sqlite_engine, "begin", count)
-    assert len(turns) < 40 * (turns[-1] - turns[0])
+    assert len(turns) < 15 * (turns[-1] - turns[0])
 
 
 def test_rate_within_a_spell(sqlite_engine: Engine, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
@@ -36,8 +36,8 @@ class Errand:
     """The relays' states as they were last read, by name."""
     again_in: timedelta
     """When notices that were not tried are due again."""
-    room: int = 0
-    notices: bool = False
+    room: int
+    notices: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ class Brought:
     counts: Counter[str]
     known: Mapping[str, resting.State]
     usable: tuple[Relay, ...]
-    claimed: list[Claimed] = field(default_factory=list)
-    taken: list[Taken] = field(default_factory=list)
+    claimed: list[Claimed]
+    taken: list[Taken]
     more: bool = False
     """Deliveries were wanted, and there are more to claim at once."""
     dry: bool = False
@@ -83,17 +83,15 @@ class Exchange:
                 resting.rest(connection, relay, reason, now)
             known = resting.states(connection, self._relays)
             usable = resting.usable(known, self._relays, now)
-            brought = Brought(counts, known, usable)
-            if usable and errand.notices:
-                brought.taken.extend(notices.claim(connection, self._settings, now))
+            taken = notices.claim(connection, self._settings, now) if usable and errand.notices else []
             if not (usable and errand.room):
-                return brought
+                return Brought(counts, known, usable, [], taken)
             living = living_owners(journals(self._settings))
             claimed = outbox.claim(connection, self._owner, now, self._lease, errand.room, living)
             # Fewer may come back than were claimed.
             more = len(claimed) == errand.room or outbox.ready_count(connection, now, 1) > 0
             dry = not more and outbox.ready_count(connection, now + SOON, 1) == 0
-            return Brought(counts, known, usable, claimed, brought.taken, more, dry)
+            return Brought(counts, known, usable, claimed, taken, more, dry)
 
     def _settle(self, connection: Connection, errand: Errand, now: datetime) -> Counter[str]:
         told = errand.told

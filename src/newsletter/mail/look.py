@@ -88,17 +88,26 @@ class Look:
         if not self._toggles:
             return _image(self.logo_dark)
         # Hidden where nothing is known of the dark: styles in the head may be gone, and Outlook's Word engine has none.
-        dark = _image(self.logo_dark, "logo-dark", "display: none; mso-hide: all")
-        return f"{_image(self.logo, 'logo-light')}<!--[if !mso]><!-->{dark}<!--<![endif]-->"
+        light, dark = (
+            f'<span class="{name}" style="{display}">{_image(logo)}</span>'
+            for name, display, logo in (
+                ("logo-light", "display: block", self.logo),
+                ("logo-dark", "display: none; mso-hide: all", self.logo_dark),
+            )
+        )
+        return f"{light}<!--[if !mso]><!-->{dark}<!--<![endif]-->"
 
 
-def _image(logo: Logo, name: str = "", display: str = "display: block") -> str:
-    """Where pictures are blocked, the list's name stands in its place, in the heading's own type."""
+def _image(logo: Logo) -> str:
+    """It leads to the web copy, if there is one. Where pictures are blocked, the list's name stands in its place, in the
+    heading's own type.
+    """
     url, width, height = logo
-    marked = f' class="{name}"' if name else ""
     return (
+        '{% if copy_url %}<a href="{{ copy_url }}" style="color: inherit; text-decoration: none">{% endif %}'
         f'<img src="{escape(url)}" alt="{{{{ list_name }}}}" width="{width}" height="{height}"'
-        f'{marked} style="{display}; border: 0; max-width: 100%; height: auto">'
+        ' style="display: block; border: 0; max-width: 100%; height: auto">'
+        "{% if copy_url %}</a>{% endif %}"
     )
 
 

@@ -132,7 +132,7 @@ TEXTS = {
 PICTURES = {
     "en": "Families with rucksacks wait in the shade of a concrete bridge, next to a table with forms",
     "es": "Familias con mochilas esperan a la sombra de un puente de hormigón, junto a una mesa con formularios",
-    "fr": "Des familles avec des sacs à dos attendent à l’ombre d’un pont, près d’une table où sont des formulaires",
+    "fr": "Des familles avec des sacs à dos attendent à l’ombre d’un pont, près d’une table couverte de formulaires",
     "ar": "أسر تحمل حقائب ظهر تنتظر في ظل جسر من الإسمنت، قرب طاولة عليها استمارات",
 }
 """What each second picture shows; the others say nothing of it."""

@@ -64,7 +64,7 @@ def test_any_letter_is_a_sound_message(made: Letter) -> None:
 
 def test_a_picture() -> None:
     """An item's picture is in the HTML, no wider than its card, with words in its place if it has some; the text part
-    has nothing of it, and an item without one has no place for it."""
+    says those words and where it is, and an item without one has no place for it in either."""
     url = "https://rutas.example/a.jpg?w=9&q=1"
     made = letter(groups=(Group("", (card(1, image=url, image_alt='A "bridge"'), card(2, image=url), card(3))),))
     content = compose(made, ENVELOPE).content
@@ -74,7 +74,10 @@ def test_a_picture() -> None:
         assert one.get("width") == "534"
         for declared in ("max-width:534px", "width:100%", "height:auto", "color:#56616b"):
             assert declared in one.get("style").replace(": ", ":")
-    assert "a.jpg" not in part(content, "plain")
+    said = part(content, "plain")
+    assert f'\nPicture: A "bridge"\n{url}\n' in said
+    assert f"\nPicture:\n{url}\n" in said
+    assert said.count("Picture") == said.count(url) == 2
 
 
 @given(notices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -9,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from letters import ENVELOPE, card, compose, letter, letters, texts
 from plainly import Group, Letter, PlainTemplates, plain_message
+from specimens import BRANDS
 
 from newsletter.mail.cards import ShownGroup
 from newsletter.mail.frames import HTML_LIMIT, Frame
 from newsletter.mail.letter import Envelope
+from newsletter.mail.look import Look
 from newsletter.mail.program import Loop, Value, nodes_of
-from newsletter.mail.templates import environment, load_programs, programs
+from newsletter.mail.templates import environment, load_kind, load_programs, programs, source_of
 
 envelopes = st.builds(
     Envelope,
@@ -51,6 +54,16 @@ def test_shortened_alike(count: int, length: int, rest: int) -> None:
     made = letter(groups=groups, rest=tuple(card(1000 + n) for n in range(rest)))
     assert compose(made).content == plain_message(made, ENVELOPE).content
     assert len(compose(made).body.split(b"\r\n--=_")[1]) < HTML_LIMIT + 200
+
+
+@pytest.mark.parametrize("look", BRANDS.values(), ids=BRANDS)
+@pytest.mark.parametrize("copy_url", ["", ENVELOPE.copy_url])
+def test_lists_own_looks(look: Look, copy_url: str) -> None:
+    """So it is for a list with logos, of a digest with a web copy and without."""
+    usual = load_kind("digest", look)
+    templates = PlainTemplates(source_of("digest/subject.txt"), usual.text, usual.html)
+    made, envelope = letter(3, 4), replace(ENVELOPE, copy_url=copy_url)
+    assert compose(made, envelope, load_programs(look)).content == plain_message(made, envelope, templates).content
 
 
 CARD = "{% for card in group.cards %}"

@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import lxml.html
 import pytest
+from letters import ENVELOPE, compose
 from mailcheck import Mail, contrast_of, declarations
-from specimens import BRANDS, records, specimens
+from specimens import BRANDS, digest, records, specimens
 
 from newsletter.audience.brand import ENOUGH
 from newsletter.mail.auditing import blemishes
 from newsletter.mail.faults import breaks
 from newsletter.mail.look import HEAD, PLAIN, Look
-from newsletter.mail.templates import KINDS, flat_source, html_source, shipped_source
+from newsletter.mail.samples import sample_message
+from newsletter.mail.templates import KINDS, flat_source, html_source, load_programs, shipped_source
 
 
 def mail(brand: str, language: str = "en") -> Mail:
@@ -27,17 +29,38 @@ def test_one_logo_at_a_time() -> None:
     found = mail("logos")
     light, dark = found.html.xpath("//h1//img")
     assert (light.get("src")[-8:], dark.get("src")[-13:]) == ("logo?v=1", "logo-dark?v=1")
-    assert declarations(light.get("style"))["display"] == "block"
-    hidden = declarations(dark.get("style"))
+    shown, hidden = (declarations(span.get("style")) for span in found.html.xpath("//h1/span"))
+    assert shown["display"] == "block"
     assert (hidden["display"], hidden["mso-hide"]) == ("none", "all")
     source = found.part("text/html")
-    assert re.search(r"<!--\[if !mso\]><!--><img[^>]*logo-dark[^>]*><!--<!\[endif\]-->", source)
+    assert re.search(r'<!--\[if !mso\]><!--><span class="logo-dark".*logo-dark\?v=1.*</span><!--<!\[endif\]-->', source)
     sheets = "".join(style.text or "" for style in found.html.iter("style"))
     for shown, gone in (("logo-dark", "logo-light"),):
         for before in ("", "[data-ogsc] "):
             assert f"\n{before}.{shown} {{ display: block !important; }}" in sheets
             assert f"\n{before}.{gone} {{ display: none !important; }}" in sheets
     assert {image.get("alt") for image in (light, dark)} == {"Routes & Rights"}
+
+
+@pytest.mark.parametrize("brand", BRANDS)
+def test_a_logo_leads_to_the_web_copy(brand: str) -> None:
+    """Each logo of a digest is a link to its web copy, which the text part names, too; without a copy it is none, as in
+    notices. The name in a blocked logo's place has the heading's ink, also where ``inherit`` is not known."""
+    found = mail(brand)
+    (title,) = found.html.xpath("//h1")
+    for link in title.iter("a"):
+        assert link.get("href") == ENVELOPE.copy_url
+        ink = found.style(title, "light")["color"].replace("#fff", "#ffffff")
+        assert link.get("style").startswith(f"color: {ink}; color: inherit; ")
+    assert not found.html.xpath("//h1//img[not(parent::a)]")
+    masthead = replace(digest("en", 1).masthead, look=BRANDS[brand])
+    for content in (
+        compose(digest("en", 1), replace(ENVELOPE, copy_url=""), load_programs(BRANDS[brand])).content,
+        *(sample_message(kind, masthead).content for kind in KINDS[1:]),
+    ):
+        html = Mail(content, {}).html
+        assert html.xpath("//h1//img")
+        assert not html.xpath("//h1//a")
 
 
 def test_the_band() -> None:

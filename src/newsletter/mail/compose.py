@@ -40,12 +40,16 @@ def compose_notice(notice: Notice, envelope: Envelope) -> Message:
 
 
 def link_values(kind: str, unsubscribe_url: str, preferences_url: str) -> dict[str, str]:
-    """The links at the end of a notice; ``leave_url`` is for those of which not a subscription is left."""
+    """The links at the end of a notice; ``leave_url`` is for those of which not a subscription is left.
+
+    None has a web copy, to which a logo would lead.
+    """
     at_the_end = kind in LEAVABLE
     return {
         "unsubscribe_url": unsubscribe_url if at_the_end else "",
         "preferences_url": preferences_url if at_the_end else "",
         "leave_url": unsubscribe_url,
+        "copy_url": "",
     }
 
 

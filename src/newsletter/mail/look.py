@@ -83,23 +83,30 @@ class Look:
     def _name(self) -> str:
         if self.logo is None:
             return "{{ list_name }}"
-        if self.logo_dark is None:
-            return _image(self.logo)
-        if not self._toggles:
-            return _image(self.logo_dark)
+        if self.logo_dark is None or not self._toggles:
+            return self._linked(self.logo_dark or self.logo)
         # Hidden where nothing is known of the dark: styles in the head may be gone, and Outlook's Word engine has none.
-        dark = _image(self.logo_dark, "logo-dark", "display: none; mso-hide: all")
-        return f"{_image(self.logo, 'logo-light')}<!--[if !mso]><!-->{dark}<!--<![endif]-->"
+        return (
+            f'<span class="logo-light" style="display: block">{self._linked(self.logo)}</span><!--[if !mso]><!-->'
+            f'<span class="logo-dark" style="display: none; mso-hide: all">{self._linked(self.logo_dark)}</span>'
+            "<!--<![endif]-->"
+        )
 
+    def _linked(self, logo: Logo) -> str:
+        """A logo that leads to the web copy, if there is one.
 
-def _image(logo: Logo, name: str = "", display: str = "display: block") -> str:
-    """Where pictures are blocked, the list's name stands in its place, in the heading's own type."""
-    url, width, height = logo
-    marked = f' class="{name}"' if name else ""
-    return (
-        f'<img src="{escape(url)}" alt="{{{{ list_name }}}}" width="{width}" height="{height}"'
-        f'{marked} style="{display}; border: 0; max-width: 100%; height: auto">'
-    )
+        Where pictures are blocked, the list's name stands in its place, in the heading's own type.
+        """
+        url, width, height = logo
+        # Outlook's Word engine does not know ``inherit``, and keeps to what was said before.
+        ink = "#ffffff" if self.header == "band" else "#16212b"
+        style = f"color: {ink}; color: inherit; text-decoration: none"
+        return (
+            f'{{% if copy_url %}}<a href="{{{{ copy_url }}}}" style="{style}">{{% endif %}}'
+            f'<img src="{escape(url)}" alt="{{{{ list_name }}}}" width="{width}" height="{height}"'
+            ' style="display: block; border: 0; max-width: 100%; height: auto">'
+            "{% if copy_url %}</a>{% endif %}"
+        )
 
 
 PLAIN = Look()

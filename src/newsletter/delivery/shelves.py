@@ -28,6 +28,8 @@ MASKS_KEPT = 10_000
 ITEM_COST, CARD_COST, REASON_COST = 4000, 500, 250
 REASONS_KEPT = 6000
 SECTIONS_KEPT = 2000
+GROUPS_KEPT = 500
+"""Of a generation, in a language: cards under a heading that stand in more than one digest."""
 GENERATION = 12_000
 """Cards made, or asked for again, until those not asked for since the last time are dropped."""
 
@@ -56,20 +58,48 @@ class _Setting(dict[int, Placed[Shown]]):
 
 
 class _Settings(dict[int, _Setting]):
-    """The items of a shelf by number, set in one language when they are asked for.
+    """The items of a shelf by number, set in one language when they are asked for, and groups of their cards."""
 
-    ``section``: makes that of a code and a number of cards.
-    """
-
-    __slots__ = ("_set", "section")
+    __slots__ = ("_groups", "_older", "_section", "_set")
 
     def __init__(self, set_item: Callable[[int], _Setting], section: Callable[[str, int], Section]) -> None:
+        """``section``: makes that of a code and a number of cards."""
         self._set = set_item
-        self.section = lru_cache(SECTIONS_KEPT)(section)
+        self._section = lru_cache(SECTIONS_KEPT)(section)
+        self._groups: dict[tuple[object, ...], ShownGroup] = {}
+        self._older: dict[tuple[object, ...], ShownGroup] = {}
+        """Those of the generation before."""
 
     def __missing__(self, number: int) -> _Setting:
         setting = self[number] = self._set(number)
         return setting
+
+    def group(self, code: str, cards: list[Shown], *, alone: bool) -> ShownGroup:
+        """Cards under the heading of a code; the same group for all who get the same.
+
+        ``alone``: there is no other, so that nobody asks how many they are.
+        """
+        key = (code, alone, *cards)
+        group = self._groups.get(key)
+        if group is not None:
+            group.shared = True
+            return group
+        group = self._older.get(key) or ShownGroup(self._section(code, 0 if alone else len(cards)), cards)
+        if len(self._groups) >= GROUPS_KEPT:
+            self.age()
+        self._groups[key] = group
+        return group
+
+    def age(self) -> None:
+        """Begin a generation: groups that were not asked for in the last one are dropped."""
+        self._older, self._groups = self._groups, {}
+
+    @property
+    def held(self) -> int:
+        """Bytes kept for groups."""
+        return sum(
+            [sum(map(len, group.set.values())) for kept in (self._groups, self._older) for group in kept.values()]
+        )
 
 
 class Shelf:
@@ -105,8 +135,8 @@ class Shelf:
     @property
     def held(self) -> int:
         """Bytes kept, roughly."""
-        frames = sum([frame.size for frame in self._frames.values()])
-        return self._held + frames + REASON_COST * len(self._reasons)
+        kept = [frame.size for frame in self._frames.values()] + [one.held for one in self._settings.values()]
+        return self._held + sum(kept) + REASON_COST * len(self._reasons)
 
     def put(self, item: Item, revision: int) -> None:
         """Put an item on the shelf, in place of an earlier revision."""
@@ -172,9 +202,8 @@ class Shelf:
             settings = self._settings[language] = self._begin(language)
         placed = [one[mask & one.mask] for one in [settings[number] for number in ids]]
         found, rest = arrange(placed, self._row.max_items)
-        section = settings.section
-        several = len(found) > 1
-        groups = [ShownGroup(section(code, len(cards) if several else 0), cards) for code, cards in found.items()]
+        alone = len(found) == 1
+        groups = [settings.group(code, cards, alone=alone) for code, cards in found.items()]
         return groups, [card.named or card for card in rest] if rest else rest
 
     def _begin(self, language: str) -> _Settings:
@@ -219,6 +248,7 @@ class Shelf:
         """Begin a generation: cards that were not asked for in the last one are dropped; the bytes held for them."""
         freed = 0
         for settings in self._settings.values():
+            settings.age()
             for setting in settings.values():
                 freed += CARD_COST * len(setting.older)
                 setting.older = setting.copy()

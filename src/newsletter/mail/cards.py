@@ -52,11 +52,16 @@ class Section(NamedTuple):
     title: str
 
 
-class ShownGroup(NamedTuple):
+@dataclass(slots=True, eq=False)
+class ShownGroup:
     """Cards of a section."""
 
     section: Section
     cards: Sequence[Shown]
+    shared: bool = False
+    """Whether several digests have it, so that it is worth keeping what a loop makes of it."""
+    set: dict[int, bytes] = field(default_factory=dict, repr=False)
+    """What the loop of each number makes of it, where that is whole lines."""
 
     @property
     def heading(self) -> str:
@@ -146,7 +151,7 @@ def contents_of(groups: Sequence[ShownGroup], total: int, said: Words) -> tuple[
     line = said.count("items", total)
     if len(groups) == 1:
         return line, ""
-    places = said.dot.join([f"{section.heading} {section.tally}" for section, _ in groups[:8]])
+    places = said.dot.join([f"{group.section.heading} {group.section.tally}" for group in groups[:8]])
     contents = said.say("contents", items=line, places=places + (" …" if len(groups) > 8 else ""))
     return contents, line if total >= CONTENTS_LISTED_FROM else ""
 

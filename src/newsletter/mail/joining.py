@@ -88,8 +88,12 @@ class Joiner:
     def _run_groups(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
         headings = self._headings[loop.number]
         for group in values[GROUPS]:
-            section, cards = group
-            body = headings.get(section) or self._heading(loop, group)
+            known = group.set.get(loop.number)
+            if known is not None and not carry:
+                out.append(known)
+                continue
+            cards = group.cards
+            body = headings.get(group.section) or self._heading(loop, group)
             if body.simple and not carry:
                 begun = len(out)
                 out += body.before
@@ -101,6 +105,8 @@ class Joiner:
                     out += lines
                 else:
                     out += body.after
+                    if group.shared:
+                        group.set[loop.number] = b"".join(out[begun:])
                     continue
                 del out[begun:]
             values[loop.target] = group

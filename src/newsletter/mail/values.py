@@ -60,7 +60,7 @@ def letter_values(
     list_name: str, said: Words, day: date, groups: Sequence[ShownGroup], rest: Sequence[Shown], made: Programs
 ) -> Values:
     """What is one reader's, but for the links and the rest. Of what is ``made``, subject and preheader are shown."""
-    cards = [card for _, under in groups for card in under]
+    cards = [card for group in groups for card in group.cards]
     total = len(cards) + len(rest)
     first, others, subject = _subject(cards[0].title, total, list_name, said, day, made.subject)
     contents, contents_title = contents_of(groups, total, said)
@@ -111,6 +111,6 @@ def shortened(
         most = max(0, most - len(group.cards))
     several = len(kept) > 1
     counted = tuple(
-        ShownGroup(section_of(section.heading, len(cards) if several else 0, said), cards) for section, cards in kept
+        ShownGroup(section_of(group.heading, len(group.cards) if several else 0, said), group.cards) for group in kept
     )
     return counted, (*over, *rest)

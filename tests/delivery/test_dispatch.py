@@ -19,9 +19,11 @@ from newsletter.catalogue.items import retag, withdraw
 from newsletter.delivery import dispatch, ledger, outbox, settling
 from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.letters import Letters
+from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.settling import Outcome
 from newsletter.digests import oversight, runs
 from newsletter.errors import StateError
+from newsletter.mail.letter import Message
 from newsletter.settings import Settings
 from newsletter.tables import deliveries, subscribers
 
@@ -385,3 +387,21 @@ def test_composing_fails_for_one_only(house: House, relay) -> None:
     row = house.delivery(ana)
     assert row.state == "deferred"
     assert "could not be composed" in row.answer
+
+
+def test_composing_fails_as_nobody_foresaw(house: House, relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So it is whatever goes wrong: no connection is lost with it, and no claim."""
+    ana, ben = house.subscribe("ana@example.org"), house.subscribe("ben@example.org")
+    house.publish("one", countries=("GT",))
+    house.tick()
+    compose = Letters.compose
+
+    def broken(letters: Letters, delivery: Claimed) -> Message | None:
+        if delivery.email == "ana@example.org":
+            raise TypeError("a defect of ours")
+        return compose(letters, delivery)
+
+    monkeypatch.setattr(Letters, "compose", broken)
+    house.send()
+    assert (house.states(ana), house.states(ben)) == (["deferred"], ["sent"])
+    assert "a defect of ours" in house.delivery(ana).answer

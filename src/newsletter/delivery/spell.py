@@ -14,7 +14,6 @@ from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
-from jinja2 import TemplateError
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
@@ -36,7 +35,6 @@ from newsletter.delivery.throttling import is_throttle
 from newsletter.delivery.tokens import credentials_of, forget_token, safe_reason
 from newsletter.delivery.unsettled import Tally, Unsettled
 from newsletter.delivery.waiting import Waiting
-from newsletter.errors import NewsletterError
 from newsletter.settings import Settings
 
 log = structlog.get_logger("newsletter.delivery")
@@ -225,7 +223,8 @@ class Spell:
             # It was not prepared, and cannot be now.
             self._give_back([delivery])
             return None
-        except (NewsletterError, TemplateError, ValueError, LookupError) as error:
+        except Exception as error:  # noqa: BLE001 - the connection that asks has others to carry
+            log.warning("a digest could not be composed", delivery=delivery.id, error=type(error).__name__)
             answer = Answer(Verdict.DEFERRED, 0, f"It could not be composed: {type(error).__name__}: {error}"[:500])
             self._unsettled.outcomes.append(Outcome(delivery, answer))
             return None

@@ -1,7 +1,7 @@
 """One spell of sending: claim deliveries, compose them, hand them to the relays, settle what they answer.
 
 The connections are driven by asyncio on one thread. Now and then the spell takes its turn with the database, which
-waits in another, so that the wire does not: some statements for hundreds of deliveries.
+waits in another where the wire has time to go on meanwhile: some statements for hundreds of deliveries.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import ParamSpec, TypeVar
 
 import structlog
 from sqlalchemy import Engine
@@ -39,11 +40,16 @@ from newsletter.settings import Settings
 
 log = structlog.get_logger("newsletter.delivery")
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 SPELL_SECONDS = 50.0
 GRACE_SECONDS = 15.0
 PULSE_SECONDS = 0.5
 BATCH = (50, 1000)
 UNSETTLED = 500
+# So many a second take all of a processor, of which two threads that share the interpreter cost a twentieth.
+DENSE = 500
 RELAY_PAUSE = timedelta(seconds=20)
 PATIENCE_WITH_DATABASE = 60.0
 # How fast it goes is told from what was settled in at least this time.
@@ -137,6 +143,8 @@ class Spell:
         self._wake.set()
 
     async def _woken(self) -> None:
+        # An event that is set already gives the connections no time.
+        await asyncio.sleep(0)
         with contextlib.suppress(TimeoutError):
             held = self._held_until - _at()
             async with asyncio.timeout(min(PULSE_SECONDS, held) if held > 0 else PULSE_SECONDS):
@@ -308,7 +316,7 @@ class Spell:
         again_in = RELAY_PAUSE if self.relays_down else timedelta(0)
         errand = Errand(told, failed, self._known, again_in, room, notices)
         unused = self._waiting.take_unused()
-        brought = await asyncio.to_thread(self._run, errand, unused)
+        brought = await self._aside(self._run, errand, unused)
         for outcome in told.outcomes:
             self._forget(outcome.delivery.id)
         self._unsettled.drop(told)
@@ -317,6 +325,12 @@ class Spell:
         self.tally.counts += brought.counts + Counter({"relay down": len(failed)})
         self._measure(len(told.outcomes))
         return brought
+
+    async def _aside(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Do what waits for others while the connections go on; but at once where there is no time to spare."""
+        if self._batch >= DENSE:
+            return work(*arguments, **named)
+        return await asyncio.to_thread(work, *arguments, **named)
 
     def _run(self, errand: Errand, unused: list[tuple[Relay, Counter[str]]]) -> Brought:
         for relay, domains in unused:
@@ -367,7 +381,7 @@ class Spell:
         for delivery in deliveries:
             by_domain[delivery.domain].append(delivery)
         wanted = {domain: len(found) for domain, found in by_domain.items()}
-        granted = await asyncio.to_thread(self._pace.grant, relay, wanted)
+        granted = await self._aside(self._pace.grant, relay, wanted)
         if granted.by_domain == wanted:
             return deliveries
         if not any(granted.by_domain.values()):

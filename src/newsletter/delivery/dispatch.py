@@ -15,12 +15,13 @@ from sqlalchemy import Engine
 
 from newsletter.database import reading
 from newsletter.delivery import notices, outbox, settling
+from newsletter.delivery.demand import BATCH
 from newsletter.delivery.exchange import SOON
 from newsletter.delivery.journal import Journal, abandoned, journals
 from newsletter.delivery.loops import run
 from newsletter.delivery.relays import relays_of
 from newsletter.delivery.signatures import check_key
-from newsletter.delivery.spell import BATCH, Kept, Spell
+from newsletter.delivery.spell import Kept, Spell
 from newsletter.delivery.unsettled import Tally
 from newsletter.digests import runs
 from newsletter.errors import SettingsError

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from newsletter.database import reading
 from newsletter.delivery.connections import Outgoing, Pool
 from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.demand import UNSETTLED, Demand
 from newsletter.delivery.exchange import SOON, Brought, Errand, Exchange
 from newsletter.delivery.journal import Journal
 from newsletter.delivery.ledger import content_hash
@@ -46,14 +47,8 @@ T = TypeVar("T")
 SPELL_SECONDS = 50.0
 GRACE_SECONDS = 15.0
 PULSE_SECONDS = 0.5
-BATCH = (50, 1000)
-UNSETTLED = 500
-# So many a second take all of a processor, of which two threads that share the interpreter cost a twentieth.
-DENSE = 500
 RELAY_PAUSE = timedelta(seconds=20)
 PATIENCE_WITH_DATABASE = 60.0
-# How fast it goes is told from what was settled in at least this time.
-RATE_SECONDS = 0.2
 # The longest exchange over one message: three answers to the envelope, and a long one to the final dot.
 ANSWERS_TO_A_MESSAGE = 9
 
@@ -102,11 +97,7 @@ class Spell:
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
         self._failed: dict[Relay, str] = {}
-        self._dry = self._in_vain = False
-        self._held_until = 0.0
-        self._batch = BATCH[0]
-        self._measured_at = 0.0
-        self._settled = 0
+        self._demand = Demand()
         self._in_turn = False
         self._wake = asyncio.Event()
         self._stop = False
@@ -146,7 +137,7 @@ class Spell:
         # An event that is set already gives the connections no time.
         await asyncio.sleep(0)
         with contextlib.suppress(TimeoutError):
-            held = self._held_until - _at()
+            held = self._demand.held_until - _at()
             async with asyncio.timeout(min(PULSE_SECONDS, held) if held > 0 else PULSE_SECONDS):
                 await self._wake.wait()
 
@@ -157,7 +148,7 @@ class Spell:
     def _finished(self) -> bool:
         if self._waiting or self._unsettled or self._failed or self._busy:
             return False
-        return self.relays_down or self._dry or self._held_until > _at() + SOON.total_seconds()
+        return self.relays_down or self._demand.dry or self._demand.held_until > _at() + SOON.total_seconds()
 
     # The office: what the pools ask and tell.
 
@@ -180,9 +171,9 @@ class Spell:
                 self._waiting.put_back(relay, delivery)
                 self._give_back(self._waiting.emptied(relay))
                 break
-            self._wake_if_hungry()
+            self._claim_if_urgent()
             return outgoing
-        self._wake_if_hungry()
+        self._claim_if_urgent()
         return None
 
     def handing(self, tag: object) -> None:
@@ -200,7 +191,7 @@ class Spell:
             if tag.id in self._handed:
                 self._journal.note_answer(tag.id, answer)
             unsettled.outcomes.append(Outcome(tag, answer, relay.name, self._hashes.pop(tag.id)))
-        last = self._dry and not self._waiting and not self._busy
+        last = self._demand.dry and not self._waiting and not self._busy
         if last or len(unsettled.outcomes) >= UNSETTLED:
             self._wake.set()
 
@@ -255,27 +246,9 @@ class Spell:
         self._journal.forget(delivery_id)
         self._handed.discard(delivery_id)
 
-    # How much there is to do.
-
-    def _room(self) -> int:
-        """How many deliveries to claim: none while half of a batch still waits, or the pace grants nothing."""
-        waiting = len(self._waiting)
-        room = min(self._batch - waiting, self._journal.room - waiting - UNSETTLED)
-        return room if room >= self._batch // 2 and _at() >= self._held_until else 0
-
-    def _wake_if_hungry(self) -> None:
-        # A turn that found no more to claim is not repeated before the next pulse.
-        if not (self._in_turn or self._in_vain) and self._room():
+    def _claim_if_urgent(self) -> None:
+        if not self._in_turn and self._demand.is_urgent(len(self._waiting), self._journal.room, _at()):
             self._wake.set()
-
-    def _measure(self, settled: int) -> None:
-        """Take about a second's worth at a time, so that a slow relay does not hold what others could send."""
-        at = _at()
-        self._settled += settled
-        if at - self._measured_at >= RATE_SECONDS:
-            rate = self._settled / (at - self._measured_at)
-            self._batch = int(min(max(rate, BATCH[0]), BATCH[1]))
-            self._measured_at, self._settled = at, 0
 
     # Turns with the database.
 
@@ -287,17 +260,16 @@ class Spell:
         except DBAPIError as error:
             log.warning("the database does not answer; what was sent is noted", reason=type(error.orig).__name__)
             self._engine.dispose()
-            self._in_vain = True
+            self._demand.failed()
         finally:
             self._in_turn = False
-        self._wake_if_hungry()
+        self._claim_if_urgent()
 
     async def _turn(self) -> None:
-        room = self._room()
+        room = self._demand.room(len(self._waiting), self._journal.room, _at())
         brought = await self._told(room, notices=not self._waiting.notices)
         if room and brought.usable:
-            # If others hold what is there, it is looked for at the next pulse.
-            self._dry, self._in_vain = brought.dry, not (brought.more and brought.claimed)
+            self._demand.claimed(len(brought.claimed), more=brought.more, dry=brought.dry)
         self._known = brought.known
         # One that has failed meanwhile rests from the next turn on.
         self._usable = tuple(relay for relay in brought.usable if relay not in self._failed)
@@ -323,12 +295,12 @@ class Spell:
         for relay in failed:
             del self._failed[relay]
         self.tally.counts += brought.counts + Counter({"relay down": len(failed)})
-        self._measure(len(told.outcomes))
+        self._demand.settled(len(told.outcomes), _at())
         return brought
 
     async def _aside(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """Do what waits for others while the connections go on; but at once where there is no time to spare."""
-        if self._batch >= DENSE:
+        if self._demand.dense:
             return work(*arguments, **named)
         return await asyncio.to_thread(work, *arguments, **named)
 
@@ -385,7 +357,7 @@ class Spell:
         if granted.by_domain == wanted:
             return deliveries
         if not any(granted.by_domain.values()):
-            self._held_until = _at() + granted.wait
+            self._demand.held_until = _at() + granted.wait
         now: list[Claimed] = []
         for domain, found in by_domain.items():
             count = granted.by_domain[domain]

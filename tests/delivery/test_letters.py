@@ -284,6 +284,26 @@ def test_cards_grow_old(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(made) > 2 * shelves.GENERATION
 
 
+def test_sections_are_set_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A section that several digests have is kept as a whole, for two generations of uses; none differs for it."""
+    monkeypatch.setattr(shelves, "GROUPS_KEPT", 6)
+    fill(house)
+    claimed = claim(house)
+    letters = Letters(house.engine, house.settings)
+    with house.engine.connect() as connection:
+        letters.prepare(connection, claimed)
+    (shelf,) = letters._shelves.values()
+    used = 0
+    for delivery in [one for one in claimed for _ in range(3)] + claimed:
+        assert composed(letters, delivery) == plainly(house, delivery)
+        for settings in shelf._settings.values():
+            kept = [*settings._groups.values(), *settings._older.values()]
+            assert len(kept) <= 12
+            assert settings.held >= shelves.SHARED_COST * sum(len(group.cards) for group in kept if group.set)
+            used += any(group.set for group in kept)
+    assert used
+
+
 def test_notes_of_many_runs(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A delivery of a run whose note was forgotten since is composed with it, beside those of later runs."""
     monkeypatch.setattr(module, "NOTES_KEPT", 0)

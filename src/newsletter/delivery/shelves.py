@@ -25,7 +25,7 @@ SHELF_COLUMNS = (
 )
 MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
-ITEM_COST, CARD_COST, REASON_COST = 4000, 500, 250
+ITEM_COST, CARD_COST, REASON_COST, SHARED_COST = 4000, 500, 250, 2000
 REASONS_KEPT = 6000
 SECTIONS_KEPT = 2000
 GROUPS_KEPT = 500
@@ -60,7 +60,7 @@ class _Setting(dict[int, Placed[Shown]]):
 class _Settings(dict[int, _Setting]):
     """The items of a shelf by number, set in one language when they are asked for, and groups of their cards."""
 
-    __slots__ = ("_groups", "_older", "_section", "_set")
+    __slots__ = ("_groups", "_older", "_older_shared", "_section", "_set", "_shared")
 
     def __init__(self, set_item: Callable[[int], _Setting], section: Callable[[str, int], Section]) -> None:
         """``section``: makes that of a code and a number of cards."""
@@ -69,6 +69,8 @@ class _Settings(dict[int, _Setting]):
         self._groups: dict[tuple[object, ...], ShownGroup] = {}
         self._older: dict[tuple[object, ...], ShownGroup] = {}
         """Those of the generation before."""
+        self._shared = self._older_shared = 0
+        """Cards in those that several digests have, so that their texts are kept once more."""
 
     def __missing__(self, number: int) -> _Setting:
         setting = self[number] = self._set(number)
@@ -81,25 +83,28 @@ class _Settings(dict[int, _Setting]):
         """
         key = (code, alone, *cards)
         group = self._groups.get(key)
-        if group is not None:
+        if group is None:
+            group = self._older.pop(key, None)
+            if group is None:
+                group = ShownGroup(self._section(code, 0 if alone else len(cards)), cards)
+            if len(self._groups) >= GROUPS_KEPT:
+                self.age()
+            self._groups[key] = group
+            self._shared += len(cards) if group.shared else 0
+        elif not group.shared:
             group.shared = True
-            return group
-        group = self._older.get(key) or ShownGroup(self._section(code, 0 if alone else len(cards)), cards)
-        if len(self._groups) >= GROUPS_KEPT:
-            self.age()
-        self._groups[key] = group
+            self._shared += len(cards)
         return group
 
     def age(self) -> None:
         """Begin a generation: groups that were not asked for in the last one are dropped."""
         self._older, self._groups = self._groups, {}
+        self._older_shared, self._shared = self._shared, 0
 
     @property
     def held(self) -> int:
-        """Bytes kept for groups."""
-        return sum(
-            [sum(map(len, group.set.values())) for kept in (self._groups, self._older) for group in kept.values()]
-        )
+        """Bytes kept for groups, roughly."""
+        return SHARED_COST * (self._shared + self._older_shared)
 
 
 class Shelf:

@@ -233,7 +233,7 @@ def test_welcome_with_the_latest(house: House, relay) -> None:
     digest will bring."""
     with house.engine.begin() as connection:
         connection.execute(update(lists).values(welcomes=True))
-    house.publish(*(f"gt{n}" for n in range(7)), countries=("GT",), image="https://e.example/a.jpg", image_alt="A desk")
+    house.publish(*(f"gt{n}" for n in range(7)), countries=("GT",), image="https://i.example/a.jpg", image_alt="A desk")
     house.publish("elsewhere", countries=("FR",))
     cursor = 8
     house.publish("to come", countries=("GT",))
@@ -245,7 +245,8 @@ def test_welcome_with_the_latest(house: House, relay) -> None:
     _, message, text = sent(relay)
     assert re.findall(r"https://e\.example/(\w+)", text) == ["gt6", "gt5", "gt4", "gt3", "gt2"]
     assert "to come" not in text
-    assert message.get_body(("html",)).get_content().count('src="https://e.example/a.jpg" alt="A desk"') == 5
+    assert text.count("Picture: A desk\r\nhttps://i.example/a.jpg") == 5
+    assert message.get_body(("html",)).get_content().count('src="https://i.example/a.jpg" alt="A desk"') == 5
 
 
 @pytest.mark.parametrize(("state", "mails"), [("active", 1), ("paused", 1), ("pending", 0), ("unsubscribed", 0)])

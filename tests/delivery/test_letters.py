@@ -260,15 +260,21 @@ def test_what_is_kept_is_bounded(sqlite_engine: Engine, settings: Settings, monk
     assert shelf._held == 0
 
 
-def test_cards_grow_old(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cards are kept for two generations of uses: one that is asked for in each is made once, others are dropped."""
-    monkeypatch.setattr(shelves, "GENERATION", 25)
+def prepared(house: House) -> tuple[list[Claimed], Letters, shelves.Shelf]:
+    """Deliveries of many readers, claimed and prepared, with the shelf of their list."""
     fill(house)
     claimed = claim(house)
     letters = Letters(house.engine, house.settings)
     with house.engine.connect() as connection:
         letters.prepare(connection, claimed)
     (shelf,) = letters._shelves.values()
+    return claimed, letters, shelf
+
+
+def test_cards_grow_old(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cards are kept for two generations of uses: one that is asked for in each is made once, others are dropped."""
+    monkeypatch.setattr(shelves, "GENERATION", 25)
+    claimed, letters, shelf = prepared(house)
     often = claimed[0]
     made: list[tuple[Any, ...]] = []
     card = shelf._card
@@ -287,12 +293,7 @@ def test_cards_grow_old(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sections_are_set_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A section that several digests have is kept as a whole, for two generations of uses; none differs for it."""
     monkeypatch.setattr(shelves, "GROUPS_KEPT", 6)
-    fill(house)
-    claimed = claim(house)
-    letters = Letters(house.engine, house.settings)
-    with house.engine.connect() as connection:
-        letters.prepare(connection, claimed)
-    (shelf,) = letters._shelves.values()
+    claimed, letters, shelf = prepared(house)
     used = 0
     for delivery in [one for one in claimed for _ in range(3)] + claimed:
         assert composed(letters, delivery) == plainly(house, delivery)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -43,16 +43,27 @@ def served(
         yield House(engine, settings).create()
 
 
+def fill(house: House, readers: int) -> None:
+    """One item, and its delivery for each of these."""
+    house.publish("one", countries=("GT",))
+    for number in range(readers):
+        house.subscribe(f"r{number}@example.org")
+    house.tick()
+
+
+def running(house: House) -> Callable[[], datetime]:
+    """The house's clock, which does not stand still any more."""
+    began, at = house.now, time.monotonic()
+    return lambda: began + timedelta(seconds=time.monotonic() - at)
+
+
 def test_unsent_messages_keep_their_relay(sqlite_engine: Engine, tmp_path: Path) -> None:
     """A relay that hangs up on each message after its fifth sends those by its next connection: another relay, which
     may carry them too, still gets no more than its weight and its rate allow."""
     first, second = Misbehaving(), Misbehaving(closes_after=5)
     relays = {"first": (first, "&weight=1&rate=1/day"), "second": (second, "&weight=99")}
     with served(sqlite_engine, tmp_path, relays) as house:
-        house.publish("one", countries=("GT",))
-        for number in range(100):
-            house.subscribe(f"r{number}@example.org")
-        house.tick()
+        fill(house, 100)
         tally = house.send()
     assert tally.counts["sent"] == 100
     assert (len(first.accepted), len(second.accepted)) == (1, 99)
@@ -70,10 +81,7 @@ def test_paused_in_the_middle(sqlite_engine: Engine, tmp_path: Path) -> None:
 
     first, second = Misbehaving(), Misbehaving(mood=pause)
     with served(sqlite_engine, tmp_path, {"first": (first, ""), "second": (second, "&connections=1")}) as house:
-        house.publish("one", countries=("GT",))
-        for number in range(100):
-            house.subscribe(f"r{number}@example.org")
-        house.tick()
+        fill(house, 100)
         house.send()
         before = len(first.accepted)
         house.send()
@@ -136,10 +144,7 @@ def test_database_that_takes_its_time(engine: Engine, tmp_path: Path) -> None:
             claims.append(len(relay.accepted))
 
     with served(engine, tmp_path, {"only": (relay, "")}) as house:
-        house.publish("one", countries=("GT",))
-        for number in range(120):
-            house.subscribe(f"r{number}@example.org")
-        house.tick()
+        fill(house, 120)
         event.listen(engine, "before_cursor_execute", think)
         try:
             assert house.send().counts["sent"] == 120
@@ -157,18 +162,13 @@ def test_rate_that_leaves_nothing(sqlite_engine: Engine, tmp_path: Path) -> None
 
     relay = Misbehaving()
     with served(sqlite_engine, tmp_path, {"only": (relay, "&rate=30/s")}) as house:
-        house.publish("one", countries=("GT",))
-        for number in range(70):
-            house.subscribe(f"r{number}@example.org")
-        house.tick()
-        began, at = house.now, time.monotonic()
+        fill(house, 70)
+        clock, until = running(house), time.monotonic() + 30
         event.listen(sqlite_engine, "begin", count)
         try:
             while len(relay.accepted) < 70:
-                dispatch.dispatch(
-                    house.engine, house.settings, lambda: began + timedelta(seconds=time.monotonic() - at)
-                )
-                assert time.monotonic() < at + 30
+                dispatch.dispatch(house.engine, house.settings, clock)
+                assert time.monotonic() < until
                 time.sleep(0.25)
         finally:
             event.remove(sqlite_engine, "begin", count)
@@ -179,12 +179,6 @@ def test_rate_within_a_spell(sqlite_engine: Engine, tmp_path: Path) -> None:
     """What a relay's rate puts off by a second or two is waited for, and goes out in the same spell."""
     relay = Misbehaving()
     with served(sqlite_engine, tmp_path, {"only": (relay, "&rate=10/s")}) as house:
-        house.publish("one", countries=("GT",))
-        for number in range(15):
-            house.subscribe(f"r{number}@example.org")
-        house.tick()
-        began, at = house.now, time.monotonic()
-        tally = dispatch.dispatch(
-            house.engine, house.settings, lambda: began + timedelta(seconds=time.monotonic() - at)
-        )
+        fill(house, 15)
+        tally = dispatch.dispatch(house.engine, house.settings, running(house))
     assert tally.counts["sent"] == 15

@@ -1,6 +1,7 @@
-"""What a spell tells the database and fetches from it: one transaction, which waits in a thread of its own.
+"""What a spell tells the database and fetches from it, in one transaction.
 
-While it waits, the connections go on with what is at hand. So nothing here touches what they use.
+It may run in a thread of its own, while the connections go on with what is at hand. So nothing here touches what
+they use.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ ITEM_COST, CARD_COST, REASON_COST, SHARED_COST = 4000, 500, 250, 2000
 REASONS_KEPT = 6000
 SECTIONS_KEPT = 2000
 GROUPS_KEPT = 500
-"""Of a generation, in a language: cards under a heading that stand in more than one digest."""
+"""Of a generation, in a language: sections with their cards."""
 GENERATION = 12_000
 """Cards made, or asked for again, until those not asked for since the last time are dropped."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import smtplib
-import statistics
+import selectors
 import subprocess
 import sys
 import time
@@ -19,6 +18,9 @@ sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from postfix import find_tool, tool_environment
 
 from newsletter.cli.supervising import free_port, is_listening
+
+ENVELOPE = b"MAIL FROM:<bench@example.org>\r\nRCPT TO:<reader@example.org>\r\nDATA\r\n"
+ROUND_TRIP_SECONDS = 5.0
 
 
 @contextmanager
@@ -102,40 +104,85 @@ def far_away(port: int, round_trip: float) -> Iterator[int]:
             proxy.kill()
 
 
-def round_trip(port: int) -> float:
-    """Seconds from a command to its answer, of a server with nothing else to do: the median of twenty."""
-    with smtplib.SMTP("127.0.0.1", port) as client:
-        taken = []
-        for _ in range(20):
-            began = time.perf_counter()
-            client.noop()
-            taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
+def round_trip(port: int, size: int, connections: int) -> float:
+    """Seconds from a message of ``size`` bytes to its answer, of a client that has nothing else to do; the mean.
+
+    It says all that a round trip can hold (RFC 2920): a content, its end, and the next envelope.
+    """
+    message = b"%b.\r\n%b" % ((b"x" * 76 + b"\r\n") * (size // 78), ENVELOPE)
+
+    async def rounds() -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        await reader.readline()
+        writer.write(b"EHLO bench\r\n")
+        while (await reader.readline())[3:4] == b"-":
+            pass
+        writer.write(ENVELOPE)
+        for _ in range(ENVELOPE.count(b"\n")):
+            await reader.readline()
+        done, over = 0, time.perf_counter() + ROUND_TRIP_SECONDS
+        while time.perf_counter() < over:
+            writer.write(message)
+            for _ in range(ENVELOPE.count(b"\n") + 1):
+                await reader.readline()
+            done += 1
+        writer.close()
+        return done
+
+    async def all_rounds() -> float:
+        done = await asyncio.gather(*(rounds() for _ in range(connections)))
+        return ROUND_TRIP_SECONDS * connections / sum(done)
+
+    return asyncio.run(all_rounds())
 
 
-async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float) -> None:
-    loop = asyncio.get_running_loop()
-    last: asyncio.TimerHandle | None = None
-    while data := await reader.read(262_144):
-        last = loop.call_later(delay, writer.write, data)
-    wait = max(0.0, last.when() - loop.time()) if last else 0.0
-    await asyncio.sleep(wait + 0.001)
-    writer.close()
+class _Delaying(asyncio.Protocol):
+    """One side of a connection that the proxy makes longer: what it hears, the other side says ``delay`` later."""
+
+    def __init__(self, delay: float, other: asyncio.WriteTransport | None = None) -> None:
+        self.delay = delay
+        self.other = other
+        self.early: list[bytes] = []
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is None:
+            self.early.append(data)
+        else:
+            asyncio.get_running_loop().call_later(self.delay, self.other.write, data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.other is not None:
+            asyncio.get_running_loop().call_later(self.delay, self.other.close)
+
+
+class _Near(_Delaying):
+    """The side of whoever connects."""
+
+    def __init__(self, delay: float, target: int) -> None:
+        super().__init__(delay)
+        self.target = target
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.opening = asyncio.get_running_loop().create_task(self.open(transport))
+
+    async def open(self, near: asyncio.BaseTransport) -> None:
+        assert isinstance(near, asyncio.WriteTransport)
+        loop = asyncio.get_running_loop()
+        far, _ = await loop.create_connection(lambda: _Delaying(self.delay, near), "127.0.0.1", self.target)
+        self.other = far
+        for data in self.early:
+            self.data_received(data)
 
 
 async def _serve(port: int, target: int, delay: float) -> None:
-    async def joined(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", target)
-        await asyncio.gather(_carry(reader, far_writer, delay), _carry(far_reader, writer, delay))
-
-    if target:
-        server = await asyncio.start_server(joined, "127.0.0.1", port, limit=2**20)
-    else:
-        server = await asyncio.get_running_loop().create_server(_Sink, "127.0.0.1", port)
+    made = (lambda: _Near(delay, target)) if target else _Sink
+    server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", port)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
     assert re.fullmatch(r"\d+", sys.argv[1])
     one_way = float(sys.argv[3]) / 2 if len(sys.argv) > 3 else 0.0
-    asyncio.run(_serve(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, one_way))
+    # epoll rounds a delay up to whole milliseconds, select(2) does not.
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
+        runner.run(_serve(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, one_way))

@@ -190,7 +190,8 @@ def _write_among(element: Among, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(Among, "postgresql")
 def _write_among_postgresql(element: Among, compiler: SQLCompiler, **options: Any) -> str:
     column, ids = (compiler.process(clause, **options) for clause in element.clauses)
-    return f"{column} = ANY(CAST({ids} AS bigint[]))"
+    # An array that is not the result of a SELECT is read anew for each row, where the table is read whole.
+    return f"{column} = ANY(CAST((SELECT CAST({ids} AS bigint[])) AS bigint[]))"  # noqa: S608 - clauses, not values
 
 
 def insert(connection: Connection, table: Any) -> Any:

@@ -96,3 +96,27 @@ def test_by_index(sqlite_engine: Engine, settings: Settings) -> None:
         ]
     assert any("USING INDEX ix_deliveries_due" in plan for plan in plans)
     assert not [plan for plan in plans if "SCAN deliveries" in plan or "SCAN editions" in plan]
+
+
+def test_arrays_are_read_once(postgres, settings: Settings) -> None:
+    """On PostgreSQL a statement reads the numbers it is given once, not for each row, even in a table read whole."""
+    engine = connect(postgres.migrated())
+    house = House(engine, settings).create()
+    house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    asked: list[tuple[str, object]] = []
+    event.listen(engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+    assert len(claim(house)) == 1
+    with engine.connect() as connection:
+        connection.execute(select(editions.c.id).where(Among(editions.c.id, IDS)), {"ids": [1]})
+        given = [one for one in asked if "bigint[]" in one[0]]
+        connection.exec_driver_sql("SET enable_indexscan = off")
+        connection.exec_driver_sql("SET enable_bitmapscan = off")
+        plans = [connection.exec_driver_sql(f"EXPLAIN {one}", values).scalars().all() for one, values in given]
+    tests = [line for plan in plans for line in plan if "Filter: " in line]
+    assert any("deliveries" in line for plan in plans for line in plan if "Seq Scan" in line)
+    assert any("Seq Scan on editions" in line for plan in plans for line in plan)
+    assert tests
+    assert not [line for line in tests if ")::bigint[]" in line or ")::text[]" in line]
+    engine.dispose()

@@ -62,11 +62,12 @@ def _sending_runs(connection: Connection) -> dict[int, Any]:
 
 
 # The states as literals: only so do both databases know that the index of what is claimable will do. The runs by
-# number: asked row by row, whether a run is being sent costs more than all the rest.
+# number: asked row by row, whether a run is being sent costs more than all the rest. An array that is not the result of
+# a SELECT would be read anew for each row.
 _READY = {
     "postgresql": """
         FROM deliveries WHERE state IN ('queued', 'deferred', 'claimed') AND due_at <= :now
-        AND run_id = ANY(CAST(:ids AS bigint[]))
+        AND run_id = ANY(CAST((SELECT CAST(:ids AS bigint[])) AS bigint[]))
     """,
     "sqlite": """
         FROM deliveries WHERE state IN ('queued', 'deferred', 'claimed') AND due_at <= :now
@@ -105,7 +106,8 @@ _CLAIM_POSTGRESQL = (
         WITH claimed AS (
             {_TAKE}
             WHERE ctid = ANY(ARRAY(
-                SELECT ctid {_READY["postgresql"]} AND NOT (state = 'claimed' AND claim = ANY(CAST(:living AS text[])))
+                SELECT ctid {_READY["postgresql"]}
+                AND NOT (state = 'claimed' AND claim = ANY(CAST((SELECT CAST(:living AS text[])) AS text[])))
                 ORDER BY due_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
             ))
             RETURNING id, run_id, subscription_id, profile_id, edition_id, attempts, deadline, dated_at

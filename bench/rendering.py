@@ -30,6 +30,7 @@ from newsletter.audience.picks import Picks, load_profiles, profile_ids
 from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.items import save_items
 from newsletter.catalogue.themes import Theme, add_themes, all_themes, descendants
+from newsletter.collecting import collect_seldom
 from newsletter.database import connect
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
@@ -103,6 +104,7 @@ def batches(connection: Connection, row: Any, index: Index, count: int) -> Itera
 
 def measure(way: str, mails: int, folder_name: str) -> dict[str, Any]:
     """CPU of all mails of this way of making them."""
+    collect_seldom()
     engine = connect(f"sqlite:///{folder_name}/bench.db")
     upgrade(engine)
     settings = load_settings(home=folder_name, secret_key="k" * 40, base_url="https://news.example.org")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from newsletter.collecting import collect_seldom
 from subscribers.guarding import ALWAYS
 from subscribers.rendering import notice
 
@@ -66,11 +66,7 @@ def _wired(response: Response) -> bytes:
 @asynccontextmanager
 async def running(_app: ASGIApp) -> AsyncIterator[None]:
     """How the process lives while it serves the site (an ASGI lifespan)."""
-    # What was loaded stays, and is not looked through for cycles again and again. The many small things of a request
-    # make a collection rarer than every 700 of them: a fifth of its time.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000)
+    collect_seldom()
     yield
 
 

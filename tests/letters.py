@@ -172,7 +172,7 @@ def compose(made: Letter, envelope: Envelope = ENVELOPE, programs: Programs | No
     made_of = groups, [one for one in rest if one], made.day, made.frequency, envelope, made.note
     message = frame.compose(*made_of)
     for group in groups:
-        group.shared = True
+        group.set = {}
     # What is kept is made the first time, and used the second.
     assert frame.compose(*made_of).content == frame.compose(*made_of).content == message.content
     return message

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from functools import cache
 
 import structlog
@@ -11,6 +10,7 @@ from celery.signals import worker_process_init
 from kombu.exceptions import OperationalError
 from sqlalchemy import Engine
 
+from newsletter.collecting import collect_seldom
 from newsletter.database import engine_for
 from newsletter.delivery import dispatch
 from newsletter.delivery.spell import Kept
@@ -43,11 +43,7 @@ def _kept() -> Kept:
 def _warm_up(**_: object) -> None:
     """Load and inline the templates before the first digest waits for them."""
     dispatch.warm_up(_settings())
-    # What stays as long as the process (modules, templates) is not looked through for cycles again and again, and the
-    # many small things of a batch make a collection rarer than every 700 of them: 3 % of a worker's time.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    collect_seldom()
 
 
 def ring(name: str, *args: int) -> None:

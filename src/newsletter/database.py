@@ -191,7 +191,7 @@ def _write_among(element: Among, compiler: SQLCompiler, **options: Any) -> str:
 def _write_among_postgresql(element: Among, compiler: SQLCompiler, **options: Any) -> str:
     column, ids = (compiler.process(clause, **options) for clause in element.clauses)
     # An array that is not the result of a SELECT is read anew for each row, where the table is read whole.
-    return f"{column} = ANY(CAST((SELECT CAST({ids} AS bigint[])) AS bigint[]))"  # noqa: S608 - clauses, not values
+    return f"{column} = ANY(CAST((SELECT CAST({ids} AS bigint[])) AS bigint[]))"
 
 
 def insert(connection: Connection, table: Any) -> Any:

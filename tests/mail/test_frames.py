@@ -166,7 +166,7 @@ def test_the_same_frame_another_day() -> None:
         frame = Frame(one.masthead, split)
         item = frame.cards.set_item(one.groups[0].cards[0])
         shown = frame.cards.set_card(item, "Guatemala", frame.cards.reason(one.groups[0].cards[0].because))
-        group = ShownGroup(one.section(Group("Guatemala", ())), (shown,), shared=True)
+        group = ShownGroup(one.section(Group("Guatemala", ())), (shown,), set={})
         for made in (one, other, one):
             fast = frame.compose((group,), (), made.day, made.frequency, ENVELOPE)
             small = Group("Guatemala", (made.groups[0].cards[0],))

@@ -26,11 +26,11 @@ SHELF_COLUMNS = (
 MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
 ITEM_COST, CARD_COST, REASON_COST, SHARED_COST = 4000, 500, 250, 2000
-REASONS_KEPT = 6000
+REASONS_KEPT = 12_000
 SECTIONS_KEPT = 2000
 GROUPS_KEPT = 500
 """Of a generation, in a language: sections with their cards."""
-GENERATION = 12_000
+GENERATION = 30_000
 """Cards made, or asked for again, until those not asked for since the last time are dropped."""
 
 
@@ -81,18 +81,17 @@ class _Settings(dict[int, _Setting]):
 
         ``alone``: there is no other, so that nobody asks how many they are.
         """
-        key = (code, alone, *cards)
+        # Cards stand under one heading only, which therefore need not be asked for.
+        key = (alone, *cards)
         group = self._groups.get(key)
         if group is None:
-            group = self._older.pop(key, None)
-            if group is None:
-                group = ShownGroup(self._section(code, 0 if alone else len(cards)), cards)
+            group = self._older.pop(key, None) or ShownGroup(self._section(code, 0 if alone else len(cards)), cards)
             if len(self._groups) >= GROUPS_KEPT:
                 self.age()
             self._groups[key] = group
-            self._shared += len(cards) if group.shared else 0
-        elif not group.shared:
-            group.shared = True
+            self._shared += 0 if group.set is None else len(cards)
+        elif group.set is None:
+            group.set = {}
             self._shared += len(cards)
         return group
 

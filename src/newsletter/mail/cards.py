@@ -58,10 +58,8 @@ class ShownGroup:
 
     section: Section
     cards: Sequence[Shown]
-    shared: bool = False
-    """Whether several digests have it, so that it is worth keeping what a loop makes of it."""
-    set: dict[int, bytes] = field(default_factory=dict, repr=False)
-    """What the loop of each number makes of it, where that is whole lines."""
+    set: dict[int, bytes] | None = field(default=None, repr=False)
+    """What the loop of each number makes of it, where that is whole lines. None if only one digest has it."""
 
     @property
     def heading(self) -> str:

@@ -88,11 +88,10 @@ class Joiner:
     def _run_groups(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
         headings = self._headings[loop.number]
         for group in values[GROUPS]:
-            known = group.set.get(loop.number)
-            if known is not None and not carry:
-                out.append(known)
+            kept, cards = group.set, group.cards
+            if kept and not carry and loop.number in kept:
+                out.append(kept[loop.number])
                 continue
-            cards = group.cards
             body = headings.get(group.section) or self._heading(loop, group)
             if body.simple and not carry:
                 begun = len(out)
@@ -105,8 +104,8 @@ class Joiner:
                     out += lines
                 else:
                     out += body.after
-                    if group.shared:
-                        group.set[loop.number] = b"".join(out[begun:])
+                    if kept is not None:
+                        kept[loop.number] = b"".join(out[begun:])
                     continue
                 del out[begun:]
             values[loop.target] = group

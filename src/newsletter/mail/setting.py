@@ -36,7 +36,7 @@ OF_HEADED: Known = OF_ITEM | {"card.meta", "card.themes"}
 OF_REASON: Known = OF_LIST | {"card.why"}
 OF_CARD: Known = OF_HEADED | OF_REASON
 
-REASONS_KEPT = 6000
+REASONS_KEPT = 12_000
 # What Python keeps of each besides its encoded text, in bytes, measured.
 _ITEM, _HEADED, _REASON = 3000, 1500, 670
 

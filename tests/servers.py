@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -51,6 +52,22 @@ class Postgres:
         """Crash, and come back."""
         options = ["-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-m", "immediate", "-w"]
         self.command("pg_ctl", *options, "restart")
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Nobody gets an answer for a while, and no connection breaks."""
+        postmaster = int((self.folder / "data/postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children")
+        # First the one that starts others.
+        os.kill(postmaster, signal.SIGSTOP)
+        stopped = [postmaster, *map(int, children.read_text().split())]
+        for pid in stopped[1:]:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in reversed(stopped):
+                os.kill(pid, signal.SIGCONT)
 
     def url(self, name: str) -> str:
         return f"postgresql://postgres@/{name}?host={self.folder}"

@@ -249,6 +249,22 @@ def test_postgresql_restarted(tmp_path: Path, note: Note) -> None:
         made.check("PostgreSQL crashed", times, 0, note)
 
 
+@pytest.mark.parametrize("pace", ["slow", "fast"])
+def test_postgresql_stands_still(pace: str, tmp_path: Path, note: Note) -> None:
+    """PostgreSQL answers nobody for seconds on end, longer than an answer of the relay may take: all is sent once."""
+    moods = {"slow": {"mood": slow}, "fast": {}}[pace]
+    with running_postgres("fsync=off") as server, scene(server.create(), tmp_path, 2, **moods) as (made, stack):
+        stack.start("worker", "worker", "beat")
+
+        def act(dice: random.Random) -> None:
+            with server.standing_still():
+                time.sleep(dice.uniform(0.5, 4.0))
+
+        times = storm(made, act)
+        made.finish()
+        made.check(f"PostgreSQL stood still, {pace} relay", times, 0, note)
+
+
 def test_disk_full(tmp_path: Path, note: Note) -> None:
     """No byte more can be written to the database for seconds on end: the journals, which have their room, hold it."""
     with scene(f"sqlite:///{tmp_path / 'full.db'}", tmp_path, mood=slow) as (made, stack):

@@ -366,6 +366,20 @@ def test_hangs_after_the_dot() -> None:
 
 
 @pytest.mark.usefixtures("any_loop")
+def test_answers_that_lay_unread(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who stood still for longer than any answer may take reads first what came meanwhile: it was not late."""
+    handing = Desk.handing
+
+    def stand_still(desk: Desk, tag: object) -> None:
+        handing(desk, tag)
+        asyncio.get_running_loop().call_soon(time.sleep, 1.6)
+
+    monkeypatch.setattr(Desk, "handing", stand_still)
+    desk = send(f"smtp://127.0.0.1:{relay.port}", timeout=0.2)
+    assert (desk.verdicts, len(relay.messages)) == ([Verdict.ACCEPTED], 1)
+
+
+@pytest.mark.usefixtures("any_loop")
 def test_hangs_in_the_middle_of_a_message() -> None:
     """A relay that stops reading in the middle of a message has not accepted it: it is unsent, without a doubt."""
 

@@ -28,7 +28,7 @@ SHELVES_KEPT = 50
 EDITIONS_KEPT = 2000
 NOTES_KEPT = 100
 BYTES_KEPT = 64_000_000
-"""Of items and cards, roughly, in a process. Reached with many lists only: see ``shelves.GENERATION``."""
+"""Of items and cards, roughly, in a process. Reached with many lists or languages: see ``shelves.GENERATION``."""
 
 _LISTS = select(*(lists.c[name] for name in SHELF_COLUMNS)).where(Among(lists.c.id, IDS))
 _THEMES = (

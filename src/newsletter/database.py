@@ -168,6 +168,12 @@ class IdList(TypeDecorator[Collection[int]]):
 IDS = bindparam("ids", type_=IdList())
 
 
+def any_of(array: str, of: str) -> str:
+    """``ANY`` of an array that is given as PostgreSQL writes it; ``of``: the type of its elements."""
+    # One that is not the result of a SELECT is read anew for each row, where a table or an index is read through.
+    return f"ANY(CAST((SELECT CAST({array} AS {of}[])) AS {of}[]))"
+
+
 class Among(FunctionElement[Any]):
     """``Among(column, IDS)``: the column is one of the ids that the statement is executed with.
 
@@ -190,8 +196,7 @@ def _write_among(element: Among, compiler: SQLCompiler, **options: Any) -> str:
 @compiles(Among, "postgresql")
 def _write_among_postgresql(element: Among, compiler: SQLCompiler, **options: Any) -> str:
     column, ids = (compiler.process(clause, **options) for clause in element.clauses)
-    # An array that is not the result of a SELECT is read anew for each row, where the table is read whole.
-    return f"{column} = ANY(CAST((SELECT CAST({ids} AS bigint[])) AS bigint[]))"
+    return f"{column} = {any_of(ids, 'bigint')}"
 
 
 def insert(connection: Connection, table: Any) -> Any:

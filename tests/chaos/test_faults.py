@@ -251,7 +251,7 @@ def test_postgresql_restarted(tmp_path: Path, note: Note) -> None:
 
 @pytest.mark.parametrize("pace", ["slow", "fast"])
 def test_postgresql_stands_still(pace: str, tmp_path: Path, note: Note) -> None:
-    """PostgreSQL answers nobody for seconds on end, longer than an answer of the relay may take: all is sent once."""
+    """PostgreSQL answers nobody for seconds on end, and no connection to it breaks: all is sent once."""
     moods = {"slow": {"mood": slow}, "fast": {}}[pace]
     with running_postgres("fsync=off") as server, scene(server.create(), tmp_path, 2, **moods) as (made, stack):
         stack.start("worker", "worker", "beat")

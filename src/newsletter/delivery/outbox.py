@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from newsletter.columns import Moment
-from newsletter.database import IDS
+from newsletter.database import IDS, any_of
 from newsletter.digests.oversight import close_cancelled
 from newsletter.digests.runs import close_finished
 from newsletter.tables import deliveries, lists, runs
@@ -62,12 +62,11 @@ def _sending_runs(connection: Connection) -> dict[int, Any]:
 
 
 # The states as literals: only so do both databases know that the index of what is claimable will do. The runs by
-# number: asked row by row, whether a run is being sent costs more than all the rest. An array that is not the result of
-# a SELECT would be read anew for each row.
+# number: asked row by row, whether a run is being sent costs more than all the rest.
 _READY = {
-    "postgresql": """
+    "postgresql": f"""
         FROM deliveries WHERE state IN ('queued', 'deferred', 'claimed') AND due_at <= :now
-        AND run_id = ANY(CAST((SELECT CAST(:ids AS bigint[])) AS bigint[]))
+        AND run_id = {any_of(":ids", "bigint")}
     """,
     "sqlite": """
         FROM deliveries WHERE state IN ('queued', 'deferred', 'claimed') AND due_at <= :now
@@ -107,7 +106,7 @@ _CLAIM_POSTGRESQL = (
             {_TAKE}
             WHERE ctid = ANY(ARRAY(
                 SELECT ctid {_READY["postgresql"]}
-                AND NOT (state = 'claimed' AND claim = ANY(CAST((SELECT CAST(:living AS text[])) AS text[])))
+                AND NOT (state = 'claimed' AND claim = {any_of(":living", "text")})
                 ORDER BY due_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
             ))
             RETURNING id, run_id, subscription_id, profile_id, edition_id, attempts, deadline, dated_at

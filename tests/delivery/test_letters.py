@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import re
 import subprocess
@@ -303,6 +304,28 @@ def test_sections_are_set_once(house: House, monkeypatch: pytest.MonkeyPatch) ->
             assert settings.held >= shelves.SHARED_COST * sum(len(group.cards) for group in kept if group.set)
             used += any(group.set for group in kept)
     assert used
+
+
+def test_sections_of_unlike_readers(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where hardly a section is asked for twice, none is kept for a while, and then tried again; no digest differs."""
+    monkeypatch.setattr(shelves, "GROUPS_KEPT", 2)
+    monkeypatch.setattr(shelves, "ASKED_AGAIN", 1000)
+    monkeypatch.setattr(shelves, "GROUPS_UNKEPT", 7)
+    group = shelves._Settings.group
+    unkept: list[bool] = []
+
+    def watched(settings: shelves._Settings, code: str, cards: list[Any], *, alone: bool) -> Any:
+        before, left = dict(settings._groups), settings._unkept
+        made = group(settings, code, cards, alone=alone)
+        assert not left or settings._groups == before
+        unkept.append(left > 0)
+        return made
+
+    monkeypatch.setattr(shelves._Settings, "group", watched)
+    claimed, letters, _ = prepared(house)
+    for delivery in claimed * 2:
+        assert composed(letters, delivery) == plainly(house, delivery)
+    assert sum(one != other for one, other in itertools.pairwise(unkept)) > 3
 
 
 def test_notes_of_many_runs(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,7 @@ ODD = {
     "calls": CARD + "{{ say('because', picks=card.title) }}{% for n in range(2) %}{{ n }}{% endfor %}{% endfor %}",
     "link of a group": '<a href="{{ preferences_url }}#{{ group.tally }}">{{ group.title }}</a>{{ group.tally }}\n',
     "late and long": "x {{ subject }}{{ group.heading }}\n" + CARD + "{{ card.themes|join(dot) }}\n{% endfor %}",
+    "nothing of cards": "{{ group.heading }}" + CARD + "{% endfor %}; " + CARD + "{{ card.why }}{% endfor %}",
     "nothing": "",
 }
 

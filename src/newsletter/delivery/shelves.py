@@ -30,6 +30,10 @@ REASONS_KEPT = 12_000
 SECTIONS_KEPT = 2000
 GROUPS_KEPT = 500
 """Of a generation, in a language: sections with their cards."""
+ASKED_AGAIN = 100
+"""So often at least groups of a generation must be asked for again, or to keep them costs more than it spares."""
+GROUPS_UNKEPT = 10_000
+"""Made without being kept, after a generation that was not: these readers are unlike."""
 GENERATION = 30_000
 """Cards made, or asked for again, until those not asked for since the last time are dropped."""
 
@@ -60,7 +64,7 @@ class _Setting(dict[int, Placed[Shown]]):
 class _Settings(dict[int, _Setting]):
     """The items of a shelf by number, set in one language when they are asked for, and groups of their cards."""
 
-    __slots__ = ("_groups", "_older", "_older_shared", "_section", "_set", "_shared")
+    __slots__ = ("_again", "_groups", "_older", "_older_shared", "_section", "_set", "_shared", "_unkept")
 
     def __init__(self, set_item: Callable[[int], _Setting], section: Callable[[str, int], Section]) -> None:
         """``section``: makes that of a code and a number of cards."""
@@ -71,6 +75,10 @@ class _Settings(dict[int, _Setting]):
         """Those of the generation before."""
         self._shared = self._older_shared = 0
         """Cards in those that several digests have, so that their texts are kept once more."""
+        self._again = 0
+        """How often groups of this generation were asked for again."""
+        self._unkept = 0
+        """How many more groups are not kept."""
 
     def __missing__(self, number: int) -> _Setting:
         setting = self[number] = self._set(number)
@@ -81,16 +89,23 @@ class _Settings(dict[int, _Setting]):
 
         ``alone``: there is no other, so that nobody asks how many they are.
         """
+        section = self._section(code, 0 if alone else len(cards))
+        if self._unkept:
+            self._unkept -= 1
+            return ShownGroup(section, cards)
         # Cards stand under one heading only, which therefore need not be asked for.
         key = (alone, *cards)
         group = self._groups.get(key)
         if group is None:
-            group = self._older.pop(key, None) or ShownGroup(self._section(code, 0 if alone else len(cards)), cards)
+            group = self._older.pop(key, None) or ShownGroup(section, cards)
             if len(self._groups) >= GROUPS_KEPT:
+                self._unkept = 0 if self._again >= ASKED_AGAIN else GROUPS_UNKEPT
                 self.age()
             self._groups[key] = group
             self._shared += 0 if group.set is None else len(cards)
-        elif group.set is None:
+            return group
+        self._again += 1
+        if group.set is None:
             group.set = {}
             self._shared += len(cards)
         return group
@@ -98,7 +113,7 @@ class _Settings(dict[int, _Setting]):
     def age(self) -> None:
         """Begin a generation: groups that were not asked for in the last one are dropped."""
         self._older, self._groups = self._groups, {}
-        self._older_shared, self._shared = self._shared, 0
+        self._older_shared, self._shared, self._again = self._shared, 0, 0
 
     @property
     def held(self) -> int:

@@ -29,6 +29,8 @@ class Shown:
     url: str
     language: str
     direction: str
+    lines: tuple[bytes, ...] = field(default=(), repr=False)
+    """What the loops over a group's cards make of it, three parts each, if all of them make whole lines."""
     short: tuple[str, ...] = ()
     long: tuple[str, ...] = ()
     meta: str = ""
@@ -38,7 +40,7 @@ class Shown:
     named: Shown | None = field(default=None, repr=False)
     """The same among those that are only named."""
     set: tuple[Any, ...] = field(default=(), repr=False)
-    """What the loop of each number makes of it: a ``joining.Setting``."""
+    """What the loop of each number makes of it, if not in ``lines``: a ``joining.Setting``."""
     image: str = ""
     image_alt: str = ""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 from newsletter.mail.cards import Section, Shown, ShownGroup
 from newsletter.mail.pieces import Piece, Ready, after, encoded, head_of
 from newsletter.mail.program import (
@@ -46,6 +49,7 @@ class Joiner:
         self._fixed = fixed
         self._known: Known = known | {f"group.{name}" for name in Section._fields}
         self._headings: list[dict[Section, _Heading]] = [{} for _ in loops]
+        self._parts = parts_of(loops)
 
     def join(self, program: Program, values: Values) -> list[bytes]:
         """The encoded text of a ready program, in parts."""
@@ -88,7 +92,7 @@ class Joiner:
     def _run_groups(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
         headings = self._headings[loop.number]
         for group in values[GROUPS]:
-            kept, cards = group.set, group.cards
+            kept = group.set
             if kept and not carry and loop.number in kept:
                 out.append(kept[loop.number])
                 continue
@@ -96,12 +100,12 @@ class Joiner:
             if body.simple and not carry:
                 begun = len(out)
                 out += body.before
-                number = body.number
-                for card in cards if number >= 0 else ():
-                    lines = card.set[number]
-                    if type(lines) is not tuple:
+                part = body.part
+                for card in group.cards if part else ():
+                    lines = card.lines
+                    if not lines:
                         break
-                    out += lines
+                    out += lines[part]
                 else:
                     out += body.after
                     if kept is not None:
@@ -109,7 +113,7 @@ class Joiner:
                     continue
                 del out[begun:]
             values[loop.target] = group
-            values[GROUP_CARDS] = cards
+            values[GROUP_CARDS] = group.cards
             carry = self._run(body.program, values, out, carry)
         values.pop(loop.target, None)
         return carry
@@ -120,20 +124,20 @@ class Joiner:
         headings = self._headings[loop.number]
         if len(headings) >= HEADINGS_KEPT:
             del headings[next(iter(headings))]
-        body = headings[group.section] = _Heading(ready(own))
+        body = headings[group.section] = _Heading(ready(own), self._parts)
         return body
 
     def _run_cards(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
+        part = self._parts[loop.number]
         for card in values[loop.source]:
-            lines = card.set[loop.number]
+            lines = card.lines[part] if part and card.lines else card.set[loop.number]
             if type(lines) is tuple and not carry:
                 out += lines
             else:
-                carry = self._run_card(card, loop, values, out, carry)
+                carry = self._run_card(card, lines, loop, values, out, carry)
         return carry
 
-    def _run_card(self, card: Shown, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
-        body: Setting = card.set[loop.number]
+    def _run_card(self, card: Shown, body: Setting, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
         if isinstance(body, Late):
             values[loop.target] = card
             carry = self._run(body.program, values, out, carry)
@@ -141,18 +145,26 @@ class Joiner:
             return carry
         if isinstance(body, Piece):
             return _put(body, out, carry)
-        return _put(Piece(head_of(body), (b"".join(body),), ""), out, carry) if body else carry
+        data = b"".join(body)
+        return _put(Piece(head_of(data), (data,), ""), out, carry) if data else carry
+
+
+def parts_of(loops: Sequence[Loop | None]) -> list[slice | None]:
+    """Where in a card's ``lines`` those of each loop are; None for one that is not over the cards of a group."""
+    places = itertools.count(0, 3)
+    return [slice(place := next(places), place + 3) if loop and loop.source == GROUP_CARDS else None for loop in loops]
 
 
 class _Heading:
     """A group's body with its heading in it; ``simple``: whole lines, and perhaps the cards between them."""
 
-    __slots__ = ("after", "before", "number", "program", "simple")
+    __slots__ = ("after", "before", "part", "program", "simple")
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, parts: Sequence[slice | None]) -> None:
+        """``parts``: of all loops, as ``parts_of`` gives them."""
         self.program = program
-        self.number = -1
-        """Of the loop over its cards; -1 if there is none."""
+        self.part: slice | None = None
+        """Of the loop over its cards, if there is one."""
         self.before: tuple[bytes, ...] = ()
         self.after: tuple[bytes, ...] = ()
         loops = [node for node in program if isinstance(node, Loop) and node.source == GROUP_CARDS]
@@ -161,7 +173,7 @@ class _Heading:
         self.simple = whole and len(loops) < 2 and len(loops) + len(texts) == len(program)
         if self.simple:
             at = program.index(loops[0]) if loops else len(program)
-            self.number = loops[0].number if loops else -1
+            self.part = parts[loops[0].number] if loops else None
             self.before = tuple(line for text in texts[:at] for line in text.lines)
             self.after = tuple(line for text in texts[at:] for line in text.lines)
 

@@ -86,9 +86,8 @@ def after(carry: str, following: Piece) -> tuple[bytes, ...]:
     return (encoded(carry + following.head), *((rest,) if rest else ()), *following.lines[1:])
 
 
-def head_of(lines: tuple[bytes, ...]) -> str:
-    """The text of the first line of encoded ones, with its end."""
-    data = b"".join(lines)
+def head_of(data: bytes) -> str:
+    """The text of the first of encoded lines, with its end."""
     end = data.index(b"\r\n")
     while data[end - 1 : end] == b"=":
         end = data.index(b"\r\n", end + 1)

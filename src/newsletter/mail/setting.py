@@ -39,6 +39,7 @@ OF_CARD: Known = OF_HEADED | OF_REASON
 REASONS_KEPT = 12_000
 # What Python keeps of each besides its encoded text, in bytes, measured.
 _ITEM, _HEADED, _REASON = 3000, 1500, 670
+_NONE = (b"",)
 
 
 class _Around(NamedTuple):
@@ -54,13 +55,14 @@ class SetItem:
 
     __slots__ = ("bodies", "card", "headed", "plain", "size")
 
-    def __init__(self, card: Card, plain: Shown, bodies: list[Program]) -> None:
+    def __init__(self, card: Card, plain: Shown, bodies: dict[int, Program]) -> None:
+        """``bodies``: of the loops over a group's cards, by number."""
         self.card = card
         self.plain = plain
         self.bodies = bodies
-        self.headed: dict[str, tuple[Shown, list[Program | _Around]]] = {}
+        self.headed: dict[str, tuple[Shown, dict[int, Program | _Around]]] = {}
         """It without a reason, and its bodies, by heading."""
-        self.size = _ITEM + 4 * len(card.summary) + sum(map(_length, bodies))
+        self.size = _ITEM + 4 * len(card.summary) + sum(map(_length, bodies.values()))
 
 
 class Setter:
@@ -70,6 +72,7 @@ class Setter:
         """``loops``: by number."""
         self._loops = loops
         self._bodies = [encoded_program(loop.body) if loop else () for loop in loops]
+        self._over_groups = [number for number, loop in enumerate(loops) if loop and loop.source == GROUP_CARDS]
         self._fixed = fixed
         self._said = said
         self._reasons: dict[tuple[Value | Branch, str], Piece] = {}
@@ -83,14 +86,8 @@ class Setter:
         """An item with all rendered that no reader changes: ``because`` is not looked at."""
         plain = shown_card(card, "", self._said)
         if plain.named:
-            plain.named.set = tuple(
-                _set(self._filled(number, body, OF_CARD, plain.named)) if loop and loop.source in CARDS else ()
-                for number, (loop, body) in enumerate(zip(self._loops, self._bodies, strict=True))
-            )
-        bodies = [
-            self._filled(number, body, OF_ITEM, plain) if loop and loop.source == GROUP_CARDS else ()
-            for number, (loop, body) in enumerate(zip(self._loops, self._bodies, strict=True))
-        ]
+            plain.named.set = tuple(self._set(number, body, plain.named) for number, body in enumerate(self._bodies))
+        bodies = {number: self._filled(number, self._bodies[number], OF_ITEM, plain) for number in self._over_groups}
         return SetItem(card, plain, bodies)
 
     def _filled(self, number: int, body: Program, known: Known, card: Shown) -> Program:
@@ -107,33 +104,40 @@ class Setter:
         plain, bodies = item.headed.get(heading) or self._headed(item, heading)
         # By place: keywords would take half as long again, for each card of each mail.
         card = Shown(
-            plain.title, plain.url, plain.language, plain.direction, plain.short, plain.long, plain.meta, plain.themes,
-            why, plain.named, (), plain.image, plain.image_alt,
+            plain.title, plain.url, plain.language, plain.direction, (), plain.short, plain.long, plain.meta,
+            plain.themes, why, plain.named, (), plain.image, plain.image_alt,
         )  # fmt: skip
-        made: list[Setting] = []
-        for number, body in enumerate(bodies):
+        lines: list[bytes] = []
+        for number, body in bodies.items():
             if isinstance(body, _Around):
                 reason = self._reasons.get((body.reason, why)) or self._of_reason(number, body.reason, card)
                 if reason.tail:
-                    made.append(_set(self._filled(number, self._bodies[number], OF_CARD, card)))
-                else:
-                    made.append((body.before, *reason.lines, body.after))
+                    break
+                lines += (body.before, *(reason.lines or _NONE), body.after)
             else:
-                made.append(_set(self._filled(number, body, OF_CARD, card)) if body else ())
-        card.set = tuple(made)
+                made = self._set(number, body, card)
+                if isinstance(made, (Piece, Late)):
+                    break
+                lines += (b"".join(made), b"", b"")
+        else:
+            card.lines = tuple(lines)
+            return card
+        card.set = tuple(self._set(number, body, card) for number, body in enumerate(self._bodies))
         return card
 
-    def _headed(self, item: SetItem, heading: str) -> tuple[Shown, list[Program | _Around]]:
+    def _set(self, number: int, body: Program, card: Shown) -> Setting:
+        loop = self._loops[number]
+        return _made(self._filled(number, body, OF_CARD, card)) if loop and loop.source in (GROUP_CARDS, *CARDS) else ()
+
+    def _headed(self, item: SetItem, heading: str) -> tuple[Shown, dict[int, Program | _Around]]:
         card = replace(
             item.plain,
             meta=meta_line(item.card, heading, self._said),
             themes=themes_shown(item.card, heading),
         )
-        filled_bodies = [
-            self._filled(number, body, OF_HEADED, card) if body else () for number, body in enumerate(item.bodies)
-        ]
-        item.size += _HEADED + sum(map(_length, filled_bodies))
-        found = item.headed[heading] = card, [_around(body) for body in filled_bodies]
+        bodies = {number: self._filled(number, body, OF_HEADED, card) for number, body in item.bodies.items()}
+        item.size += _HEADED + sum(map(_length, bodies.values()))
+        found = item.headed[heading] = card, {number: _around(body) for number, body in bodies.items()}
         return found
 
     def _of_reason(self, number: int, node: Value | Branch, card: Shown) -> Piece:
@@ -158,7 +162,7 @@ def _around(program: Program) -> Program | _Around:
     return program
 
 
-def _set(program: Program) -> Setting:
+def _made(program: Program) -> Setting:
     if not program:
         return ()
     if len(program) == 1 and isinstance(program[0], Piece):

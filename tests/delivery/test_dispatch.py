@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
 from email import message_from_bytes, policy
+from typing import Any
 
 import pytest
 from house import House
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Connection, Engine, func, select, update
 
 from newsletter.audience import subscribers as audience
 from newsletter.audience.erasing import erase
@@ -18,8 +20,10 @@ from newsletter.audience.suppressions import suppress
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.delivery import dispatch, ledger, outbox, settling
 from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.journal import journals
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
+from newsletter.delivery.pace import Pace
 from newsletter.delivery.settling import Outcome
 from newsletter.digests import oversight, runs
 from newsletter.errors import StateError
@@ -405,3 +409,41 @@ def test_composing_fails_as_nobody_foresaw(house: House, relay, monkeypatch: pyt
     house.send()
     assert (house.states(ana), house.states(ben)) == (["deferred"], ["sent"])
     assert "a defect of ours" in house.delivery(ana).answer
+
+
+def test_preparing_fails_as_nobody_foresaw(house: House, relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be read for one digest of a batch holds up that one only."""
+    ana, ben = house.subscribe("ana@example.org"), house.subscribe("ben@example.org")
+    house.publish("one")
+    house.tick()
+    prepare = Letters._prepare
+
+    def broken(letters: Letters, connection: Connection, claimed: Sequence[Claimed], *rest: Any) -> None:
+        if any(delivery.email == "ana@example.org" for delivery in claimed):
+            raise TypeError("a defect of ours")
+        prepare(letters, connection, claimed, *rest)
+
+    monkeypatch.setattr(Letters, "_prepare", broken)
+    house.send()
+    assert (house.states(ana), house.states(ben)) == (["deferred"], ["sent"])
+    assert "a defect of ours" in house.delivery(ana).answer
+
+
+def test_spell_that_breaks(house: House, relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spell that a defect of ours ends keeps nobody waiting: what it had claimed and not sent is free at once."""
+    ana = house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+
+    def broken(*_: object) -> None:
+        raise TypeError("a defect of ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pace, "grant", broken)
+        with pytest.raises(TypeError):
+            house.send()
+    assert (house.states(ana), relay.messages) == (["claimed"], [])
+    house.send()
+    assert relay.recipients == ["ana@example.org"]
+    assert (house.states(ana), house.delivery(ana).doubtful, house.delivery(ana).attempts) == (["sent"], False, 1)
+    assert not list(journals(house.settings).iterdir())

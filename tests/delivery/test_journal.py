@@ -84,7 +84,7 @@ def test_the_living_keep_theirs(tmp_path: Path) -> None:
     assert living_owners(tmp_path) == [journal.owner]
     with abandoned(tmp_path) as left:
         assert left == {}
-    journal.close()
+    journal.close(settled=True)
     assert living_owners(tmp_path) == []
     with abandoned(tmp_path) as left:
         assert left == {journal.owner: [Entry(1, HASH.hex(), None)]}
@@ -92,7 +92,7 @@ def test_the_living_keep_theirs(tmp_path: Path) -> None:
     clean.note_handed(2, HASH)
     clean.note_answer(2, ACCEPTED)
     clean.forget(2)
-    clean.close()
+    clean.close(settled=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,7 +115,7 @@ def test_any_history(acts: list[tuple[int, str, str]]) -> None:
                 known.pop(number, None)
         assert journal.room == SLOTS - len(known)
         journal._slots[0] = -1  # as if it died: nothing is tidied up
-        journal.close()
+        journal.close(settled=True)
         with abandoned(Path(folder)) as left:
             (entries,) = left.values()
         assert {entry.delivery_id: entry.answer and entry.answer.text for entry in entries} == known
@@ -178,7 +178,7 @@ def test_the_living_keep_their_claims(house: House, relay, monkeypatch: pytest.M
     house.pass_time(hours=3)
     house.send()
     assert relay.messages == []
-    journal.close()
+    journal.close(settled=True)
     house.send()
     assert relay.recipients == ["ana@example.org"]
 
@@ -210,4 +210,4 @@ def test_forgets_texts(tmp_path: Path) -> None:
     assert b"ana@example.org" in file.read_bytes()
     journal.forget(7)
     assert not any(file.read_bytes())
-    journal.close()
+    journal.close(settled=True)

@@ -98,11 +98,13 @@ def dispatch(
     """
     recover(engine, settings, clock())
     journal = Journal(journals(settings))
+    settled = False
     try:
         spell = Spell(engine, settings, kept or Kept(engine, settings), journal, clock, stopping)
         run(_cast(spell))
+        settled = True
     finally:
-        journal.close()
+        journal.close(settled=settled)
     with engine.begin() as connection:
         outbox.sweep(connection, clock())
     with reading(engine) as connection:

@@ -96,9 +96,11 @@ class Journal:
             SLOT.pack_into(self._map, slot * SLOT.size, FREE, 0, 0, 0, b"", 0, b"")
             self._free.append(slot)
 
-    def close(self) -> None:
-        """Give up the ownership. A journal that still holds something is left for ``abandoned`` to find."""
-        if not self._slots:
+    def close(self, *, settled: bool) -> None:
+        """Give up the ownership. A journal is left for ``abandoned`` to find if it still holds something, or if not
+        all that its owner had claimed is ``settled`` or given back.
+        """
+        if settled and not self._slots:
             self._path.unlink(missing_ok=True)
         self._map.close()
         os.close(self._file)

@@ -328,6 +328,8 @@ class Spell:
         except DBAPIError:
             self._give_back(claimed)
             raise
+        except Exception as error:  # noqa: BLE001 - each by itself, only those that it is about are held up
+            log.warning("a batch could not be prepared at once", error=type(error).__name__)
 
     def _open_pools(self) -> None:
         for relay in self._usable:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from commanding import KEY
 from house import House
 from misbehaving import Misbehaving, misbehaving
 from postfix import find_tool, tool_environment
-from servers import running_postgres
+from servers import Postgres, running_postgres
 from sqlalchemy import func, select
 from stack import Stack, select_doubtful, wait_until
 
@@ -232,6 +234,40 @@ def test_workers(url: str, how: str, tmp_path: Path, note: Note) -> None:
         made.finish()
         processes = {"kill -9": PROCESSES, "kill -9 of one process": 1, "SIGTERM": 0}[how]
         made.check(f"worker, {how}", times, times * processes * CONNECTIONS, note)
+
+
+def test_machine_lost(postgres: Postgres, tmp_path: Path, note: Note) -> None:
+    """A machine is lost with its disk, its journals on it: once its leases are over all is sent, and what comes twice
+    is what it sent in its last second."""
+    with scene(postgres.create(), tmp_path, mood=slow) as (made, stack):
+        stack.start("beat", "worker")
+        bound, machines = 0, itertools.count()
+
+        def another() -> tuple[Child, Path]:
+            home = tmp_path / f"machine-{next(machines)}"
+            environment = {**stack.environment, "NEWSLETTER_HOME": str(home)}
+            child = stack.supervisor.start_own("worker", "worker", environment=environment)
+            wait_until(lambda: list(home.glob("journals/*.journal")) or made.sent() == READERS)
+            return child, home
+
+        machine, home = another()
+
+        def act(dice: random.Random) -> None:
+            nonlocal bound, machine, home
+            before = len(made.relay.accepted)
+            time.sleep(1)
+            stack.kill(machine)
+            bound += len(made.relay.accepted) - before + PROCESSES * CONNECTIONS
+            owners = [path.stem for path in home.glob("journals/*.journal")]
+            shutil.rmtree(home)
+            with made.engine.begin() as connection:
+                theirs = (deliveries.c.state == "claimed", deliveries.c.claim.in_(owners))
+                connection.execute(deliveries.update().where(*theirs).values(due_at=datetime.now(UTC)))
+            machine, home = another()
+
+        times = storm(made, act)
+        made.finish()
+        made.check("machine lost with its disk", times, bound, note)
 
 
 def test_postgresql_restarted(tmp_path: Path, note: Note) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-BATCH = (50, 1000)
-UNSETTLED = 500
+BATCH = (50, 2000)
+UNSETTLED = 1000
 # How fast it goes is told from what was settled in at least this time.
 RATE_SECONDS = 0.2
 # So many a second take all of a processor, of which two threads that share the interpreter cost a twentieth.

@@ -25,7 +25,7 @@ from newsletter.delivery.outcomes import Answer, Verdict
 from newsletter.errors import StateError
 from newsletter.settings import Settings
 
-SLOTS = 2048
+SLOTS = 4096
 TEXT = 226
 SLOT = struct.Struct(f"<BBHq16sH{TEXT}s")
 """State, verdict, code, delivery id, message hash, length of text, text."""

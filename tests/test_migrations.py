@@ -11,7 +11,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from commanding import CommandLine
-from sqlalchemy import Engine, delete, insert, inspect, select, text
+from sqlalchemy import Engine, delete, insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from newsletter.audience.addresses import address_hash
@@ -106,7 +106,7 @@ def test_editions_survive_packing(empty_url: str) -> None:
         assert len({row.key for row in found}) == 1200
         assert connection.scalar(select(deliveries.c.edition_id)) == 700
     with pytest.raises(IntegrityError), engine.begin() as connection:
-        connection.execute(text("UPDATE deliveries SET edition_id = 99999"))
+        connection.execute(text("UPDATE deliveries SET subscription_id = 99999"))
     engine.dispose()
 
 
@@ -171,6 +171,32 @@ def test_notices_survive(empty_url: str) -> None:
             connection.execute(delete(notices).where(notices.c.id == number))
     with pytest.raises(IntegrityError), engine.begin() as connection:
         connection.execute(insert(notices).values({**report, "subscriber_id": 99}))
+    engine.dispose()
+
+
+def test_deliveries_survive(empty_url: str) -> None:
+    """Revision 0011 keeps every delivery as it was, and what promises 2 and 3 rest on."""
+    engine = connect(empty_url)
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0010")
+        for statement in OLD_ROWS:
+            connection.execute(text(statement))
+        connection.execute(insert(editions).values(id=700, run_id=1, key=b"k", language="en", item_ids=[1, 2]))
+        connection.execute(text(OLD_DELIVERY))
+        values = {"state": "deferred", "claim": "a" * 32, "attempts": 2, "doubtful": True, "code": 451, "relay": "main"}
+        connection.execute(update(deliveries).values(values))
+        before = connection.execute(select(deliveries)).all()
+    assert upgrade(engine)
+    row = before[0]._asdict()
+    with engine.begin() as connection:
+        assert connection.execute(select(deliveries)).all() == before
+    for twice in ({"state": "sent"}, {"run_id": 2}):
+        with pytest.raises(IntegrityError), engine.begin() as connection:
+            connection.execute(insert(deliveries).values({**row, "id": 2, **twice}))
+    with engine.begin() as connection:
+        connection.execute(insert(deliveries).values({**row, "id": 2, "run_id": 2, "state": "sent"}))
     engine.dispose()
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from datetime import timedelta
 from email import message_from_bytes, policy
-from typing import Any
 
 import pytest
 from house import House
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Engine, delete, func, select, update
 
+from newsletter import tables
 from newsletter.audience import subscribers as audience
 from newsletter.audience.erasing import erase
 from newsletter.audience.lists import edit_list
@@ -26,6 +25,7 @@ from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.pace import Pace
 from newsletter.delivery.settling import Outcome
 from newsletter.digests import oversight, runs
+from newsletter.digests.upkeep import keep_up
 from newsletter.errors import StateError
 from newsletter.mail.letter import Message
 from newsletter.settings import Settings
@@ -411,22 +411,53 @@ def test_composing_fails_as_nobody_foresaw(house: House, relay, monkeypatch: pyt
     assert "a defect of ours" in house.delivery(ana).answer
 
 
-def test_preparing_fails_as_nobody_foresaw(house: House, relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be read for one digest of a batch holds up that one only."""
-    ana, ben = house.subscribe("ana@example.org"), house.subscribe("ben@example.org")
-    house.publish("one")
+def test_preparing_fails_for_one_only(house: House, relay) -> None:
+    """What cannot be read for one digest of a batch holds up that one only, and its items come with the next."""
+    ana = house.subscribe("ana@example.org", Picks(countries=frozenset({"GT"})))
+    ben = house.subscribe("ben@example.org")
+    house.publish("one", countries=("GT",))
+    house.publish("two", countries=("HN",))
     house.tick()
-    prepare = Letters._prepare
-
-    def broken(letters: Letters, connection: Connection, claimed: Sequence[Claimed], *rest: Any) -> None:
-        if any(delivery.email == "ana@example.org" for delivery in claimed):
-            raise TypeError("a defect of ours")
-        prepare(letters, connection, claimed, *rest)
-
-    monkeypatch.setattr(Letters, "_prepare", broken)
+    hers = house.delivery(ana).edition_id
+    with house.engine.begin() as connection:
+        connection.execute(delete(tables.editions).where(tables.editions.c.id == hers))
     house.send()
-    assert (house.states(ana), house.states(ben)) == (["deferred"], ["sent"])
-    assert "a defect of ours" in house.delivery(ana).answer
+    row = house.delivery(ana)
+    assert (row.state, house.states(ben)) == ("deferred", ["sent"])
+    assert "could not be composed" in row.answer
+    house.now = row.deadline + timedelta(seconds=1)
+    house.send()
+    assert (house.states(ana), house.cursor(ana)) == (["expired"], 0)
+    house.tick()
+    house.send()
+    assert house.states(ana) == ["expired", "sent"]
+    assert "https://e.example/one" in relay.messages[-1][2].decode()
+
+
+def test_every_delivery_keeps_what_it_refers_to(house: House, relay) -> None:
+    """Whatever is withdrawn, cancelled, forgotten or erased: no run, profile or edition of a delivery goes with it."""
+    house.subscribe("ana@example.org", Picks(countries=frozenset({"GT"})))
+    house.subscribe("ben@example.org")
+    house.publish("one", countries=("GT",))
+    house.tick()
+    house.send()
+    house.pass_time(days=1)
+    house.publish("two", countries=("GT",))
+    house.tick()
+    with house.engine.begin() as connection:
+        oversight.cancel(connection, 2, house.now)
+        withdraw(connection, 2, house.now)
+        erase(connection, house.settings.keys, "ana@example.org", house.now)
+    keep_up(house.engine, house.now + timedelta(days=400))
+    with house.engine.connect() as connection:
+        whole = (
+            select(func.count())
+            .select_from(deliveries)
+            .join(tables.runs, tables.runs.c.id == deliveries.c.run_id)
+            .join(tables.profiles, tables.profiles.c.id == deliveries.c.profile_id)
+            .join(tables.editions, tables.editions.c.id == deliveries.c.edition_id)
+        )
+        assert connection.scalar(whole) == connection.scalar(select(func.count()).select_from(deliveries)) == 4
 
 
 def test_spell_that_breaks(house: House, relay, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,15 +89,14 @@ class _Settings(dict[int, _Setting]):
 
         ``alone``: there is no other, so that nobody asks how many they are.
         """
-        section = self._section(code, 0 if alone else len(cards))
         if self._unkept:
             self._unkept -= 1
-            return ShownGroup(section, cards)
+            return self._new(code, cards, alone=alone)
         # Cards stand under one heading only, which therefore need not be asked for.
         key = (alone, *cards)
         group = self._groups.get(key)
         if group is None:
-            group = self._older.pop(key, None) or ShownGroup(section, cards)
+            group = self._older.pop(key, None) or self._new(code, cards, alone=alone)
             if len(self._groups) >= GROUPS_KEPT:
                 self._unkept = 0 if self._again >= ASKED_AGAIN else GROUPS_UNKEPT
                 self.age()
@@ -109,6 +108,9 @@ class _Settings(dict[int, _Setting]):
             group.set = {}
             self._shared += len(cards)
         return group
+
+    def _new(self, code: str, cards: list[Shown], *, alone: bool) -> ShownGroup:
+        return ShownGroup(self._section(code, 0 if alone else len(cards)), cards)
 
     def age(self) -> None:
         """Begin a generation: groups that were not asked for in the last one are dropped."""

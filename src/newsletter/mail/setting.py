@@ -39,7 +39,6 @@ OF_CARD: Known = OF_HEADED | OF_REASON
 REASONS_KEPT = 12_000
 # What Python keeps of each besides its encoded text, in bytes, measured.
 _ITEM, _HEADED, _REASON = 3000, 1500, 670
-_NONE = (b"",)
 
 
 class _Around(NamedTuple):
@@ -113,7 +112,7 @@ class Setter:
                 reason = self._reasons.get((body.reason, why)) or self._of_reason(number, body.reason, card)
                 if reason.tail:
                     break
-                lines += (body.before, *(reason.lines or _NONE), body.after)
+                lines += (body.before, *(reason.lines or (b"",)), body.after)
             else:
                 made = self._set(number, body, card)
                 if isinstance(made, (Piece, Late)):

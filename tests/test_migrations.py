@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from commanding import CommandLine
-from sqlalchemy import Engine, delete, insert, inspect, select, text, update
+from sqlalchemy import Connection, Engine, delete, insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from newsletter.audience.addresses import address_hash
@@ -39,6 +41,16 @@ def picture(engine: Engine) -> dict[str, object]:
         for table in found.get_table_names()
         if table != "alembic_version"
     }
+
+
+@contextmanager
+def at_revision(engine: Engine, revision: str) -> Iterator[Connection]:
+    """A database of that time, for what was in it then; committed at the end."""
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        yield connection
 
 
 def test_migrations_match_the_tables(empty_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
@@ -86,10 +98,7 @@ def test_constraints_are_there(empty_url: str) -> None:
 def test_editions_survive_packing(empty_url: str) -> None:
     """Revision 0002 keeps every edition with its ids, and the deliveries that point at them."""
     engine = connect(empty_url)
-    with engine.begin() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+    with at_revision(engine, "0001") as connection:
         for statement in OLD_ROWS:
             connection.execute(text(statement))
         for number in range(1, 1201):
@@ -113,10 +122,7 @@ def test_editions_survive_packing(empty_url: str) -> None:
 def test_suppressions_mark_their_subscribers(empty_url: str) -> None:
     """Revision 0007 marks who is suppressed already, whose hashes go on working."""
     engine = connect(empty_url)
-    with engine.begin() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0005")
+    with at_revision(engine, "0005") as connection:
         for number, key in enumerate(("ana@e.example", "josé@e.example", "ben@e.example"), 1):
             values = {"id": number, "key": key, "hash": address_hash(key)}
             connection.execute(
@@ -145,10 +151,7 @@ def test_suppressions_mark_their_subscribers(empty_url: str) -> None:
 def test_notices_survive(empty_url: str) -> None:
     """Revision 0010 keeps every notice, takes some to nobody's account, and gives no number out twice."""
     engine = connect(empty_url)
-    with engine.begin() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0009")
+    with at_revision(engine, "0009") as connection:
         for statement in OLD_ROWS:
             connection.execute(text(statement))
         old = (
@@ -177,10 +180,7 @@ def test_notices_survive(empty_url: str) -> None:
 def test_deliveries_survive(empty_url: str) -> None:
     """Revision 0011 keeps every delivery as it was, and what promises 2 and 3 rest on."""
     engine = connect(empty_url)
-    with engine.begin() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0010")
+    with at_revision(engine, "0010") as connection:
         for statement in OLD_ROWS:
             connection.execute(text(statement))
         connection.execute(insert(editions).values(id=700, run_id=1, key=b"k", language="en", item_ids=[1, 2]))
@@ -203,10 +203,7 @@ def test_deliveries_survive(empty_url: str) -> None:
 def test_numbers_are_given_once(empty_url: str) -> None:
     """A number that a token may name is not given out again when its row is gone; what was there before stays."""
     engine = connect(empty_url)
-    with engine.begin() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0005")
+    with at_revision(engine, "0005") as connection:
         for statement in OLD_ROWS:
             connection.execute(text(statement))
         if engine.dialect.name == "postgresql":
@@ -254,10 +251,7 @@ OLD_DELIVERY = (
 def test_confirmations_to_come_survive(empty_url: str) -> None:
     """Revision 0007 makes notices of the confirmation mails that have not gone out, and of no others."""
     engine = connect(empty_url)
-    with engine.begin() as connection:
-        config = _config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0005")
+    with at_revision(engine, "0005") as connection:
         for statement in OLD_ROWS:
             connection.execute(text(statement))
         for number, state, due in (

@@ -328,7 +328,7 @@ class Spell:
         except DBAPIError:
             self._give_back(claimed)
             raise
-        except Exception as error:  # noqa: BLE001 - each by itself, only those that it is about are held up
+        except Exception as error:  # noqa: BLE001 - read one by one, only those with the defect wait
             log.warning("a batch could not be prepared at once", error=type(error).__name__)
 
     def _open_pools(self) -> None:

@@ -30,7 +30,8 @@ class Shown:
     language: str
     direction: str
     lines: tuple[bytes, ...] = field(default=(), repr=False)
-    """What the loops over a group's cards make of it, three parts each, if all of them make whole lines."""
+    """What the loops over a group's cards make of it, if all of them make whole lines: of each what stands before the
+    reason, the reason, and what stands behind it."""
     short: tuple[str, ...] = ()
     long: tuple[str, ...] = ()
     meta: str = ""

@@ -84,19 +84,22 @@ class _Settings(dict[int, _Setting]):
         setting = self[number] = self._set(number)
         return setting
 
-    def group(self, code: str, cards: list[Shown], *, alone: bool) -> ShownGroup:
-        """Cards under the heading of a code; the same group for all who get the same.
+    def groups(self, found: Mapping[str, list[Shown]]) -> list[ShownGroup]:
+        """Cards under the headings of their codes; the same group for all who get the same."""
+        # Of cards that stand under the only heading nobody asks how many they are.
+        alone = len(found) == 1
+        if self._unkept > 0:
+            self._unkept -= len(found)
+            section = self._section
+            return [ShownGroup(section(code, 0 if alone else len(cards)), cards) for code, cards in found.items()]
+        return [self._kept(code, cards, alone=alone) for code, cards in found.items()]
 
-        ``alone``: there is no other, so that nobody asks how many they are.
-        """
-        if self._unkept:
-            self._unkept -= 1
-            return self._new(code, cards, alone=alone)
+    def _kept(self, code: str, cards: list[Shown], *, alone: bool) -> ShownGroup:
         # Cards stand under one heading only, which therefore need not be asked for.
         key = (alone, *cards)
         group = self._groups.get(key)
         if group is None:
-            group = self._older.pop(key, None) or self._new(code, cards, alone=alone)
+            group = self._older.pop(key, None) or ShownGroup(self._section(code, 0 if alone else len(cards)), cards)
             if len(self._groups) >= GROUPS_KEPT:
                 self._unkept = 0 if self._again >= ASKED_AGAIN else GROUPS_UNKEPT
                 self.age()
@@ -108,9 +111,6 @@ class _Settings(dict[int, _Setting]):
             group.set = {}
             self._shared += len(cards)
         return group
-
-    def _new(self, code: str, cards: list[Shown], *, alone: bool) -> ShownGroup:
-        return ShownGroup(self._section(code, 0 if alone else len(cards)), cards)
 
     def age(self) -> None:
         """Begin a generation: groups that were not asked for in the last one are dropped."""
@@ -221,11 +221,9 @@ class Shelf:
         settings = self._settings.get(language)
         if settings is None:
             settings = self._settings[language] = self._begin(language)
-        placed = [one[mask & one.mask] for one in [settings[number] for number in ids]]
+        placed = [one[mask & one.mask] for one in map(settings.__getitem__, ids)]
         found, rest = arrange(placed, self._row.max_items)
-        alone = len(found) == 1
-        groups = [settings.group(code, cards, alone=alone) for code, cards in found.items()]
-        return groups, [card.named or card for card in rest] if rest else rest
+        return settings.groups(found), [card.named or card for card in rest] if rest else rest
 
     def _begin(self, language: str) -> _Settings:
         def set_item(number: int) -> _Setting:

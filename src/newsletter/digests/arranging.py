@@ -179,7 +179,7 @@ def arrange(placed: list[Placed[_Card]], most: int) -> tuple[dict[str, list[_Car
     placed.sort(reverse=True)
     rest = [card for _, _, _, card in placed[most:]]
     del placed[most:]
-    groups: dict[str, list[_Card]] = {heading: [] for _, _, heading, _ in placed}
+    groups: dict[str, list[_Card]] = {heading: [] for heading in dict.fromkeys(map(_heading, placed))}
     placed.sort(key=_within)
     for _, _, heading, card in placed:
         groups[heading].append(card)
@@ -188,4 +188,4 @@ def arrange(placed: list[Placed[_Card]], most: int) -> tuple[dict[str, list[_Car
     return groups, rest
 
 
-_within = itemgetter(1)
+_within, _heading = itemgetter(1), itemgetter(2)

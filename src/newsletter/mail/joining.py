@@ -61,31 +61,32 @@ class Joiner:
 
     def _run(self, program: Program, values: Values, out: list[bytes], carry: str) -> str:
         """Put out the lines of a program; ``carry`` is the line begun, before and after."""
+        # To ask for the type itself takes a third of what ``isinstance`` does; some ninety times a mail.
         for node in program:
-            if isinstance(node, Ready):
+            if type(node) is Ready:
                 if carry:
                     carry = node.put(out, carry)
                 else:
                     out += node.lines
                     carry = node.tail
-            elif isinstance(node, Value):
+            elif type(node) is Value:
                 carry += node.text(values)
-            elif isinstance(node, Branch):
+            elif type(node) is Branch:
                 chosen = node.then if node.test(values) else node.otherwise
                 if chosen:
                     carry = self._run(chosen, values, out, carry)
-            elif isinstance(node, Linked):
+            elif type(node) is Linked:
                 links = values[LINKS]
                 if links and not carry:
                     node.stretch.put(out, links)
                     carry = node.stretch.tail
                 else:
                     carry = self._run(node.program, values, out, carry)
-            elif isinstance(node, Loop):
+            elif type(node) is Loop:
                 carry = (self._run_groups if node.source == GROUPS else self._run_cards)(node, values, out, carry)
-            elif isinstance(node, Piece):
+            elif type(node) is Piece:
                 carry = _put(node, out, carry)
-            else:
+            elif type(node) is str:
                 carry += node
         return carry
 

@@ -8,10 +8,11 @@ when they meet. The result is, byte for byte, the encoding of the whole text.
 from __future__ import annotations
 
 from binascii import a2b_qp, b2a_qp
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
+from operator import itemgetter
 from string import ascii_letters, digits
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _LINE = 75
 PATTERNS_KEPT = 200
@@ -188,7 +189,7 @@ class Stretch:
         assert isinstance(last, Piece)
         self._parts = (*parts[:-1], Piece(last.head, last.lines, ""))
         self.tail = last.tail
-        self._patterns: dict[tuple[int, ...], list[bytes | slice]] = {}
+        self._patterns: dict[tuple[int, ...], tuple[bytes, Callable[[bytes], Any]]] = {}
 
     def put(self, out: list[bytes], links: Links) -> None:
         """Put this out at the begin of a line."""
@@ -198,25 +199,28 @@ class Stretch:
             if len(self._patterns) >= PATTERNS_KEPT:
                 del self._patterns[next(iter(self._patterns))]
             pattern = self._patterns[lengths] = self._pattern(lengths)
-        out += [part if type(part) is bytes else data[part] for part in pattern]  # type: ignore[index]
+        text, cuts = pattern
+        out.append(text % cuts(data))
 
-    def _pattern(self, lengths: tuple[int, ...]) -> list[bytes | slice]:
-        """The encoded text for links of these lengths, and slices of ``Links.data`` between it."""
+    def _pattern(self, lengths: tuple[int, ...]) -> tuple[bytes, Callable[[bytes], Any]]:
+        """The encoded text for links of these lengths, ``%b`` where they stand; and what cuts them out of data."""
         some, other = (b"".join(self._encoded(lengths, filler)) for filler in "xy")
         # Where two encodings differ there stand links, in their order.
         places = [at for at, (one, two) in enumerate(zip(some, other, strict=True)) if one != two]
         begins = [0, *accumulate(lengths)]
         letters = [begins[part] + n for part in self._parts if isinstance(part, int) for n in range(lengths[part])]
-        pattern: list[bytes | slice] = []
+        texts: list[bytes] = []
+        cuts: list[slice] = []
         end = 0
         for place, letter in zip(places, letters, strict=True):
-            last = pattern[-1] if pattern else None
-            if place == end and isinstance(last, slice) and last.stop == letter:
-                pattern[-1] = slice(last.start, letter + 1)
+            if cuts and place == end and cuts[-1].stop == letter:
+                cuts[-1] = slice(cuts[-1].start, letter + 1)
             else:
-                pattern += (some[end:place], slice(letter, letter + 1))
+                texts.append(some[end:place])
+                cuts.append(slice(letter, letter + 1))
             end = place + 1
-        return [*pattern, some[end:]]
+        text = b"%b".join(part.replace(b"%", b"%%") for part in (*texts, some[end:]))
+        return text, itemgetter(*cuts) if cuts else lambda _: ()
 
     def _encoded(self, lengths: tuple[int, ...], filler: str) -> tuple[bytes, ...]:
         return joined([filler * lengths[part] if isinstance(part, int) else part for part in self._parts]).lines

@@ -126,7 +126,13 @@ class Setter:
 
     def _set(self, number: int, body: Program, card: Shown) -> Setting:
         loop = self._loops[number]
-        return _made(self._filled(number, body, OF_CARD, card)) if loop and loop.source in (GROUP_CARDS, *CARDS) else ()
+        program = self._filled(number, body, OF_CARD, card) if loop and loop.source in (GROUP_CARDS, *CARDS) else ()
+        if not program:
+            return ()
+        if len(program) == 1 and isinstance(program[0], Piece):
+            piece = compact(program[0])
+            return piece if piece.tail else piece.lines
+        return Late(program)
 
     def _headed(self, item: SetItem, heading: str) -> tuple[Shown, dict[int, Program | _Around]]:
         card = replace(
@@ -159,15 +165,6 @@ def _around(program: Program) -> Program | _Around:
             if whole and reason.needs <= OF_REASON:
                 return _Around(b"".join(before.lines), reason, b"".join(after.lines))
     return program
-
-
-def _made(program: Program) -> Setting:
-    if not program:
-        return ()
-    if len(program) == 1 and isinstance(program[0], Piece):
-        piece = compact(program[0])
-        return piece if piece.tail else piece.lines
-    return Late(program)
 
 
 def _length(program: Program) -> int:

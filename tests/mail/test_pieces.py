@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 from newsletter.mail.pieces import Ready, Stretch, after, compact, encoded, joined, links_of, piece
 
-# Rich in what quoted-printable treats in its own way: ends of lines, spaces before them, dots, equals signs.
+# Rich in what quoted-printable treats in its own way (ends of lines, spaces before them, dots, equals signs), and in what
+# ``%`` does.
 awkward = st.lists(
     st.one_of(
-        st.sampled_from(("\n", "\n\n", " ", "  ", ".", "=", "\t", "\r", "\r\n", "%b", "é", "م", "漢", "😀", "\x00", "\x7f")),
+        st.sampled_from(
+            ("\n", "\n\n", " ", "  ", ".", "=", "%b", "\t", "\r", "\r\n", "é", "م", "漢", "😀", "\x00", "\x7f")
+        ),
         st.integers(60, 90).map(lambda n: "x" * n),
         st.text(st.characters(exclude_categories=("Cs",)), max_size=30),
     ),

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from newsletter.mail.pieces import Ready, Stretch, after, compact, encoded, joined, links_of, piece
 
-# Rich in what quoted-printable treats in its own way (ends of lines, spaces before them, dots, equals signs), and in what
-# ``%`` does.
+# Rich in what quoted-printable treats in its own way (ends of lines, spaces before them, dots, equals signs), and ``%``
+# in its own.
 awkward = st.lists(
     st.one_of(
         st.sampled_from(

@@ -86,7 +86,8 @@ class Joiner:
                 carry = (self._run_groups if node.source == GROUPS else self._run_cards)(node, values, out, carry)
             elif type(node) is Piece:
                 carry = _put(node, out, carry)
-            elif type(node) is str:
+            else:
+                assert isinstance(node, str)
                 carry += node
         return carry
 

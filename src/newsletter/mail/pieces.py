@@ -203,7 +203,7 @@ class Stretch:
         out.append(text % cuts(data))
 
     def _pattern(self, lengths: tuple[int, ...]) -> tuple[bytes, Callable[[bytes], Any]]:
-        """The encoded text for links of these lengths, ``%b`` where they stand; and what cuts them out of data."""
+        """The encoded text for links of these lengths, ``%b`` for each run of them; and what cuts those out."""
         some, other = (b"".join(self._encoded(lengths, filler)) for filler in "xy")
         # Where two encodings differ there stand links, in their order.
         places = [at for at, (one, two) in enumerate(zip(some, other, strict=True)) if one != two]

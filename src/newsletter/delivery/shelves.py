@@ -78,14 +78,14 @@ class _Settings(dict[int, _Setting]):
         self._again = 0
         """How often groups of this generation were asked for again."""
         self._unkept = 0
-        """How many more groups are not kept."""
+        """How many more groups are not kept; none if it is below zero."""
 
     def __missing__(self, number: int) -> _Setting:
         setting = self[number] = self._set(number)
         return setting
 
     def groups(self, found: Mapping[str, list[Shown]]) -> list[ShownGroup]:
-        """Cards under the headings of their codes; the same group for all who get the same."""
+        """Cards under the headings of their codes; while groups are kept, one for all who get the same."""
         # Of cards that stand under the only heading nobody asks how many they are.
         alone = len(found) == 1
         if self._unkept > 0:

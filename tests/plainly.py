@@ -36,7 +36,7 @@ from newsletter.digests.matching import (
 )
 from newsletter.mail import frames, headers
 from newsletter.mail import values as values_module
-from newsletter.mail.cards import UNPLACED, Section, ShownGroup, named_card, section_of, shown_card
+from newsletter.mail.cards import UNPLACED, Section, ShownGroup, named_card, placed, section_of, shown_card
 from newsletter.mail.letter import Card, Envelope, Masthead, Message
 from newsletter.mail.look import Look
 from newsletter.mail.program import Value
@@ -249,7 +249,7 @@ def _shown(letter: Letter) -> tuple[tuple[ShownGroup, ...], tuple[Any, ...]]:
         tuple(
             ShownGroup(
                 letter.section(group),
-                tuple(shown_card(card, group.heading, said) for card in group.cards),
+                tuple(placed(shown_card(card, group.heading, said)) for card in group.cards),
             )
             for group in letter.groups
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import pickle
 import re
 import subprocess
@@ -55,11 +54,12 @@ def fill(house: House) -> None:
     ]
     for number in range(10):
         house.publish(f"título {number} <é>", **dict(tags[number % 5]))
-    for number in range(10):
-        name = ("", "Ana Peña", "Ben")[number % 3]
+    # Some of them want the same.
+    for who, number in enumerate((*range(10), 1, 2, 1)):
+        name = ("", "Ana Peña", "Ben")[who % 3]
         language = LANGUAGES[number % 4]
         frequency = ("daily", "weekly")[number % 2]
-        house.subscribe(f"r{number}@example.org", PICKS[number % 5], frequency, name=name, language=language)
+        house.subscribe(f"r{who}@example.org", PICKS[number % 5], frequency, name=name, language=language)
     house.tick()
 
 
@@ -108,6 +108,17 @@ def test_bytes_of_the_slow_way_without_a_database(house: House) -> None:
         made = [composed(letters, delivery) for delivery in claimed]
         assert asked == []
     assert made == [plainly(house, delivery) for delivery in claimed]
+
+
+def test_alike_are_arranged_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the digests of a batch those with the same items and picks are put in order once, the others each."""
+    claimed, letters, shelf = prepared(house)
+    asked: list[tuple[Any, ...]] = []
+    arranged = shelf.arranged
+    monkeypatch.setattr(shelf, "arranged", lambda *what: asked.append(what) or arranged(*what))
+    for delivery in claimed:
+        assert composed(letters, delivery) == plainly(house, delivery)
+    assert len(asked) == len(set(asked)) == len({(one.edition_id, one.profile_id) for one in claimed}) < len(claimed)
 
 
 def test_leaving_by_mail_is_announced(house: House) -> None:
@@ -286,46 +297,23 @@ def test_cards_grow_old(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         before = len(made)
         composed(letters, often)
         assert len(made) == before
-        kept = [one for settings in shelf._settings.values() for one in settings.values()]
-        assert sum(len(one) + len(one.older) for one in kept) <= 2 * shelves.GENERATION
+        assert all(len(cards) + len(cards.older) <= 2 * shelves.GENERATION for cards in shelf._cards.values())
     assert len(made) > 2 * shelves.GENERATION
 
 
-def test_sections_are_set_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A section that several digests have is kept as a whole, for two generations of uses; none differs for it."""
-    monkeypatch.setattr(shelves, "GROUPS_KEPT", 6)
+def test_cards_that_grew_old_are_kept(house: House) -> None:
+    """Where all cards have grown old at once, they are asked for again and not made again; what is held stays true."""
     claimed, letters, shelf = prepared(house)
-    used = 0
-    for delivery in [one for one in claimed for _ in range(3)] + claimed:
+    for delivery in claimed:
+        composed(letters, delivery)
+    held = shelf._held
+    shelf.age()
+    with house.engine.connect() as connection:
+        letters.prepare(connection, claimed)
+    for delivery in claimed:
         assert composed(letters, delivery) == plainly(house, delivery)
-        for settings in shelf._settings.values():
-            kept = [*settings._groups.values(), *settings._older.values()]
-            assert len(kept) <= 12
-            assert settings.held >= shelves.SHARED_COST * sum(len(group.cards) for group in kept if group.set)
-            used += any(group.set for group in kept)
-    assert used
-
-
-def test_sections_of_unlike_readers(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where hardly a section is asked for twice, none is kept for a while, and then tried again; no digest differs."""
-    monkeypatch.setattr(shelves, "GROUPS_KEPT", 2)
-    monkeypatch.setattr(shelves, "ASKED_AGAIN", 1000)
-    monkeypatch.setattr(shelves, "GROUPS_UNKEPT", 7)
-    groups = shelves._Settings.groups
-    unkept: list[bool] = []
-
-    def watched(settings: shelves._Settings, found: dict[str, list[Any]]) -> Any:
-        before, left = dict(settings._groups), settings._unkept
-        made = groups(settings, found)
-        assert left <= 0 or settings._groups == before
-        unkept.append(left > 0)
-        return made
-
-    monkeypatch.setattr(shelves._Settings, "groups", watched)
-    claimed, letters, _ = prepared(house)
-    for delivery in claimed * 2:
-        assert composed(letters, delivery) == plainly(house, delivery)
-    assert sum(one != other for one, other in itertools.pairwise(unkept)) > 3
+    assert shelf._held == held
+    assert not any(cards.older for cards in shelf._cards.values())
 
 
 def test_notes_of_many_runs(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,10 +69,9 @@ def arranged(
     placed = []
     for item, one in ready:
         placing = one.placing(mask & one.mask)
-        card = (item, placing.places, placing.themes)
-        placed.append((placing.relevance, placing.within, placing.heading, card))
+        placed.append((placing.relevance, placing.within, placing.heading, item, placing.places, placing.themes))
     groups, rest = arrange(placed, most)
-    return list(groups.items()), [card[0] for card in rest]
+    return [(heading, [one[3:] for one in cards]) for heading, cards in groups.items()], [one[3] for one in rest]
 
 
 def fits(item: Item, wanted: Picks) -> bool:

@@ -166,8 +166,8 @@ def test_the_same_frame_another_day() -> None:
         split = programs("{{ first_title }}", whole, whole) if body is not None else None
         frame = Frame(one.masthead, split)
         item = frame.cards.set_item(one.groups[0].cards[0])
-        shown = frame.cards.set_card(item, "Guatemala", frame.cards.reason(one.groups[0].cards[0].because))
-        group = ShownGroup(one.section(Group("Guatemala", ())), (shown,), set={})
+        made = frame.cards.set_card(item, "Guatemala", frame.cards.reason(one.groups[0].cards[0].because))
+        group = ShownGroup(one.section(Group("Guatemala", ())), ((0, b"", "", *made),))
         for made in (one, other, one):
             fast = frame.compose((group,), (), made.day, made.frequency, ENVELOPE)
             small = Group("Guatemala", (made.groups[0].cards[0],))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from newsletter.audience.links import make_token, seal
 from newsletter.audience.picks import load_profiles
 from newsletter.database import IDS, Among, reading
 from newsletter.delivery.outbox import Claimed
-from newsletter.delivery.shelves import SHELF_COLUMNS, Shelf
+from newsletter.delivery.shelves import SHELF_COLUMNS, Arranged, Shelf
 from newsletter.delivery.signatures import signed
 from newsletter.digests.matching import Item
 from newsletter.digests.runs import as_item
@@ -45,15 +46,22 @@ _ITEMS = select(*(items.c[name] for name in (*Item.__slots__, "revision", "withd
 )
 
 
-class _Job(NamedTuple):
-    """What composing a delivery needs."""
+_Editions = Mapping[int, tuple[str, tuple[int, ...]]]
+"""Language and items of each."""
 
-    claim: str
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """What composing needs of a delivery, and of those of its batch that are alike."""
+
     shelf: Shelf
     language: str
     item_ids: tuple[int, ...]
     mask: int
     note: str
+    shared: bool = False
+    arranged: Arranged | None = None
+    """The items as the digests show them, if several do and one is made."""
 
 
 class Copy(NamedTuple):
@@ -78,7 +86,8 @@ class Letters:
         self._shelves: dict[int, Shelf] = {}
         self._editions: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._notes: dict[int, dict[str, str]] = {}
-        self._jobs: dict[int, _Job] = {}
+        self._jobs: dict[tuple[int, str], _Job] = {}
+        """By delivery and the claim that it was prepared for."""
 
     def prepare(self, connection: Connection, claimed: Sequence[Claimed]) -> None:
         """Read what these deliveries need, in a few queries; what was prepared before is forgotten.
@@ -94,25 +103,23 @@ class Letters:
         The same bytes each time, as long as templates, texts and the reader's own data stay as they are.
         No database is asked if it was prepared.
         """
-        job = self._jobs.get(delivery.id)
-        if job is None or job.claim != delivery.claim:
+        job = self._jobs.get((delivery.id, delivery.claim))
+        if job is None:
             with reading(self._engine) as connection:
-                self._prepare(connection, [delivery], {})
-            job = self._jobs[delivery.id]
+                job = self._prepared(connection, delivery)
         return self._looks.made(
             job.shelf.look, "digest", lambda: self._compose(delivery, job), lambda: self._compose_afresh(delivery)
         )
 
     def _compose_afresh(self, delivery: Claimed) -> Message | None:
-        del self._jobs[delivery.id]
+        del self._jobs[delivery.id, delivery.claim]
         return self.compose(delivery)
 
     def compose_unassembled(
         self, connection: Connection, delivery: Claimed, language: str, item_ids: Sequence[int]
     ) -> Message | None:
         """The message of a delivery that is not in the database, of these items."""
-        self._prepare(connection, [delivery], {delivery.edition_id: (language, tuple(item_ids))})
-        job = self._jobs[delivery.id]
+        job = self._prepared(connection, delivery, {delivery.edition_id: (language, tuple(item_ids))})
         return self._looks.made(
             job.shelf.look,
             "digest",
@@ -122,8 +129,7 @@ class Letters:
 
     def copy(self, connection: Connection, delivery: Claimed) -> Copy:
         """A delivery as anybody may read it: without its reader's links, and without what was withdrawn by now."""
-        self._prepare(connection, [delivery], {})
-        job = self._jobs[delivery.id]
+        job = self._prepared(connection, delivery)
         shelf, language = job.shelf, job.language
         chosen = tuple(number for number in job.item_ids if number not in shelf.withdrawn)
         withdrawn = len(job.item_ids) - len(chosen)
@@ -146,7 +152,10 @@ class Letters:
             chosen = tuple(number for number in chosen if gone.get(number, claimed_at) >= claimed_at)
             if not chosen:
                 return None
-        groups, rest = shelf.arranged(chosen, job.mask, job.language)
+        if job.shared and chosen is job.item_ids:
+            groups, rest = job.arranged = job.arranged or shelf.arranged(chosen, job.mask, job.language)
+        else:
+            groups, rest = shelf.arranged(chosen, job.mask, job.language)
         mark = seal(self._key, "delivery", delivery.id)
         letter = digest_envelope(self._key, self._site, shelf, delivery, mark)
         if self._mailbox is not None:
@@ -155,11 +164,15 @@ class Letters:
         message = shelf.frame(job.language).compose(groups, rest, day, delivery.frequency, letter, job.note)
         return signed(self._settings, message, shelf.domain, delivery.dated_at)
 
+    def _prepared(self, connection: Connection, delivery: Claimed, unassembled: _Editions | None = None) -> _Job:
+        self._prepare(connection, [delivery], unassembled or {})
+        return self._jobs[delivery.id, delivery.claim]
+
     def _prepare(
         self,
         connection: Connection,
         claimed: Sequence[Claimed],
-        unassembled: Mapping[int, tuple[str, tuple[int, ...]]],
+        unassembled: _Editions,
     ) -> None:
         self._read_shelves(connection, {delivery.list_id for delivery in claimed})
         # What is prepared and still waits is as it was, unless its list was edited.
@@ -168,11 +181,13 @@ class Letters:
         wanted: dict[int, set[int]] = {delivery.list_id: set() for delivery in claimed}
         fresh = []
         for delivery in claimed:
-            job = jobs.get(delivery.id)
-            if job is None or job.claim != delivery.claim or job.shelf is not self._shelves[delivery.list_id]:
+            key = delivery.id, delivery.claim
+            job = jobs.get(key)
+            if job is None or job.shelf is not self._shelves[delivery.list_id]:
                 fresh.append(delivery)
                 continue
-            self._jobs[delivery.id] = job
+            job.arranged = None
+            self._jobs[key] = job
             wanted[delivery.list_id].update(job.item_ids)
         chosen = dict(unassembled) | self._read_editions(
             connection, {delivery.edition_id for delivery in fresh} - unassembled.keys()
@@ -188,11 +203,18 @@ class Letters:
             for list_id, ids in profiles.items()
         }
         notes = self._read_notes(connection, {delivery.run_id for delivery in fresh})
+        alike: dict[tuple[int, int], _Job] = {}
         for delivery in fresh:
-            language, ids = chosen[delivery.edition_id]
-            note = notes[delivery.run_id].get(language, "")
-            mask = masks[delivery.list_id][delivery.profile_id]
-            self._jobs[delivery.id] = _Job(delivery.claim, self._shelves[delivery.list_id], language, ids, mask, note)
+            same = delivery.edition_id, delivery.profile_id
+            job = alike.get(same)
+            if job is None:
+                language, ids = chosen[delivery.edition_id]
+                note = notes[delivery.run_id].get(language, "")
+                mask = masks[delivery.list_id][delivery.profile_id]
+                job = alike[same] = _Job(self._shelves[delivery.list_id], language, ids, mask, note)
+            else:
+                job.shared = True
+            self._jobs[delivery.id, delivery.claim] = job
         _forget(self._shelves, wanted)
 
     def _read_shelves(self, connection: Connection, ids: set[int]) -> None:
@@ -250,22 +272,23 @@ def _as_known(connection: Connection, shelf: Shelf, ids: set[int]) -> bool:
 
 
 def _forget(shelves: dict[int, Shelf], wanted: Mapping[int, set[int]]) -> None:
-    """Drop the oldest of what is kept, until it is little enough: what is not wanted now, then cards that are."""
+    """Drop of what is kept, until it is little enough, lists and items that are not wanted now, then cards that are."""
     held = sum(shelf.held for shelf in shelves.values())
     for list_id in [known for known in shelves if known not in wanted]:
         if held <= BYTES_KEPT and len(shelves) <= SHELVES_KEPT:
             break
         held -= shelves.pop(list_id).held
     for list_id, shelf in shelves.items():
+        if held > BYTES_KEPT:
+            held -= shelf.age()
         for number in list(shelf.revisions) if held > BYTES_KEPT else ():
             if held <= BYTES_KEPT:
                 break
             if number not in wanted.get(list_id, ()):
                 held -= shelf.drop(number)
-        # Twice for what was asked for in this generation, too.
-        for _ in range(2):
-            if held > BYTES_KEPT:
-                held -= shelf.age()
+        # Once more for what was asked for in this generation, too.
+        if held > BYTES_KEPT:
+            held -= shelf.age()
 
 
 def _drop_oldest(kept: dict[Any, Any], most: int) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache, lru_cache
+from itertools import repeat
+from operator import and_
 from typing import Any
 
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.geography import all_places, countries_in, place_name
 from newsletter.catalogue.themes import Theme, descendants, theme_name
-from newsletter.digests.arranging import Arranger, Placeable, Placed, Placing, arrange
+from newsletter.digests.arranging import NUMBERS, Arranger, Placeable, arrange
 from newsletter.digests.matching import Item
-from newsletter.mail.cards import UNPLACED, Section, Shown, ShownGroup, section_of
+from newsletter.mail.cards import UNPLACED, Placed, Section, Shown, ShownGroup, named_of, section_of
 from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Masthead
 from newsletter.mail.look import Look
@@ -25,102 +28,42 @@ SHELF_COLUMNS = (
 )
 MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
-ITEM_COST, CARD_COST, REASON_COST, SHARED_COST = 4000, 500, 250, 2000
+ITEM_COST, CARD_COST, REASON_COST = 4000, 250, 400
 REASONS_KEPT = 12_000
 SECTIONS_KEPT = 2000
-GROUPS_KEPT = 500
-"""Of a generation, in a language: sections with their cards."""
-ASKED_AGAIN = 100
-"""So often at least groups of a generation must be asked for again, or to keep them costs more than it spares."""
-GROUPS_UNKEPT = 10_000
-"""Made without being kept, after a generation that was not: these readers are unlike."""
-GENERATION = 30_000
-"""Cards made, or asked for again, until those not asked for since the last time are dropped."""
+GENERATION = 50_000
+"""Cards of a language made, or asked for again, until those not asked for since the last time are dropped."""
+
+Arranged = tuple[list[ShownGroup], list[Shown]]
+"""Groups of cards, and what is only named."""
 
 
-class _Setting(dict[int, Placed[Shown]]):
-    """An item set in one language: its cards of this generation by hit, made when they are asked for."""
+class _Cards(dict[int, Placed]):
+    """Cards of one language by their hits, made when they are asked for."""
 
-    __slots__ = ("_make", "item", "mask", "older", "placeable")
+    __slots__ = ("_make", "older")
 
-    def __init__(self, placeable: Placeable, item: SetItem, make: Callable[[_Setting, int], Placed[Shown]]) -> None:
-        self.placeable = placeable
-        self.mask = placeable.mask
-        self.item = item
-        self.older: dict[int, Placed[Shown]] = {}
-        """Those of the generation before."""
+    def __init__(self, make: Callable[[int], Placed]) -> None:
         self._make = make
-
-    def __missing__(self, hit: int) -> Placed[Shown]:
-        placed = self[hit] = self._make(self, hit)
-        return placed
-
-    @property
-    def cost(self) -> int:
-        """Bytes kept, roughly."""
-        return self.item.size + CARD_COST * (len(self) + len(self.older))
-
-
-class _Settings(dict[int, _Setting]):
-    """The items of a shelf by number, set in one language when they are asked for, and groups of their cards."""
-
-    __slots__ = ("_again", "_groups", "_older", "_older_shared", "_section", "_set", "_shared", "_unkept")
-
-    def __init__(self, set_item: Callable[[int], _Setting], section: Callable[[str, int], Section]) -> None:
-        """``section``: makes that of a code and a number of cards."""
-        self._set = set_item
-        self._section = lru_cache(SECTIONS_KEPT)(section)
-        self._groups: dict[tuple[object, ...], ShownGroup] = {}
-        self._older: dict[tuple[object, ...], ShownGroup] = {}
+        self.older: dict[int, Placed] = {}
         """Those of the generation before."""
-        self._shared = self._older_shared = 0
-        """Cards in those that several digests have, so that their texts are kept once more."""
-        self._again = 0
-        """How often groups of this generation were asked for again."""
-        self._unkept = 0
-        """How many more groups are not kept; none if it is below zero."""
 
-    def __missing__(self, number: int) -> _Setting:
-        setting = self[number] = self._set(number)
-        return setting
-
-    def groups(self, found: Mapping[str, list[Shown]]) -> list[ShownGroup]:
-        """Cards under the headings of their codes; while groups are kept, one for all who get the same."""
-        # Of cards that stand under the only heading nobody asks how many they are.
-        alone = len(found) == 1
-        if self._unkept > 0:
-            self._unkept -= len(found)
-            section = self._section
-            return [ShownGroup(section(code, 0 if alone else len(cards)), cards) for code, cards in found.items()]
-        return [self._kept(code, cards, alone=alone) for code, cards in found.items()]
-
-    def _kept(self, code: str, cards: list[Shown], *, alone: bool) -> ShownGroup:
-        # Cards stand under one heading only, which therefore need not be asked for.
-        key = (alone, *cards)
-        group = self._groups.get(key)
-        if group is None:
-            group = self._older.pop(key, None) or ShownGroup(self._section(code, 0 if alone else len(cards)), cards)
-            if len(self._groups) >= GROUPS_KEPT:
-                self._unkept = 0 if self._again >= ASKED_AGAIN else GROUPS_UNKEPT
-                self.age()
-            self._groups[key] = group
-            self._shared += 0 if group.set is None else len(cards)
-            return group
-        self._again += 1
-        if group.set is None:
-            group.set = {}
-            self._shared += len(cards)
-        return group
+    def __missing__(self, hit: int) -> Placed:
+        if len(self) >= GENERATION:
+            self.age()
+        known = self.older.pop(hit, ())
+        card = self[hit] = known or self._make(hit)
+        return card
 
     def age(self) -> None:
-        """Begin a generation: groups that were not asked for in the last one are dropped."""
-        self._older, self._groups = self._groups, {}
-        self._older_shared, self._shared, self._again = self._shared, 0, 0
+        """Begin a generation: cards that were not asked for in the last one are dropped."""
+        self.older = dict(self)
+        self.clear()
 
     @property
     def held(self) -> int:
-        """Bytes kept for groups, roughly."""
-        return SHARED_COST * (self._shared + self._older_shared)
+        """Bytes kept, roughly."""
+        return CARD_COST * (len(self) + len(self.older))
 
 
 class Shelf:
@@ -145,25 +88,33 @@ class Shelf:
         regions = [code for code in all_places() if code.isdigit()]
         self._by_theme = row.sections == "theme"
         self._arranger = Arranger(regions, countries_in, {*self._vocabulary, *parents}, under, by_theme=self._by_theme)
+        self._numbers = itertools.count(1)
         self._items: dict[int, tuple[Item, Placeable]] = {}
+        """By number: an item that is put anew gets another, so that no card of before is asked for again."""
+        self._item_masks: dict[int, int] = {}
+        """By id."""
         self._held = 0
-        self._young = 0
-        self._reasons: dict[tuple[str, tuple[str, ...], tuple[str, ...]], str] = {}
+        self._reason = lru_cache(REASONS_KEPT)(self._reason_of)
         self._masks: dict[int, int] = {}
         self._frames: dict[str, Frame] = {}
-        self._settings: dict[str, _Settings] = {}
+        self._set_items: dict[str, dict[int, SetItem]] = {}
+        self._cards: dict[str, _Cards] = {}
+        self._section = lru_cache(SECTIONS_KEPT)(self._section_of)
 
     @property
     def held(self) -> int:
         """Bytes kept, roughly."""
-        kept = [frame.size for frame in self._frames.values()] + [one.held for one in self._settings.values()]
-        return self._held + sum(kept) + REASON_COST * len(self._reasons)
+        kept = [cards.held for cards in self._cards.values()] + [frame.size for frame in self._frames.values()]
+        return self._held + sum(kept) + REASON_COST * self._reason.cache_info().currsize
 
     def put(self, item: Item, revision: int) -> None:
         """Put an item on the shelf, in place of an earlier revision."""
         self.drop(item.id)
         self.revisions[item.id] = revision
-        self._items[item.id] = item, self._arranger.placeable(item)
+        number = next(self._numbers)
+        placeable = self._arranger.placeable(item, number)
+        self._items[number] = item, placeable
+        self._item_masks[item.id] = placeable.mask
         self._held += ITEM_COST + 2 * len(item.summary)
 
     def withdraw(self, number: int, at: datetime | None) -> None:
@@ -179,12 +130,12 @@ class Shelf:
             return 0
         del self.revisions[number]
         self.withdrawn.pop(number, None)
-        item, _ = self._items.pop(number)
+        place = self._item_masks.pop(number) & NUMBERS
+        item, _ = self._items.pop(place)
         freed = ITEM_COST + 2 * len(item.summary)
-        for settings in self._settings.values():
-            setting = settings.pop(number, None)
-            if setting is not None:
-                freed += setting.cost
+        for known in self._set_items.values():
+            if place in known:
+                freed += known.pop(place).size
         self._held -= freed
         return freed
 
@@ -212,49 +163,46 @@ class Shelf:
             frame = self._frames[language] = Frame(masthead)
         return frame
 
-    def arranged(self, ids: Sequence[int], mask: int, language: str) -> tuple[list[ShownGroup], list[Shown]]:
-        """The items as the digest of a reader with this mask shows them: groups of cards, and the rest.
+    def arranged(self, ids: Sequence[int], mask: int, language: str) -> Arranged:
+        """The items as the digest of a reader with this mask shows them.
 
         Raises:
             KeyError: an item is not on the shelf.
         """
-        settings = self._settings.get(language)
-        if settings is None:
-            settings = self._settings[language] = self._begin(language)
-        placed = [one[mask & one.mask] for one in map(settings.__getitem__, ids)]
-        found, rest = arrange(placed, self._row.max_items)
-        return settings.groups(found), [card.named or card for card in rest] if rest else rest
+        cards = self._cards.get(language)
+        if cards is None:
+            cards = self._begin(language)
+        hits = map(and_, map(self._item_masks.__getitem__, ids), repeat(mask))
+        found, rest = arrange(list(map(cards.__getitem__, hits)), self._row.max_items)
+        # Of cards that stand under the only heading nobody asks how many they are.
+        several = len(found) > 1
+        section = self._section
+        groups = [ShownGroup(section(language, code, len(one) if several else 0), one) for code, one in found.items()]
+        return groups, named_of(rest) if rest else []
 
-    def _begin(self, language: str) -> _Settings:
-        def set_item(number: int) -> _Setting:
-            item, placeable = self._items[number]
-            card = card_of(item, self._vocabulary, self._site, language)
-            setting = _Setting(placeable, self.frame(language).cards.set_item(card), place)
-            self._held += setting.item.size
-            return setting
+    def _begin(self, language: str) -> _Cards:
+        self._set_items[language] = {}
+        cards = self._cards[language] = _Cards(lambda hit: self._card(hit, language))
+        return cards
 
-        def place(setting: _Setting, hit: int) -> Placed[Shown]:
-            if self._young >= GENERATION:
-                self.age()
-            self._young += 1
-            return setting.older.pop(hit, None) or self._card(setting, hit, language)
-
+    def _section_of(self, language: str, code: str, cards: int) -> Section:
         said = words(language)
-        general = said.say(UNPLACED[self._row.sections])
+        return section_of(self._name(code, language) or said.say(UNPLACED[self._row.sections]), cards, said)
 
-        def section(code: str, cards: int) -> Section:
-            return section_of(self._name(code, language) or general, cards, said)
-
-        return _Settings(set_item, section)
-
-    def _card(self, setting: _Setting, hit: int, language: str) -> Placed[Shown]:
-        placing = setting.placeable.placing(hit)
-        why = self._reason(placing, language)
-        heading = self._name(placing.heading, language)
-        size = setting.item.size
-        card = self.frame(language).cards.set_card(setting.item, heading, why)
-        self._held += CARD_COST + setting.item.size - size
-        return placing.relevance, placing.within, placing.heading, card
+    def _card(self, hit: int, language: str) -> Placed:
+        number = hit & NUMBERS
+        item, placeable = self._items[number]
+        setter = self.frame(language).cards
+        set_items = self._set_items[language]
+        one = set_items.get(number)
+        size = one.size if one else 0
+        if one is None:
+            one = set_items[number] = setter.set_item(card_of(item, self._vocabulary, self._site, language))
+        placing = placeable.placing(hit)
+        why = self._reason(language, placing.places, placing.themes)
+        made = setter.set_card(one, self._name(placing.heading, language), why)
+        self._held += one.size - size
+        return placing.relevance, placing.within, placing.heading, *made
 
     def _name(self, code: str, language: str) -> str:
         """What a heading calls a place or theme; nothing for none."""
@@ -265,26 +213,14 @@ class Shelf:
 
     def age(self) -> int:
         """Begin a generation: cards that were not asked for in the last one are dropped; the bytes held for them."""
-        freed = 0
-        for settings in self._settings.values():
-            settings.age()
-            for setting in settings.values():
-                freed += CARD_COST * len(setting.older)
-                setting.older = setting.copy()
-                setting.clear()
-        self._young = 0
-        self._held -= freed
-        return freed
+        held = self.held
+        for cards in self._cards.values():
+            cards.age()
+        return held - self.held
 
-    def _reason(self, placing: Placing, language: str) -> str:
-        key = language, placing.places, placing.themes
-        why = self._reasons.get(key)
-        if why is None:
-            because = _places(placing.places, language) + _themes(placing.themes, self._vocabulary, language)
-            if len(self._reasons) >= REASONS_KEPT:
-                del self._reasons[next(iter(self._reasons))]
-            why = self._reasons[key] = self.frame(language).cards.reason(because)
-        return why
+    def _reason_of(self, language: str, places: tuple[str, ...], themes: tuple[str, ...]) -> str:
+        because = _places(places, language) + _themes(themes, self._vocabulary, language)
+        return self.frame(language).cards.reason(because)
 
 
 def card_of(item: Item, vocabulary: Mapping[str, Theme], site: str, language: str) -> Card:

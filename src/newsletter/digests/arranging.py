@@ -1,7 +1,8 @@
 """The order of a digest: in sections by country or by theme, most relevant first, each item once. Pure.
 
 A profile is a mask of its picks, an item a mask of the picks that would meet it. What both have, the *hit*, decides
-all that a reader's picks decide about an item: why it fits, where it stands and how relevant it is.
+all that a reader's picks decide about an item: why it fits, where it stands and how relevant it is. In the lowest bits,
+which every profile has, an item has its number, so that a hit says by itself which item it is of.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from newsletter.digests.matching import CountriesIn, Item, Picks, ThemesUnder, concerned
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MOST = 1 << 63
 _NEWEST = (1 << 128) - 1
-_FOLLOWS = 1
+NUMBERS = (1 << 32) - 1
+"""The bits of an item's number."""
+_FOLLOWS = NUMBERS + 1
 """The bit of a profile that picks places at all."""
 
 
@@ -71,7 +74,7 @@ class Placeable:
     def placing(self, hit: int) -> Placing:
         """What a hit (a profile's mask and the item's) means for the item."""
         met = []
-        left = hit & ~_FOLLOWS
+        left = hit & ~(_FOLLOWS | NUMBERS)
         while left:
             lowest = left & -left
             met.append(self._meanings[lowest])
@@ -122,14 +125,14 @@ class Arranger:
 
     def picks_mask(self, picks: Picks) -> int:
         """The mask of a profile."""
-        mask = _FOLLOWS if any(map(self._countries_in, picks.regions)) or picks.countries else 0
+        mask = NUMBERS | (_FOLLOWS if any(map(self._countries_in, picks.regions)) or picks.countries else 0)
         for kind, codes in (("country", picks.countries), ("region", picks.regions), ("theme", picks.themes)):
             for code in codes:
                 mask |= self._bit(kind, code)
         return mask
 
-    def placeable(self, item: Item) -> Placeable:
-        """An item, ready to be placed for any number of masks."""
+    def placeable(self, item: Item, number: int = 0) -> Placeable:
+        """An item, ready to be placed for any number of masks; ``number``: among those that hits must tell apart."""
         here = concerned(item.countries, item.regions, self._countries_in)
         tags = frozenset(item.themes)
         regions = [region for region, countries in self._regions.items() if not here.isdisjoint(countries)]
@@ -160,32 +163,28 @@ class Arranger:
             )
             for tag in item.themes
         ]
-        return Placeable(item, sum(meanings) | _FOLLOWS, meanings, countries, tagged, by_theme=self._by_theme)
+        mask = sum(meanings) | _FOLLOWS | number
+        return Placeable(item, mask, meanings, countries, tagged, by_theme=self._by_theme)
 
 
-_Card = TypeVar("_Card")
+Placed = TypeVar("Placed", bound=tuple[Any, ...])
+"""A placing's ``relevance``, ``within`` and ``heading``, and more: a plain tuple, which is read and sorted fastest."""
+_relevance, _within, _heading = itemgetter(0), itemgetter(1), itemgetter(2)
 
 
-Placed = tuple[int, bytes, str, _Card]
-"""A placing's ``relevance``, ``within`` and ``heading``, and the card: a plain tuple, which is sorted fastest."""
-
-
-def arrange(placed: list[Placed[_Card]], most: int) -> tuple[dict[str, list[_Card]], list[_Card]]:
+def arrange(placed: list[Placed], most: int) -> tuple[dict[str, list[Placed]], list[Placed]]:
     """Group by heading, that of the most relevant item first and what has none last; inside a group by ``within``.
 
-    Gives the cards of each heading, and beyond the ``most`` most relevant ones the rest, in order of relevance.
+    Gives those under each heading, and beyond the ``most`` most relevant ones the rest, in order of relevance.
     ``placed`` is put in another order.
     """
-    placed.sort(reverse=True)
-    rest = [card for _, _, _, card in placed[most:]]
+    placed.sort(key=_relevance, reverse=True)
+    rest = placed[most:]
     del placed[most:]
-    groups: dict[str, list[_Card]] = {heading: [] for heading in dict.fromkeys(map(_heading, placed))}
+    groups: dict[str, list[Placed]] = {heading: [] for heading in dict.fromkeys(map(_heading, placed))}
     placed.sort(key=_within)
-    for _, _, heading, card in placed:
-        groups[heading].append(card)
+    for one in placed:
+        groups[one[2]].append(one)
     if "" in groups:
         groups[""] = groups.pop("")
     return groups, rest
-
-
-_within, _heading = itemgetter(1), itemgetter(2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from newsletter.languages import direction
@@ -29,9 +29,6 @@ class Shown:
     url: str
     language: str
     direction: str
-    lines: tuple[bytes, ...] = field(default=(), repr=False)
-    """What the loops over a group's cards make of it, if all of them make whole lines: of each what stands before the
-    reason, the reason, and what stands behind it."""
     short: tuple[str, ...] = ()
     long: tuple[str, ...] = ()
     meta: str = ""
@@ -41,9 +38,31 @@ class Shown:
     named: Shown | None = field(default=None, repr=False)
     """The same among those that are only named."""
     set: tuple[Any, ...] = field(default=(), repr=False)
-    """What the loop of each number makes of it, if not in ``lines``: a ``joining.Setting``."""
+    """What the loop of each number makes of it, if not whole lines: a ``joining.Setting``."""
     image: str = ""
     image_alt: str = ""
+
+
+Placed = tuple[Any, ...]
+"""A card in its place: relevance, order and heading as ``digests.arranging`` sorts by, the ``Shown`` card, its reason
+if that is not in the card, and its lines: what the loops over a group's cards make of it, if all of them make whole
+lines; of each what stands before the reason, the reason, and what stands behind it.
+
+One flat tuple: of a card that only one reader has, each object is one more that the processor waits for.
+"""
+SHOWN, WHY, LINES = 3, 4, 5
+"""Where in one these are."""
+
+
+def placed(shown: Shown, heading: str = "") -> Placed:
+    """A card of which no lines are made."""
+    return 0, b"", heading, shown, ""
+
+
+def card_in(one: Placed) -> Shown:
+    """The card with its reason, as templates see it."""
+    shown: Shown = one[SHOWN]
+    return replace(shown, why=one[WHY]) if one[WHY] else shown
 
 
 class Section(NamedTuple):
@@ -55,14 +74,22 @@ class Section(NamedTuple):
     title: str
 
 
+def named_of(rest: Sequence[Placed]) -> list[Shown]:
+    """What is only named of these cards."""
+    return [one[SHOWN].named or card_in(one) for one in rest]
+
+
 @dataclass(slots=True, eq=False)
 class ShownGroup:
     """Cards of a section."""
 
     section: Section
-    cards: Sequence[Shown]
-    set: dict[int, bytes] | None = field(default=None, repr=False)
-    """What the loop of each number makes of it, where that is whole lines. None if only one digest has it."""
+    placed: Sequence[Placed]
+
+    @property
+    def cards(self) -> list[Shown]:
+        """The cards as templates see them."""
+        return [card_in(one) for one in self.placed]
 
     @property
     def heading(self) -> str:
@@ -157,11 +184,11 @@ def contents_of(groups: Sequence[ShownGroup], total: int, said: Words) -> tuple[
     return contents, line if total >= CONTENTS_LISTED_FROM else ""
 
 
-def preheader_of(cards: Sequence[Shown], subject: str, said: Words, list_name: str) -> str:
+def preheader_of(cards: Sequence[Placed], subject: str, said: Words, list_name: str) -> str:
     """What mail readers show beside the subject: the titles it did not name, else the summary's beginning."""
     least, most = PREHEADER_SIZE
-    titles = said.dot.join([card.title for card in cards[1:8]])
-    text = cut(titles or " ".join(cards[0].short), most)
+    titles = said.dot.join([card[SHOWN].title for card in cards[1:8]])
+    text = cut(titles or " ".join(cards[0][SHOWN].short), most)
     if len(text) < least or text == subject:
         text = cut(f"{text}{said.dot}{said.say('preheader_fill', list=list_name)}".removeprefix(said.dot), most)
     return text

@@ -89,7 +89,7 @@ class Frame:
             if len(message.content) <= HTML_LIMIT:
                 return message
             size = sum(map(len, html))
-            count = sum(len(group.cards) for group in groups)
+            count = sum(len(group.placed) for group in groups)
             if size <= HTML_LIMIT or count <= 1:
                 return message
             groups, rest = shortened(groups, rest, max(1, min(count - 1, count * HTML_LIMIT // size)), self._said)

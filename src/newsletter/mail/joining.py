@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from newsletter.mail.cards import Section, Shown, ShownGroup
+from newsletter.mail.cards import LINES, SHOWN, Section, Shown, ShownGroup
 from newsletter.mail.pieces import Piece, Ready, after, encoded, head_of
 from newsletter.mail.program import (
     GROUP_CARDS,
@@ -94,28 +94,24 @@ class Joiner:
     def _run_groups(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
         headings = self._headings[loop.number]
         for group in values[GROUPS]:
-            kept = group.set
-            if kept and not carry and loop.number in kept:
-                out.append(kept[loop.number])
-                continue
             body = headings.get(group.section) or self._heading(loop, group)
             if body.simple and not carry:
                 begun = len(out)
                 out += body.before
                 part = body.part
-                for card in group.cards if part else ():
-                    lines = card.lines
+                if part is None:
+                    continue
+                for card in group.placed:
+                    lines = card[part]
                     if not lines:
                         break
-                    out += lines[part]
+                    out += lines
                 else:
                     out += body.after
-                    if kept is not None:
-                        kept[loop.number] = b"".join(out[begun:])
                     continue
                 del out[begun:]
             values[loop.target] = group
-            values[GROUP_CARDS] = group.cards
+            values[GROUP_CARDS] = group.placed
             carry = self._run(body.program, values, out, carry)
         values.pop(loop.target, None)
         return carry
@@ -132,7 +128,11 @@ class Joiner:
     def _run_cards(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
         part = self._parts[loop.number]
         for card in values[loop.source]:
-            lines = card.lines[part] if part and card.lines else card.set[loop.number]
+            if part:
+                lines = card[part] or card[SHOWN].set[loop.number]
+                card = card[SHOWN]
+            else:
+                lines = card.set[loop.number]
             if type(lines) is tuple and not carry:
                 out += lines
             else:
@@ -152,8 +152,8 @@ class Joiner:
 
 
 def parts_of(loops: Sequence[Loop | None]) -> list[slice | None]:
-    """Where in a card's ``lines`` those of each loop are; None for one that is not over the cards of a group."""
-    places = itertools.count(0, 3)
+    """Where in a placed card the lines of each loop are; None for one that is not over the cards of a group."""
+    places = itertools.count(LINES, 3)
     return [slice(place := next(places), place + 3) if loop and loop.source == GROUP_CARDS else None for loop in loops]
 
 

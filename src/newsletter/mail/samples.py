@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from newsletter.catalogue.geography import place_name
-from newsletter.mail.cards import Shown, ShownGroup, section_of, shown_card
+from newsletter.mail.cards import Placed, ShownGroup, named_of, placed, section_of, shown_card
 from newsletter.mail.compose import compose_notice, link_values, notice_values
 from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice, Report
@@ -89,14 +89,18 @@ def sample_digest(
         TemplateError, jinja2.TemplateError: the list's own templates are broken; they may raise anything else, too.
     """
     frame = Frame(masthead)
-    cards = [frame.cards.set_item(card) for card in sample_cards(masthead.language, count + named, themes)]
-    shown = [frame.cards.set_card(one, one.card.places[0], frame.cards.reason(one.card.because)) for one in cards]
-    rest = [card.named or card for card in shown[count:]]
-    groups = _grouped(shown[:count], masthead.language)
+    made = [_placed(frame, one) for one in sample_cards(masthead.language, count + named, themes)]
+    groups = _grouped(made[:count], masthead.language)
+    rest = named_of(made[count:])
     return frame.compose(groups, rest, AT.date(), frequency, sample_envelope(masthead), note)
 
 
-def _grouped(cards: Sequence[Shown], language: str) -> list[ShownGroup]:
+def _placed(frame: Frame, card: Card) -> Placed:
+    heading = card.places[0]
+    return 0, b"", heading, *frame.cards.set_card(frame.cards.set_item(card), heading, frame.cards.reason(card.because))
+
+
+def _grouped(cards: Sequence[Placed], language: str) -> list[ShownGroup]:
     """Cards in two sections, if there are two cards."""
     said = words(language)
     half = -(-len(cards) // 2)
@@ -150,9 +154,9 @@ def sample_values(kind: str, masthead: Masthead) -> Values:
         made = notice_values(sample_notice(kind, masthead), said)
         shown = dict.fromkeys(("subject", "preheader"), masthead.list_name)
         return made | link_values(kind, **links) | shown
-    cards: list[Shown] = [shown_card(card, "", said) for card in sample_cards(masthead.language, ITEMS + NAMED)]
+    cards = [placed(shown_card(card, "", said)) for card in sample_cards(masthead.language, ITEMS + NAMED)]
     groups = _grouped(cards[:ITEMS], masthead.language)
-    rest = [card.named or card for card in cards[ITEMS:]]
+    rest = named_of(cards[ITEMS:])
     return {
         **fixed_values(masthead, said),
         **day_values(masthead, said, AT.date(), "daily", NOTE),

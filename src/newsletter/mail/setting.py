@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from newsletter.mail.cards import Shown, meta_line, shown_card, themes_shown, why_line
 from newsletter.mail.joining import Late, Setting
 from newsletter.mail.letter import Card
-from newsletter.mail.pieces import Piece, compact
+from newsletter.mail.pieces import NOTHING, Piece, compact
 from newsletter.mail.program import (
     CARDS,
     GROUP_CARDS,
@@ -38,15 +40,20 @@ OF_CARD: Known = OF_HEADED | OF_REASON
 
 REASONS_KEPT = 12_000
 # What Python keeps of each besides its encoded text, in bytes, measured.
-_ITEM, _HEADED, _REASON = 3000, 1500, 670
+_ITEM, _HEADED, _REASON = 3000, 1500, 400
 
 
-class _Around(NamedTuple):
-    """A body of whole lines but for what depends on the reason alone."""
+_Reasons = tuple[Value | Branch | None, ...]
+"""What makes the reason in each loop over a group's cards, if there is one."""
 
-    before: bytes
-    reason: Value | Branch
-    after: bytes
+
+class _Headed(NamedTuple):
+    """An item under a heading, without a reason."""
+
+    card: Shown
+    around: list[tuple[bytes, bytes]] | None
+    """What stands around the reason in each loop over a group's cards; None if that is not whole lines."""
+    reasons: _Reasons
 
 
 class SetItem:
@@ -59,8 +66,8 @@ class SetItem:
         self.card = card
         self.plain = plain
         self.bodies = bodies
-        self.headed: dict[str, tuple[Shown, dict[int, Program | _Around]]] = {}
-        """It without a reason, and its bodies, by heading."""
+        self.headed: dict[str, _Headed] = {}
+        """By heading."""
         self.size = _ITEM + 4 * len(card.summary) + sum(map(_length, bodies.values()))
 
 
@@ -74,12 +81,12 @@ class Setter:
         self._over_groups = [number for number, loop in enumerate(loops) if loop and loop.source == GROUP_CARDS]
         self._fixed = fixed
         self._said = said
-        self._reasons: dict[tuple[Value | Branch, str], Piece] = {}
+        self._reasons = lru_cache(REASONS_KEPT)(self._lines_of_reason)
 
     @property
     def size(self) -> int:
         """Bytes kept, roughly."""
-        return _REASON * len(self._reasons)
+        return _REASON * self._reasons.cache_info().currsize
 
     def set_item(self, card: Card) -> SetItem:
         """An item with all rendered that no reader changes: ``because`` is not looked at."""
@@ -98,31 +105,25 @@ class Setter:
         """What a card says of the picks that it met."""
         return why_line(because, self._said)
 
-    def set_card(self, item: SetItem, heading: str, why: str) -> Shown:
-        """The item as a card under a heading (a place's or theme's name, or nothing) for this ``reason``."""
-        plain, bodies = item.headed.get(heading) or self._headed(item, heading)
-        # By place: keywords would take half as long again, for each card of each mail.
-        card = Shown(
-            plain.title, plain.url, plain.language, plain.direction, (), plain.short, plain.long, plain.meta,
-            plain.themes, why, plain.named, (), plain.image, plain.image_alt,
-        )  # fmt: skip
-        lines: list[bytes] = []
-        for number, body in bodies.items():
-            if isinstance(body, _Around):
-                reason = self._reasons.get((body.reason, why)) or self._of_reason(number, body.reason, card)
-                if reason.tail:
-                    break
-                lines += (body.before, *(reason.lines or (b"",)), body.after)
-            else:
-                made = self._set(number, body, card)
-                if isinstance(made, (Piece, Late)):
-                    break
-                lines += (b"".join(made), b"", b"")
-        else:
-            card.lines = tuple(lines)
-            return card
+    def set_card(self, item: SetItem, heading: str, why: str) -> tuple[Any, ...]:
+        """The item as a card under a heading (a place's or theme's name, or nothing) for this ``reason``.
+
+        Gives of a ``cards.Placed`` what comes after its place.
+        """
+        headed = item.headed.get(heading) or self._headed(item, heading)
+        if headed.around is not None:
+            reasons = self._reasons(headed.reasons, why)
+            if reasons is not None:
+                lines: list[bytes] = []
+                for (before, after), reason in zip(headed.around, reasons, strict=True):
+                    lines += (before, reason, after)
+                return headed.card, why, *lines
+        card = replace(headed.card, why=why)
         card.set = tuple(self._set(number, body, card) for number, body in enumerate(self._bodies))
-        return card
+        made = [card.set[number] for number in self._over_groups]
+        if any(type(one) is not tuple for one in made):
+            return card, ""
+        return card, "", *itertools.chain.from_iterable((b"".join(one), b"", b"") for one in made)
 
     def _set(self, number: int, body: Program, card: Shown) -> Setting:
         loop = self._loops[number]
@@ -134,37 +135,49 @@ class Setter:
             return piece if piece.tail else piece.lines
         return Late(program)
 
-    def _headed(self, item: SetItem, heading: str) -> tuple[Shown, dict[int, Program | _Around]]:
+    def _headed(self, item: SetItem, heading: str) -> _Headed:
         card = replace(
             item.plain,
             meta=meta_line(item.card, heading, self._said),
             themes=themes_shown(item.card, heading),
         )
-        bodies = {number: self._filled(number, body, OF_HEADED, card) for number, body in item.bodies.items()}
-        item.size += _HEADED + sum(map(_length, bodies.values()))
-        found = item.headed[heading] = card, {number: _around(body) for number, body in bodies.items()}
+        bodies = [self._filled(number, body, OF_HEADED, card) for number, body in item.bodies.items()]
+        item.size += _HEADED + sum(map(_length, bodies))
+        parts = [_parted(body) for body in bodies]
+        found = item.headed[heading] = _Headed(
+            card,
+            [(before, after) for before, _, after in filter(None, parts)] if all(parts) else None,
+            tuple(reason for _, reason, _ in filter(None, parts)),
+        )
         return found
 
-    def _of_reason(self, number: int, node: Value | Branch, card: Shown) -> Piece:
-        """A reason, which many cards have in common."""
-        loop = self._loops[number]
-        assert loop
-        piece = compact(rendered((node,), self._fixed | {loop.target: card}))
-        if len(self._reasons) >= REASONS_KEPT:
-            del self._reasons[next(iter(self._reasons))]
-        self._reasons[node, card.why] = piece
-        return piece
+    def _lines_of_reason(self, reasons: _Reasons, why: str) -> tuple[bytes, ...] | None:
+        """A reason as each loop has it, which many cards have in common; None if it is not whole lines."""
+        # Nothing else of a card is asked for.
+        card = Shown("", "", "", "", why=why)
+        pieces = []
+        for number, node in zip(self._over_groups, reasons, strict=True):
+            loop = self._loops[number]
+            assert loop
+            pieces.append(rendered((node,), self._fixed | {loop.target: card}) if node else NOTHING)
+        return None if any(piece.tail for piece in pieces) else tuple(b"".join(piece.lines) for piece in pieces)
 
 
-def _around(program: Program) -> Program | _Around:
-    """The program as that, if it is so."""
-    if len(program) == 3:
-        before, reason, after = program
-        if isinstance(before, Piece) and isinstance(reason, (Value, Branch)) and isinstance(after, Piece):
-            whole = before.lines and after.lines and not before.tail and not after.tail
-            if whole and reason.needs <= OF_REASON:
-                return _Around(b"".join(before.lines), reason, b"".join(after.lines))
-    return program
+def _parted(program: Program) -> tuple[bytes, Value | Branch | None, bytes] | None:
+    """What stands before the reason, the reason, and what stands behind it, if it is whole lines but for that."""
+    if not program:
+        return b"", None, b""
+    before, *others = program
+    if not isinstance(before, Piece) or not before.lines or before.tail:
+        return None
+    if not others:
+        return b"".join(before.lines), None, b""
+    if len(others) != 2:
+        return None
+    reason, after = others
+    if not (isinstance(reason, (Value, Branch)) and reason.needs <= OF_REASON and isinstance(after, Piece)):
+        return None
+    return (b"".join(before.lines), reason, b"".join(after.lines)) if after.lines and not after.tail else None
 
 
 def _length(program: Program) -> int:

@@ -17,6 +17,7 @@ from newsletter.mail.program import Known, Program
 from newsletter.mail.splitting import split
 
 WIDTH = 72
+_BREAK = re.compile(r"[\t\n\v\f\r]")
 KINDS = (
     "digest", "confirm", "welcome", "known", "account", "address_old", "address_new", "goodbye", "run_held", "run_done",
 )  # fmt: skip
@@ -123,9 +124,9 @@ def _undressed(kind: str, part: str, look: Look) -> str:
 
 def wrapped(text: str) -> str:
     """``text`` in lines of at most 72; what has no spaces, as a URL, stays whole."""
-    if "  " in text or text[:1] == " " or text[-1:] == " " or not text.isprintable():
-        # Not the spaces that hold words together, as French has them before a colon.
-        text = " ".join(filter(None, re.split(r"[ \t\n\v\f\r]", text)))
+    # Not the spaces that hold words together, as French has them before a colon.
+    if "  " in text or text[:1] == " " or text[-1:] == " " or (not text.isprintable() and _BREAK.search(text)):
+        text = " ".join(filter(None, _BREAK.sub(" ", text).split(" ")))
     lines = []
     start, size = 0, len(text)
     while size - start > WIDTH:

@@ -6,7 +6,17 @@ from collections.abc import Sequence
 from datetime import date
 from functools import lru_cache
 
-from newsletter.mail.cards import PREHEADER_SIZE, Shown, ShownGroup, contents_of, cut, preheader_of, section_of
+from newsletter.mail.cards import (
+    PREHEADER_SIZE,
+    SHOWN,
+    Shown,
+    ShownGroup,
+    contents_of,
+    cut,
+    named_of,
+    preheader_of,
+    section_of,
+)
 from newsletter.mail.letter import Masthead
 from newsletter.mail.notes import note_html, note_text
 from newsletter.mail.program import Program, Values, shown
@@ -60,9 +70,9 @@ def letter_values(
     list_name: str, said: Words, day: date, groups: Sequence[ShownGroup], rest: Sequence[Shown], made: Programs
 ) -> Values:
     """What is one reader's, but for the links and the rest. Of what is ``made``, subject and preheader are shown."""
-    cards = [card for group in groups for card in group.cards]
+    cards = [card for group in groups for card in group.placed]
     total = len(cards) + len(rest)
-    first, others, subject = _subject(cards[0].title, total, list_name, said, day, made.subject)
+    first, others, subject = _subject(cards[0][SHOWN].title, total, list_name, said, day, made.subject)
     contents, contents_title = contents_of(groups, total, said)
     heading = {
         "first_title": first,
@@ -106,11 +116,11 @@ def shortened(
     over: list[Shown] = []
     for group in groups:
         if most:
-            kept.append(ShownGroup(group.section, group.cards[:most]))
-        over += [card.named or card for card in group.cards[most:]]
-        most = max(0, most - len(group.cards))
+            kept.append(ShownGroup(group.section, group.placed[:most]))
+        over += named_of(group.placed[most:])
+        most = max(0, most - len(group.placed))
     several = len(kept) > 1
     counted = tuple(
-        ShownGroup(section_of(group.heading, len(group.cards) if several else 0, said), group.cards) for group in kept
+        ShownGroup(section_of(group.heading, len(group.placed) if several else 0, said), group.placed) for group in kept
     )
     return counted, (*over, *rest)

@@ -30,7 +30,11 @@ class Sent:
 
 
 async def _read(request: Request) -> Sent:
-    form = await request.form()
+    try:
+        form = await request.form()
+    except UnicodeError:
+        # Where a mail program sends what it likes, the character set may be none.
+        return Sent(())
     return Sent(tuple((name, value) for name, value in form.multi_items() if isinstance(value, str)))
 
 

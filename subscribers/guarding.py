@@ -86,19 +86,14 @@ class Guard:
             await self.refuse(scope, fault, limit)(scope, receive, with_headers)
 
         limit = next((most for start, most in self.others.items() if scope["path"].startswith(start)), BODY_LIMIT)
-        fault = vet(scope, self.rules)
-        if fault:
-            await refused(fault)
-            return
-        body = await _read(receive, Headers(scope=scope).get("content-length", ""), limit)
-        if not isinstance(body, bytes):
-            await refused(body)
-            return
-        fault = vet_body(scope, body, self.rules)
-        if fault:
-            await refused(fault)
-            return
         try:
+            fault, body = vet(scope, self.rules), b""
+            if not fault:
+                read = await _read(receive, Headers(scope=scope).get("content-length", ""), limit)
+                fault, body = (vet_body(scope, read, self.rules), read) if isinstance(read, bytes) else (read, b"")
+            if fault:
+                await refused(fault)
+                return
             await self.app(scope, _replay(body, receive), with_headers)
         except Exception as error:  # noqa: BLE001 - the last who can answer, and the one who must not tell too much
             # No trace: what was worked on stands in it.

@@ -40,6 +40,7 @@ OWN_FORMS = ("/account", "/a/", "/address/", "/c/", "/p/")
 """Only our own pages have these forms; others may have a form to subscribe, and mail programs one to leave."""
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 CHARSETS = ("utf-8", "us-ascii")
+UNKNOWN = "application/octet-stream"
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -104,8 +105,15 @@ def _is_form(headers: Headers) -> bool:
 @lru_cache(maxsize=64)
 def _content_type(said: str) -> tuple[str, str]:
     """Media type, empty if none is named, and character set, both in small letters."""
+    if not said.strip():
+        return "", CHARSETS[0]
     message = Message()
     message["content-type"] = CONTROL.sub(" ", said)
-    kind = message.get_content_type() if said.strip() else ""
-    charset = message.get_param("charset", "utf-8")
-    return kind, (charset if isinstance(charset, str) else "").lower()
+    try:
+        parameters = message.get_params([])
+    except Exception:  # noqa: BLE001 - the standard library raises this and that for what it cannot read
+        return UNKNOWN, ""
+    found = [value for name, value in parameters if name.lower() == "charset"] or list(CHARSETS[:1])
+    # Of several the parser of the form might take another.
+    charset = found[0] if len(found) == 1 and isinstance(found[0], str) else ""
+    return message.get_content_type(), charset.lower()

@@ -71,6 +71,8 @@ class _Session(socketserver.StreamRequestHandler):
             message = message_from_bytes(folder.messages[number])
             lines = [f"{k}: {v}" for k, v in message.items() if k.lower() in {name.lower() for name in fields}]
             head = "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
+            partial = re.search(r"<0\.(\d+)>", command)
+            head = head[: int(partial[1])] if partial else head
             self.say(f"* 1 FETCH (UID {number} BODY[HEADER] {{{len(head)}}}".encode(), head + b")")
         elif name == "STORE":
             folder.marked |= {int(number) for number in words[0].split(",")}

@@ -17,11 +17,13 @@ from sqlalchemy import Connection, Engine, delete, insert, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from newsletter.audience.addresses import address_hash
-from newsletter.audience.suppressions import suppressed
+from newsletter.audience.suppressions import suppress, suppressed
 from newsletter.database import connect
 from newsletter.errors import SettingsError, StateError
 from newsletter.migrations import _config, latest, require_current, upgrade
 from newsletter.tables import address_changes, deliveries, editions, metadata, notices, subscribers, subscriptions
+
+KEYS = ("k" * 40,)
 
 
 def picture(engine: Engine) -> dict[str, object]:
@@ -145,6 +147,33 @@ def test_suppressions_mark_their_subscribers(empty_url: str) -> None:
         assert marks == [datetime(2026, 2, 2, tzinfo=UTC)] * 2 + [None]
         keys = ("k" * 40,)
         assert set(suppressed(connection, keys, ["josé@e.example", "ben@e.example"])) == {"josé@e.example"}
+    engine.dispose()
+
+
+def test_addresses_that_were_folded(empty_url: str) -> None:
+    """Revision 0012 compares addresses in small letters; whoever must not be mailed stays so, under the old form."""
+    engine = connect(empty_url)
+    found = {
+        "straße@e.example": "strasse@e.example",
+        "JOSÉ@e.example": "josé@e.example",
+        "ana@e.example": "ana@e.example",
+    }
+    with at_revision(engine, "0011") as connection:
+        for email, key in found.items():
+            connection.execute(
+                text(
+                    "INSERT INTO subscribers (email, email_key, language, timezone, created_at)"
+                    " VALUES (:email, :key, 'en', 'UTC', '2026-01-01 00:00:00')"
+                ),
+                {"email": email, "key": key},
+            )
+        suppress(connection, KEYS, "strasse@e.example", "x", datetime(2026, 2, 2, tzinfo=UTC))
+    assert upgrade(engine)
+    with engine.connect() as connection:
+        keys = {row.email: row.email_key for row in connection.execute(select(subscribers))}
+        assert keys == {email: email.lower() for email in found}
+        assert set(suppressed(connection, KEYS, list(keys.values()))) == {"straße@e.example"}
+        assert set(suppressed(connection, KEYS, ["strasse@e.example"])) == {"strasse@e.example"}
     engine.dispose()
 
 

@@ -67,7 +67,8 @@ def connect(url: str) -> Engine:
         return _postgresql(url)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": SQLITE_WAIT_SECONDS})
+    # Here and below: what a statement was given stays out of errors, and so out of logs.
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": SQLITE_WAIT_SECONDS})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
@@ -90,7 +91,12 @@ def _postgresql(url: str) -> Engine:
     # In UTC moments need no converting on their way. What a peak has opened stays: opening takes longer than ten
     # statements. The one that was used last is taken first, so that few of them are busy and have all prepared.
     engine = create_engine(
-        url, pool_size=MOST_CONNECTIONS, max_overflow=0, pool_use_lifo=True, connect_args={"options": "-c timezone=UTC"}
+        url,
+        hide_parameters=True,
+        pool_size=MOST_CONNECTIONS,
+        max_overflow=0,
+        pool_use_lifo=True,
+        connect_args={"options": "-c timezone=UTC"},
     )
 
     @event.listens_for(engine, "checkin")

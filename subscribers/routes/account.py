@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection, select
 
 from newsletter.audience import moving, notices
-from newsletter.audience.accounts import ask_link
+from newsletter.audience.accounts import ask_link, open_account
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.erasing import erase_subscriber
 from newsletter.audience.exporting import person_data
@@ -99,7 +99,8 @@ def routes(site: Site) -> APIRouter:
     def opened(request: Request, token: str) -> int | Response:
         """The subscriber that a link names, or the page for a link that has expired."""
         try:
-            return read_expiring(site.keys, "account", token, site.clock())
+            with reading(site.engine) as connection:
+                return open_account(connection, site.keys, token, site.clock())
         except LinkError as error:
             if error.kind == "expired":
                 return expired(request, token)
@@ -143,7 +144,11 @@ def routes(site: Site) -> APIRouter:
         return expired(request, token, sent=True, status=200)
 
     @done(router, "/a/{token}/address")
-    def change_address(request: Request, token: str, sent: Form) -> Response:
+    async def change_address(request: Request, token: str, sent: Form) -> Response:
+        return await evenly(lambda: change_address_to(request, token, sent))
+
+    def change_address_to(request: Request, token: str, sent: Sent) -> Response:
+        # The same answer, and data, whether the new address is known or not.
         number = opened(request, token)
         if isinstance(number, Response):
             return number

@@ -162,7 +162,12 @@ def routes(site: Site) -> APIRouter:
             member = find_membership(connection, number_in(token))
             if member is None or member.erased_at is not None:
                 return show(connection, request, token, member, "left", marks=(), names=())
-            names = [row.list_name for row in memberships_of(connection, member.subscriber_id)]
+            members = memberships_of(connection, member.subscriber_id)
+            names = [row.list_name for row in members]
+            # What was never confirmed may not have been asked for by them, and is forgotten.
+            forgotten = forget_sign_ups(connection, [row.id for row in members if row.state == "pending"])
+            if forgotten and forgotten == len(members):
+                return show(connection, request, token, member, "cancelled")
             given = proof(request, member, "leave_all_button")
             left = leaving.leave_all(connection, member.subscriber_id, SOURCE_LINK, site.clock(), given)
             say_goodbye(connection, member, left, everywhere=True)

@@ -55,6 +55,25 @@ def test_same_reader(one: str, other: str) -> None:
     assert parse_address(one).key == parse_address(other).key
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("straße", "strasse"), ("ſmith", "smith"), ("ﬁona", "fiona"), ("νίκος", "νίκοσ"), ("ŉ", "ʼn")],
+)
+def test_letters_that_resemble(one: str, other: str) -> None:
+    """Letters that fold to the same are other mailboxes all the same: nobody is taken for another."""
+    assert parse_address(f"{one}@example.org").key != parse_address(f"{other}@example.org").key
+
+
+def test_no_letter_passes_for_another() -> None:
+    """Whatever letter stands in an address: only one that is written in ASCII is compared with those in ASCII."""
+    for number in range(0x80, 0x30000):
+        try:
+            address = parse_address(f"a{chr(number)}b@example.org")
+        except InputError:
+            continue
+        assert not address.key.isascii() or address.email.isascii(), hex(number)
+
+
 @pytest.mark.parametrize("other", ["a.na@example.org", "ana+news@example.org"])
 def test_other_reader(other: str) -> None:
     """Dots and tags are other mailboxes."""

@@ -97,6 +97,7 @@ def test_a_life(engine: Engine, settings: Settings, altered: list[str]) -> None:
         **{"frequency": "weekly", "hour": 8, "weekday": "mon"},
     }
     assert history[1]["picks"] == first[0]["picks"]
+    assert history[1]["address_hash"] == first[0]["address_hash"]
     assert [h["picks"]["countries"] for h in history[2:]] == [["GT"]] * 4
     assert [h["picks"]["frequency"] for h in history[2:]] == ["daily"] * 4
     assert altered == []

@@ -11,8 +11,9 @@ import pytest
 from house import House
 from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Connection, Engine, event, func, select, text, update
+from sqlalchemy import Connection, Engine, delete, event, func, select, text, update
 
+from newsletter.audience.lists import create_list
 from newsletter.audience.picks import Picks
 from newsletter.audience.suppressions import suppress
 from newsletter.database import RESTED, at_once, connect
@@ -124,6 +125,34 @@ def test_coming_back(house: House) -> None:
     assert (row.last_outcome, row.last_run_id, row.paused_until) == (None, None, None)
     assert (person.email, person.name) == ("Ana@example.org", "")
     assert counts(house) == [1, 2, 1, 2, 1]
+
+
+def test_a_strangers_spelling(house: House) -> None:
+    """Whoever signs an address up for another list changes nothing of how it is written to while it is on one."""
+    with house.engine.begin() as connection:
+        other = {"slug": "mares", "name": "Mares", "sender_name": "M", "sender_email": "m@mares.example"}
+        other |= {"postal_address": "1 St", "languages": ["en"], "frequency": "daily", "hour": 8, "weekday": 0}
+        create_list(connection, {**other, "timezone": "UTC", "max_items": 10}, house.now)
+    first, mares = house.list_id, house.list_id + 1
+
+    def written() -> str:
+        with house.engine.connect() as connection:
+            return str(connection.scalar(select(subscribers.c.email)))
+
+    for spelling in ("Ana@example.org", "aNa@example.org"):
+        house.subscribe(spelling, due_at=None)
+        with house.engine.begin() as connection:
+            connection.execute(delete(subscriptions))
+        assert written() == spelling
+    reader = house.subscribe("Ana@example.org")
+    for state in ("active", "paused", "pending"):
+        house.set(reader, state=state)
+        house.list_id = mares
+        house.subscribe("ANA@example.org", due_at=None)
+        house.list_id = first
+        assert written() == "Ana@example.org"
+        with house.engine.begin() as connection:
+            connection.execute(delete(subscriptions).where(subscriptions.c.id != reader))
 
 
 def test_who_may_not(house: House) -> None:

@@ -109,6 +109,20 @@ def test_nothing_is_left(house: House) -> None:
     assert house.states(reader) == ["dropped"]
 
 
+def test_an_address_that_ends_alike(house: House) -> None:
+    """Erasing one person leaves alone what waits for another whose new address only ends like theirs."""
+    house.subscribe("ana@example.org")
+    other = house.subscribe("mariana@example.org")
+    with house.engine.begin() as connection:
+        mariana = connection.scalar(select(subscriptions.c.subscriber_id).where(subscriptions.c.id == other))
+        moving.ask(connection, house.settings.keys, mariana, parse_address("diana@example.org"), house.now)
+        waiting = connection.scalars(select(notices.c.id).where(notices.c.subscriber_id == mariana)).all()
+        erase(connection, house.settings.keys, "ana@example.org", house.now)
+        kept = connection.scalars(select(notices.c.id).where(notices.c.subscriber_id == mariana)).all()
+    assert kept == waiting
+    assert len(kept) == 2
+
+
 def test_an_answer_that_comes_later(house: House) -> None:
     """What a relay says of a digest that was on its way when its reader was erased is not written down."""
     reader = house.subscribe(EMAIL)

@@ -6,13 +6,20 @@ import csv
 import io
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commanding import CommandLine
+from house import House
+from sqlalchemy import Connection, select
 
-from newsletter.audience import importing
+from newsletter.audience import importing, merging
+from newsletter.database import engine_for
+from newsletter.settings import load_settings
+from newsletter.tables import consents
 
 NUMBERS = ("read", "added", "changed", "unchanged", "confirmed", "unsubscribed", "merged", "suppressed", "left", "bad")
 
@@ -313,6 +320,29 @@ def test_days_that_cannot_be(cli: CommandLine, file: Path) -> None:
     for bad, (day, sentence) in zip(done["first_bad"], days.items(), strict=True):
         assert sentence in bad["reason"], day
         assert sentence in cli("subscribers", "import", str(file), "--consent-date", day, code=1).err
+
+
+def test_a_sign_up_meanwhile(cli: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who signs up while they are imported is on the list once, with one consent; the rest comes in."""
+    file.write_text("email,name\nana@example.org,Ana\nben@example.org,Ben\n")
+    present = merging._present
+    engine = engine_for(load_settings().database)
+
+    def meanwhile(connection: Connection, list_id: int, rows: Mapping[str, Any]) -> dict[str, Any]:
+        found = present(connection, list_id, rows)
+        # SQLite lets nobody else write at this moment.
+        if engine.dialect.name == "postgresql" and "ana@example.org" not in found:
+            house = House(engine, load_settings())
+            house.list_id = list_id
+            house.subscribe("ana@example.org", due_at=None)
+        return found
+
+    monkeypatch.setattr(merging, "_present", meanwhile)
+    run(cli, file, "--apply")
+    assert readers(cli).keys() == {"ana@example.org", "ben@example.org"}
+    with engine.connect() as connection:
+        events = connection.execute(select(consents.c.subscriber_id, consents.c.event)).all()
+    assert len(events) == len({row.subscriber_id for row in events}) == 2
 
 
 def test_tomorrow_elsewhere(cli: CommandLine, file: Path) -> None:

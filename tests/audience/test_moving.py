@@ -154,6 +154,21 @@ def test_taken_meanwhile(ana: Moving, why: str) -> None:
     assert ana.email() == "ana@example.org"
 
 
+def test_asked_for_before_confirming(engine: Engine, settings: Settings) -> None:
+    """Who never confirms a sign-up is forgotten also if they asked for another address meanwhile."""
+    house = House(engine, settings).create()
+    house.subscribe("ana@example.org", due_at=None)
+    house.pass_time(days=5)
+    with house.engine.begin() as connection:
+        person = connection.scalar(select(subscribers.c.id))
+        moving.ask(connection, house.settings.keys, person, parse_address("new@example.org"), house.now)
+    house.pass_time(days=3)
+    house.tick()
+    with house.engine.connect() as connection:
+        for table in (subscribers, subscriptions, notices, address_changes):
+            assert connection.execute(select(table)).all() == []
+
+
 def test_a_slip_of_the_pen(ana: Moving) -> None:
     """Asking again gives up what was asked for before, also if its mail was answered; three times an hour, no more."""
     ana.ask("nwe@example.org")

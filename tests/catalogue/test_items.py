@@ -224,6 +224,13 @@ def test_urls_become_ascii() -> None:
     assert parse_url("https://e.org/a%20b") == "https://e.org/a%20b"
 
 
+@pytest.mark.parametrize("url", ["https://a@evil.example/", "https://@evil.example/", "https://:pw@evil.example/"])
+def test_urls_with_somebody_in_them(url: str) -> None:
+    """An address that pretends to be another's is refused."""
+    with pytest.raises(InputError, match="is not a web address"):
+        parse_url(url)
+
+
 @pytest.mark.parametrize(
     ("text", "moment"),
     [

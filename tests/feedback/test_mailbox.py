@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from imap import Folder, serving_imap
 from sqlalchemy import Engine, select
 
+from newsletter.audience.consents import was_given_for
 from newsletter.audience.links import seal
 from newsletter.errors import SettingsError, StateError
 from newsletter.feedback.mailbox import Mailbox, Read, _named, mailbox_of, read_mailbox
@@ -71,6 +72,21 @@ def test_leaving_by_mail(engine: Engine, settings: Settings, folder: Folder) -> 
     with house.engine.connect() as connection:
         given_up = connection.execute(select(consents).where(consents.c.event == "unsubscribed")).all()
     assert {row.source for row in given_up} == {"mail to the leave address"}
+    assert all(was_given_for(settings.keys, row.address_hash, "reader0@example.org") for row in given_up[:1])
+    assert all(row.address_hash for row in given_up)
+
+
+def test_endless_header_fields(sqlite_engine: Engine, settings: Settings, folder: Folder) -> None:
+    """Of what strangers write no more is looked at than a reader's mail has, and in no more time than it is long."""
+    house = House(sqlite_engine, settings).create()
+    mark = seal(KEY, "leave", house.subscribe("ana@example.org"))
+    for field in (b"To: " + b"a " * 500_000, b"Cc: " + b'"a" ' * 250_000, b"Subject: " + b"=?utf-8?q?a?= " * 50_000):
+        folder.put("", raw=field + f"\r\nX-Original-To: leave+{mark}@news.example\r\n\r\n".encode())
+    reading = settings_for(folder)
+    assert read_mailbox(sqlite_engine, reading, found(reading), house.now) == Read(0, 0, 3)
+    assert states(house) == ["active"]
+    folder.put("", raw=b"Subject: " + b"x" * 10_000 + f"\r\n {mark}\r\n\r\n".encode())
+    assert read_mailbox(sqlite_engine, reading, found(reading), house.now) == Read(1, 0, 3)
 
 
 def test_a_sign_up_that_waits(sqlite_engine: Engine, settings: Settings, folder: Folder) -> None:

@@ -12,14 +12,14 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from house import House
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, delete, select
 
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.links import make_expiring, make_token
 from newsletter.audience.picks import Picks
 from newsletter.audience.schedule import Schedule
 from newsletter.audience.subscribers import subscribe
-from newsletter.audience.suppressions import suppressed
+from newsletter.audience.suppressions import suppress, suppressed
 from newsletter.delivery.notices import claim
 from newsletter.errors import StateError
 from newsletter.settings import Settings
@@ -150,6 +150,41 @@ def test_another_address(house: House, site: TestClient, person: int) -> None:
     assert rows(house, subscribers)[0].email == "ana.new@example.org"
     event = rows(house, consents)[-1]
     assert (event.event, event.wording) == ("changed", "Yes, this is right")
+
+
+def test_a_link_in_the_mailbox_that_was_left(house: House, site: TestClient, person: int) -> None:
+    """Once the address has changed, a link that went to the old one opens nothing any more."""
+    link = account(house, person)
+    house.pass_time(minutes=1)
+    site.post(f"{link}/address", data={"email": "ana.new@example.org"})
+    change = rows(house, address_changes)[0].id
+    assert [site.post(end(house, 2 * change + n)).status_code for n in (0, 1)] == [200, 200]
+    house.pass_time(minutes=1)
+    for path in (link, f"{link}/data", f"{link}/erase"):
+        answer = site.get(path)
+        assert (answer.status_code, "ana.new" in answer.text) == (410, False)
+    assert site.post(f"{link}/erase", data={"sure": "yes"}).status_code == 410
+    assert site.post(f"{link}/address", data={"email": "eve@example.org"}).status_code == 410
+    assert rows(house, subscribers)[0].email == "ana.new@example.org"
+    assert site.get(account(house, person)).status_code == 200
+
+
+def test_ones_data_tell_nothing_of_others(house: House, site: TestClient, person: int) -> None:
+    """Of an address that one asked for, one's data say the same, whoever it belongs to."""
+    house.subscribe("ben@example.org")
+    with house.engine.begin() as connection:
+        suppress(connection, house.settings.keys, "cleo@example.org", "complaint", house.now)
+    told = []
+    for email in ("ben@example.org", "cleo@example.org", "free@example.org"):
+        before = rows(house, notices)
+        site.post(account(house, person) + "/address", data={"email": email})
+        data = site.get(account(house, person) + "/data").json()
+        told.append(
+            ([notice["kind"] for notice in data["notices"][-1:]], data["address_changes"][-1]["email"] == email)
+        )
+        with house.engine.begin() as connection:
+            connection.execute(delete(notices).where(notices.c.id.not_in([row.id for row in before])))
+    assert told == [(["address_old"], True)] * 3
 
 
 def test_what_is_no_new_address(house: House, site: TestClient, person: int) -> None:

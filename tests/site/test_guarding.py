@@ -147,6 +147,8 @@ def test_wrong_hosts(wire: Wire) -> None:
 
 
 MANY = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n' * 1100 + b"--x--\r\n"
+FEW = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--\r\n'
+PARTS = "multipart/form-data; boundary=x"
 REFUSED = {
     "an unknown method": ("BREW", "/rutas", (), b"", 405),
     "a method that no page has": ("DELETE", "/rutas", (), b"", 405),
@@ -170,6 +172,10 @@ REFUSED = {
         MANY,
         415,
     ),
+    "an alphabet that is none": ("POST", "/rutas", [("content-type", f"{PARTS}; charset=undefined")], MANY, 415),
+    "two alphabets": ("POST", "/rutas", [("content-type", f"{PARTS}; charset=utf-8; charset=undefined")], MANY, 415),
+    "a parameter in countless parts": ("POST", "/rutas", [("content-type", f"a/b; x*{'9' * 5000}=y")], b"a=b", 415),
+    "a parameter in odd parts": ("POST", "/rutas", [("content-type", "a/b; x*=a; x*0=b")], b"a=b", 415),
     "a form that is no UTF-8": ("POST", "/rutas", [("content-type", FORM)], b"name=Jos%E9", 400),
     "a form with broken escapes": ("POST", "/rutas", [("content-type", FORM)], b"name=100%", 400),
     "a form with NUL": ("POST", "/rutas", [("content-type", FORM)], b"name=a%00b", 400),
@@ -226,6 +232,10 @@ def test_leaving_takes_whatever_comes_along(house: House, wire: Wire) -> None:
     for kind, body in ((FORM, b"List-Unsubscribe=One-Click"), ("text/plain", b"\xff%zz"), ("", b"x")):
         headers = [("content-type", kind), ("sec-fetch-site", "cross-site"), ("origin", "null")]
         assert wire("POST", path, headers, body).status == 200
+    # What asks for more than leaving finds no field in it.
+    for more in ("less", "back"):
+        kind = "multipart/form-data; boundary=x; charset=undefined"
+        assert wire("POST", f"{path}/{more}", [("content-type", kind)], FEW).status in (200, 409)
 
 
 def test_what_fails_unexpectedly(house: House) -> None:

@@ -260,6 +260,29 @@ def test_leaving_everything(house: House, site: TestClient, reader: int) -> None
     assert row(house, other).paused_until == datetime(2026, 12, 24, tzinfo=UTC)
 
 
+def test_leaving_everything_that_waits(house: House, site: TestClient) -> None:
+    """What was never confirmed is forgotten by the button that leaves all lists, too, with its person."""
+    before = contents(house)
+    reader = house.subscribe("ana@example.org", due_at=None)
+    second(house, due_at=None)
+    assert "The sign-up is cancelled" in site.post(path(house, reader) + "/all").text
+    after = contents(house)
+    assert {name: after[name] for name in ("subscribers", "subscriptions", "consents", "notices")} == {
+        name: before[name] for name in ("subscribers", "subscriptions", "consents", "notices")
+    }
+
+
+def test_leaving_everything_of_which_some_waits(house: House, site: TestClient, reader: int) -> None:
+    """Who leaves all lists leaves those that they confirmed, and only those can be had back."""
+    other = second(house, due_at=None)
+    left = site.post(path(house, reader) + "/all")
+    assert len(marks(left.text)) == 1
+    assert row(house, reader).state == "unsubscribed"
+    with house.engine.connect() as connection:
+        assert connection.execute(select(subscriptions).where(subscriptions.c.id == other)).all() == []
+        assert [one.kind for one in connection.execute(select(notices))] == ["goodbye"]
+
+
 def test_back_only_undoes_this_leaving(house: House, site: TestClient, reader: int) -> None:
     """An old page brings nobody back who left anew, or a day ago, or is another; pressed twice it does no harm."""
     first = marks(site.post(path(house, reader)).text)

@@ -18,12 +18,16 @@ from sqlalchemy import (
     Text,
     any_,
     bindparam,
+    case,
     exists,
     func,
     lambda_stmt,
     literal,
+    literal_column,
+    null,
     or_,
     select,
+    text,
     true,
     union_all,
 )
@@ -53,10 +57,10 @@ def enlist(connection: Connection, values: Mapping[str, Any], hashes: Iterable[s
     """Put an address on a list, unless it is there or must not be mailed, or the list is archived; then None, and
     nothing is new.
 
-    Who left before begins again. The spelling given last is the one to write to; name, language and zone are for a new
-    subscriber. ``values``: the columns named above, ``list_id``, and ``since`` when a mail is recent (``notices``);
-    without a cursor it is where the list stands. ``hashes``: of the address, as suppressions are kept. None comes as
-    well if somebody else brings the same new picks at this moment: then they are there now.
+    Who left before begins again; who left all lists is written to as they spell themselves now. Name, language and
+    zone are for a new subscriber. ``values``: the columns named above, ``list_id``, and ``since`` when a mail is recent
+    (``notices``); without a cursor it is where the list stands. ``hashes``: of the address, as suppressions are kept.
+    None comes as well if somebody else brings the same new picks at this moment: then they are there now.
     """
     given = {**values, "hashes": list(hashes)}
     if connection.dialect.name == "postgresql":
@@ -100,9 +104,9 @@ def _parts() -> tuple[Any, Any, Any, Any]:
     )
 
 
-def _person(insert: Any, theirs: Any) -> Any:
+def _person(insert: Any, suppression: Any) -> Any:
     # Who was erased may ask anew; all they are sent before they confirm it is the mail that asks them to.
-    barred = exists().where(theirs, or_(suppressions.c.reason != ERASED, ~bindparam("by_reader", type_=Boolean())))
+    barred = exists().where(suppression, or_(suppressions.c.reason != ERASED, ~bindparam("by_reader", type_=Boolean())))
     # Of one who is there nothing is touched, not even the spelling: anybody can send a form.
     there = exists().where(
         subscribers.c.email_key == _given(subscribers, "email_key"),
@@ -111,8 +115,14 @@ def _person(insert: Any, theirs: Any) -> Any:
         subscriptions.c.state != "unsubscribed",
     )
     new = insert(subscribers).from_select(PERSON, _row(subscribers, PERSON).where(_LIST, _IS_OPEN, ~there, ~barred))
+    # Nor if they are on another list: only who left all, or never was on one, is written to as they say now.
+    theirs = subscriptions.alias("s")
+    on_any = exists(text("1")).where(
+        theirs.c.subscriber_id == literal_column("subscribers.id"), theirs.c.state != "unsubscribed"
+    )
+    spelling = case((on_any, literal_column("subscribers.email")), else_=new.excluded.email)
     # Also if nothing changes by it: it locks them. A sign-up that never was confirmed may be vanishing at this moment.
-    kept = new.on_conflict_do_update(index_elements=["email_key"], set_={"email": new.excluded.email})
+    kept = new.on_conflict_do_update(index_elements=["email_key"], set_={"email": spelling})
     return kept.returning(subscribers.c.id)
 
 
@@ -127,7 +137,7 @@ def _subscription(insert: Any, ids: Any) -> Any:
     given = {name: _given(subscriptions, name) for name in columns[2:]}
     given |= {name: func.coalesce(given[name], here) for name in ("start", "cursor")}
     new = insert(subscriptions).from_select(columns, ids.add_columns(*given.values()))
-    again = {name: new.excluded[name] for name in ("profile_id", *BEGIN)} | dict.fromkeys(AFRESH)
+    again = {name: new.excluded[name] for name in ("profile_id", *BEGIN)} | dict.fromkeys(AFRESH, null())
     return new.on_conflict_do_update(
         index_elements=["list_id", "subscriber_id"], set_=again, where=subscriptions.c.state == "unsubscribed"
     ).returning(*(subscriptions.c[name] for name in BEGUN))

@@ -105,7 +105,7 @@ def _redact(connection: Connection, spellings: set[str]) -> None:
     for spelling in spellings:
         tells = relays.c.last_error.icontains(spelling, autoescape=True)
         connection.execute(update(relays).where(tells).values(last_error=None))
-        # A mail to somebody else may say that this is the address that they wish to have.
-        names = type_coerce(notices.c.data, Text).icontains(spelling, autoescape=True)
+        # A mail to somebody else may say that this is the address that they wish to have: it, and not one that ends so.
+        names = type_coerce(notices.c.data, Text).icontains(f'"{spelling}"', autoescape=True)
         connection.execute(delete(notices).where(names))
         connection.execute(delete(requests).where(requests.c.answer.icontains(spelling, autoescape=True)))

@@ -87,10 +87,12 @@ def _notices(connection: Connection, subscriber_id: int) -> list[dict[str, Any]]
     rows = connection.execute(
         select(notices, lists.c.slug)
         .outerjoin(lists, lists.c.id == notices.c.list_id)
-        .where(notices.c.subscriber_id == subscriber_id)
+        # What went to another address would tell whether that one is known here, and whether there is a mailbox:
+        # ``address_changes`` has all of them.
+        .where(notices.c.subscriber_id == subscriber_id, notices.c.email.is_(None))
         .order_by(notices.c.id)
     )
-    own = ("kind", "email", "asked_at", "dated_at", "closed_at", "code", "answer")
+    own = ("kind", "asked_at", "dated_at", "closed_at", "code", "answer")
     return [{"list": row.slug} | {name: getattr(row, name) for name in own} for row in rows]
 
 

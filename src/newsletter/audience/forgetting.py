@@ -42,7 +42,7 @@ def _forget_people(connection: Connection, ids: Sequence[int]) -> None:
     locked = list(
         connection.scalars(select(subscribers.c.id).where(subscribers.c.id.in_(ids)).with_for_update(skip_locked=True))
     )
-    referring = (subscriptions, consents, address_changes)
+    referring = (subscriptions, consents)
     referred = or_(*(exists().where(table.c.subscriber_id == subscribers.c.id) for table in referring))
     alone = list(
         connection.scalars(
@@ -51,5 +51,6 @@ def _forget_people(connection: Connection, ids: Sequence[int]) -> None:
             )
         )
     )
-    connection.execute(delete(notices).where(notices.c.subscriber_id.in_(alone)))
+    for table in (notices, address_changes):
+        connection.execute(delete(table).where(table.c.subscriber_id.in_(alone)))
     connection.execute(delete(subscribers).where(subscribers.c.id.in_(alone)))

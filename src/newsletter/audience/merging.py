@@ -285,7 +285,8 @@ def _insert(connection: Connection, context: ImportContext, rows: Sequence[Row],
     newcomers = [row for row in rows if row.address.key not in present]
     if newcomers:
         connection.execute(
-            insert(connection, subscribers),
+            # Somebody may sign up with one of these at this moment.
+            insert(connection, subscribers).on_conflict_do_nothing(),
             [
                 {
                     "email": row.address.email,
@@ -327,7 +328,10 @@ def _insert(connection: Connection, context: ImportContext, rows: Sequence[Row],
                 "created_at": now,
             }
         )
-    connection.execute(insert(connection, subscriptions), made)
-    connection.execute(insert(connection, consents), notes)
+    new = insert(connection, subscriptions).on_conflict_do_nothing().returning(subscriptions.c.subscriber_id)
+    ids_made = set(connection.scalars(new, made))
+    written = [note for note in notes if note["subscriber_id"] in ids_made]
+    if written:
+        connection.execute(insert(connection, consents), written)
     if not context.confirmed:
-        notices.ask_all(connection, "confirm", [row["subscriber_id"] for row in made], list_id=list_row.id, now=now)
+        notices.ask_all(connection, "confirm", sorted(ids_made), list_id=list_row.id, now=now)

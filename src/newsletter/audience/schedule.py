@@ -82,7 +82,8 @@ def parse_timezone(text: str) -> str:
 
 @cache
 def _zones() -> dict[str, str]:
-    return {zone.casefold(): zone for zone in available_timezones()}
+    # Those that are none, or another on each machine, stand among them on some.
+    return {zone.casefold(): zone for zone in available_timezones() - {"Factory", "localtime", "posixrules"}}
 
 
 @cache

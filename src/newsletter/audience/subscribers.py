@@ -113,7 +113,7 @@ def select_subscriptions(
         statement = statement.where(subscriptions.c.state == state)
     if search:
         statement = statement.where(
-            subscribers.c.email_key.contains(search.casefold(), autoescape=True)
+            subscribers.c.email_key.contains(search.lower(), autoescape=True)
             | subscribers.c.name.icontains(search, autoescape=True)
         )
     statement = statement.order_by(subscribers.c.email_key).limit(limit)
@@ -294,11 +294,18 @@ def confirm(
     Who was erased before may be mailed again from now on.
     """
     change = _Change(("pending",), "active", "confirmed", source, due_at)
+    address_key = str(key_of(connection, subscription_id))
+    proof = replace(proof or Proof(), address_hash=consent_hash(keys, address_key))
     row = _make(connection, subscription_id, change, now, proof)
     if row is not None:
-        address_key = connection.scalar(select(subscribers.c.email_key).where(subscribers.c.id == row.subscriber_id))
-        lift(connection, keys, str(address_key))
+        lift(connection, keys, address_key)
         notices.ask(connection, "welcome", subscriber_id=row.subscriber_id, list_id=row.list_id, now=now)
+
+
+def key_of(connection: Connection, subscription_id: int) -> str | None:
+    """The comparable address of a subscription's reader."""
+    theirs = select(subscriptions.c.subscriber_id).where(subscriptions.c.id == subscription_id)
+    return connection.scalar(select(subscribers.c.email_key).where(subscribers.c.id == theirs.scalar_subquery()))
 
 
 def unsubscribe(

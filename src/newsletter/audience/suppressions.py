@@ -41,7 +41,10 @@ def _derived(key: str, purpose: str) -> bytes:
 
 def suppression_hashes(keys: Keys, address_key: str) -> list[str]:
     """All forms in which this address may stand among the suppressions, the present one first."""
-    return [*(keyed_hash(key, "suppression", address_key) for key in keys), address_hash(address_key)]
+    found = [*(keyed_hash(key, "suppression", address_key) for key in keys), address_hash(address_key)]
+    # Versions before 0012 folded its case. Of whom such a hash was cannot be told, so nobody it may be of is mailed.
+    folded = address_key.casefold()
+    return found if folded == address_key else found + suppression_hashes(keys, folded)
 
 
 def suppressed(connection: Connection, keys: Keys, address_keys: Iterable[str]) -> dict[str, str]:

@@ -317,7 +317,7 @@ def parse_url(text: str) -> str:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         raise wrong from None
-    if parts.scheme not in ("http", "https") or not host or parts.username or re.search(r"[\s<>\"]", text):
+    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or re.search(r"[\s<>\"]", text):
         raise wrong
     if text.isascii():
         return text

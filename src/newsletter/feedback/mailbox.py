@@ -11,10 +11,11 @@ import email.policy
 import imaplib
 import re
 import ssl
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.header import decode_header, make_header
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
@@ -22,10 +23,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from sqlalchemy import Engine
 
 from newsletter.audience.addresses import parse_address
-from newsletter.audience.consents import Proof
+from newsletter.audience.consents import Proof, consent_hash
 from newsletter.audience.forgetting import forget_sign_ups
 from newsletter.audience.leaving import leave
 from newsletter.audience.links import LinkError, read_seal
+from newsletter.audience.subscribers import key_of
 from newsletter.errors import InputError, SettingsError, StateError
 from newsletter.settings import Settings
 
@@ -38,6 +40,8 @@ PATIENCE = 30
 SOURCE = "mail to the leave address"
 WORDING = "List-Unsubscribe: <mailto:…>"
 FIELDS = ("Subject", "To", "Cc", "Delivered-To", "X-Original-To")
+HEAD_LIMIT = 16 * 1024
+"""Bytes of a message's header fields that are looked at: anybody can write to this address."""
 SEAL = re.compile(r"(?<![\w.])\d{1,19}\.[0-9a-f]{20}(?![\w.])", re.ASCII | re.IGNORECASE)
 SEAL_KIND = "leave"
 
@@ -133,9 +137,10 @@ def read_mailbox(engine: Engine, settings: Settings, mailbox: Mailbox, now: date
                 alone += 1
                 continue
             with engine.begin() as connection:
+                address_key = str(key_of(connection, subscription))
+                proof = Proof(address_hash=consent_hash(settings.keys, address_key), wording=WORDING)
                 ended = bool(
-                    forget_sign_ups(connection, [subscription])
-                    or leave(connection, subscription, SOURCE, now, Proof(wording=WORDING))
+                    forget_sign_ups(connection, [subscription]) or leave(connection, subscription, SOURCE, now, proof)
                 )
             left, again = left + ended, again + (not ended)
             done.append(number)
@@ -181,10 +186,12 @@ def _heads(server: imaplib.IMAP4) -> Iterator[tuple[bytes, bytes]]:
     """Number (UID) and the header fields that may carry a seal, of each unread message; it stays unread."""
     found = _answer(server.uid("SEARCH", "UNDELETED", "UNSEEN"))[0] or b""
     for number in found.split()[: -MOST - 1 : -1]:
-        parts = _answer(server.uid("FETCH", number.decode(), f"(BODY.PEEK[HEADER.FIELDS ({' '.join(FIELDS)})])"))
+        parts = _answer(
+            server.uid("FETCH", number.decode(), f"(BODY.PEEK[HEADER.FIELDS ({' '.join(FIELDS)})]<0.{HEAD_LIMIT}>)")
+        )
         for part in parts:
             if isinstance(part, tuple):
-                yield number, part[1]
+                yield number, part[1][:HEAD_LIMIT]
 
 
 def _named(keys: Any, head: bytes) -> int | None:
@@ -196,12 +203,16 @@ def _named(keys: Any, head: bytes) -> int | None:
     return None
 
 
-def _texts(head: bytes) -> Iterable[str]:
-    message = email.message_from_bytes(head, policy=email.policy.default)
+def _texts(head: bytes) -> Iterator[str]:
+    # Of the standard library's readers only this one takes as long as the text is; others take its square.
+    message = email.message_from_bytes(head, policy=email.policy.compat32)
     for name in FIELDS:
         # What strangers write into header fields can upset the standard library in many ways.
         with suppress(Exception):
-            yield from map(str, message.get_all(name, []))
+            for value in message.get_all(name, []):
+                yield str(value)
+                if name == "Subject":
+                    yield str(make_header(decode_header(value)))
 
 
 def _delete(server: imaplib.IMAP4, numbers: list[bytes]) -> None:

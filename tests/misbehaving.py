@@ -16,14 +16,17 @@ OK = b"250 2.0.0 ok\r\n"
 class Misbehaving:
     """``mood(number, recipient)`` says what happens to the number-th message that is begun.
 
-    ``ok``; ``452`` at RCPT; ``451`` after the dot; ``hang``: stops reading in the middle of the content;
-    ``drop``: accepts and hangs up without an answer; ``garbage``: accepts and answers nonsense; ``twice``: answers two
-    times; ``early``: also before the content has come.
+    ``ok``; ``452`` at RCPT; ``leave``: 421 at RCPT; ``login``: 530 at RCPT; ``451`` after the dot; ``hang``: stops
+    reading in the middle of the content; ``drop``: accepts and hangs up without an answer; ``garbage``: accepts and
+    answers nonsense; ``twice``: answers two times; ``early``: also before the content has come.
     """
 
     mood: Callable[[int, str], str] = lambda number, recipient: "ok"
     closes_after: int = 0
+    thinks: float = 0.0
+    """Seconds before it answers a final dot."""
     port: int = 0
+    connections: int = 0
     accepted: list[tuple[str, bytes]] = field(default_factory=list)
     unanswered: int = 0
     """Messages that were accepted without saying so: each may come again."""
@@ -40,6 +43,7 @@ class Misbehaving:
             writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         writer.write(b"220 misbehaving ESMTP\r\n")
         recipient, mood, mails = "", "ok", 0
         while line := await reader.readline():
@@ -59,6 +63,11 @@ class Misbehaving:
                 recipient = line.partition(b"<")[2].partition(b">")[0].decode()
                 mood = self.mood(self.begun, recipient)
                 self.misbehaved += mood != "ok"
+                if mood in ("leave", "login"):
+                    refusal = "421 4.3.2 not" if mood == "leave" else "530 5.7.1"
+                    writer.write(f"{refusal} <{recipient}>: go away\r\n".encode())
+                    await writer.drain()
+                    return
                 if mood == "452":
                     recipient = ""
                     writer.write(b"452 4.2.2 mailbox full\r\n")
@@ -93,6 +102,7 @@ class Misbehaving:
             writer.write(b"451 4.3.0 not now\r\n")
             return True
         self.accepted.append((recipient, content))
+        await asyncio.sleep(self.thinks)
         if mood in ("drop", "garbage"):
             self.unanswered += 1
             if mood == "garbage":

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import itertools
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections import Counter, deque
@@ -23,8 +26,9 @@ from misbehaving import Misbehaving, misbehaving
 from servers import Relay, serving
 
 from newsletter.delivery import loops
-from newsletter.delivery.connections import Outgoing, Pool, _Line
+from newsletter.delivery.connections import Line, Outgoing
 from newsletter.delivery.conversation import Answer, Credentials, Verdict
+from newsletter.delivery.pools import Pool
 from newsletter.delivery.relays import Relay as Configured
 from newsletter.delivery.relays import parse_relay
 
@@ -56,7 +60,7 @@ class Desk:
     def answered(self, tag: object, answer: Answer, relay: Configured) -> None:
         self.answers.setdefault(tag, []).append(answer)
 
-    def unsent(self, tag: object, relay: Configured) -> None:
+    def unsent(self, tag: object, relay: Configured, *, is_first: bool) -> None:
         self.unsent_.append(tag)
         self.waiting.append(self.messages[tag])
 
@@ -89,7 +93,8 @@ def send(
             assert time.monotonic() < limit, desk
             pool.kick(len(desk.waiting))
             await asyncio.sleep(0.005)
-        await pool.close(2)
+        pool.hurry(2)
+        await pool.close()
 
     loops.run(work())
     return desk
@@ -191,24 +196,25 @@ Script = Callable[[socket.socket, "int"], None]
 
 
 @contextmanager
-def scripted(script: Script) -> Iterator[str]:
-    """A server that does as it likes with each connection; its URL."""
+def scripted(script: Script, at_once: bool = False) -> Iterator[str]:
+    """A server that does as it likes with each connection, one after the other or ``at_once``; its URL."""
     listener = socket.create_server(("127.0.0.1", 0))
 
+    def handle(connection: socket.socket, number: int) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(5)
+            script(connection, number)
+
     def serve() -> None:
-        number = 0
-        while True:
+        for number in itertools.count(1):
             try:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            number += 1
-            with connection:
-                connection.settimeout(5)
-                try:
-                    script(connection, number)
-                except OSError:
-                    continue
+            if at_once:
+                threading.Thread(target=handle, args=(connection, number), daemon=True).start()
+            else:
+                handle(connection, number)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -474,12 +480,18 @@ class Stuck(asyncio.Transport):
         pass
 
 
+def task() -> asyncio.Task[None]:
+    made = asyncio.current_task()
+    assert made
+    return made
+
+
 def test_overdue_just_after_a_failure() -> None:
     """A message of which a part was thrown away is unsent without a doubt, also if time runs out at that moment."""
     desk = Desk(deque([Outgoing("b", "a@e.example", "b@e.example", MESSAGE)]))
 
     async def work() -> None:
-        line = _Line(Pool(parse_relay("smtp://127.0.0.1:25"), desk, 5, lambda: None), None)
+        line = Line(Pool(parse_relay("smtp://127.0.0.1:25"), desk, 5, lambda: None), None, task())
         transport = Failed()
         transport.line = line
         line.connection_made(transport)
@@ -496,7 +508,7 @@ def test_an_envelope_that_follows_late_is_no_part_of_the_message() -> None:
 
     async def work() -> Desk:
         desk = Desk(deque([Outgoing("b@e.example", "bounces@e.example", "b@e.example", MESSAGE)]))
-        line, transport = _Line(Pool(parse_relay("smtp://127.0.0.1"), desk, 5, lambda: None), None), Stuck()
+        line, transport = Line(Pool(parse_relay("smtp://127.0.0.1"), desk, 5, lambda: None), None, task()), Stuck()
         line.connection_made(transport)
         line.data_received(b"220 hello\r\n")
         line.data_received(b"250-hello\r\n250 PIPELINING\r\n")
@@ -513,6 +525,183 @@ def test_an_envelope_that_follows_late_is_no_part_of_the_message() -> None:
     desk = asyncio.run(work())
     assert [answer.verdict for answer in desk.answers["b@e.example"]] == [Verdict.UNKNOWN]
     assert desk.unsent_ == ["c@e.example"]
+
+
+@pytest.mark.usefixtures("any_loop")
+@pytest.mark.parametrize("security", ["smtp+starttls", "smtps"])
+@pytest.mark.parametrize("extensions", [(), (b"PIPELINING",)], ids=["step by step", "pipelined"])
+@pytest.mark.parametrize(
+    ("mails", "end"), [(1, "hangs up"), (2, "hangs up"), (3, "hangs up"), (1, "resets"), (2, "resets"), (1, "hangs")]
+)
+def test_dots_over_tls(authority, security: str, extensions: tuple[bytes, ...], mails: int, end: str) -> None:
+    """Also over TLS a message that the relay has whole is in doubt if its answer is lost, and is not sent again."""
+    issuer, ca_file = authority
+    context = server_tls(issuer, "127.0.0.1")
+    taken: list[int] = []
+
+    def script(connection: socket.socket, number: int) -> None:
+        if security == "smtps":
+            connection = context.wrap_socket(connection, server_side=True)
+        connection.sendall(b"220 hello\r\n")
+        stream = connection.makefile("rb")
+        while line := stream.readline():
+            verb = line[:4].upper().strip()
+            if verb == b"EHLO":
+                offered = [b"hello", *extensions, *([b"STARTTLS"] if security != "smtps" else [])]
+                connection.sendall(b"".join(b"250-%b\r\n" % one for one in offered) + b"250 8BITMIME\r\n")
+            elif verb == b"STAR":
+                connection.sendall(b"220 go\r\n")
+                stream.close()
+                connection = context.wrap_socket(connection, server_side=True)
+                stream = connection.makefile("rb")
+            elif verb == b"DATA":
+                connection.sendall(b"354 go\r\n")
+                while stream.readline() != b".\r\n":
+                    pass
+                taken.append(number)
+                if len(taken) == mails:
+                    break
+                connection.sendall(b"250 ok\r\n")
+            else:
+                connection.sendall(b"250 ok\r\n")
+        if end == "hangs":
+            over.wait(5)
+        elif end == "resets":
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        stream.close()
+        connection.close()
+
+    over = threading.Event()
+    with scripted(script) as url:
+        recipients = [f"r{n}@e.example" for n in range(mails)]
+        desk = send(url.replace("smtp", security), recipients, ca_file=ca_file, connections=1, timeout=0.25)
+        over.set()
+    assert desk.verdicts == [Verdict.ACCEPTED] * (mails - 1) + [Verdict.UNKNOWN]
+    assert (desk.unsent_, len(taken)) == ([], mails)
+
+
+@pytest.mark.parametrize("refusal", [b"421 4.7.0 too many connections\r\n", b""])
+def test_fewer_connections_than_we_open(refusal: bytes) -> None:
+    """A relay that allows fewer connections than we would like is not down, and is soon asked for no more."""
+    lock, refused = threading.Lock(), []
+    standing = 0
+
+    def script(connection: socket.socket, number: int) -> None:
+        nonlocal standing
+        with lock:
+            full = standing >= 2
+            standing += not full
+        if full:
+            refused.append(number)
+            connection.sendall(refusal)
+            return
+        try:
+            time.sleep(0.1)
+            talk(connection, USUAL)
+        finally:
+            standing -= 1
+
+    recipients = [f"r{n}@e.example" for n in range(200)]
+    with scripted(script, at_once=True) as url:
+        desk = send(url, recipients, connections=8)
+    assert (desk.verdicts, desk.down) == ([Verdict.ACCEPTED] * 200, [])
+    assert len(refused) <= 6
+
+
+def test_ends_each_connection_at_uneven_speed() -> None:
+    """A relay that ends each connection before it took a message is down, though another is ready at every moment."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        time.sleep(0.05 * (number % 4))
+        talk(connection, {b"MAIL": b"421 4.3.2 not now\r\n"})
+
+    with scripted(script, at_once=True) as url:
+        desk = send(url, [f"r{n}@e.example" for n in range(100)], connections=4)
+    assert len(desk.down) == 1
+    assert len(desk.unsent_) < 20
+
+
+def test_no_goodbye() -> None:
+    """A relay that does not answer QUIT is not down, and is not waited for as long as for another answer."""
+    with scripted(lambda connection, _: talk(connection, {**USUAL, b"QUIT": b""}), at_once=True) as url:
+        recipients = [f"r{n}@e.example" for n in range(6)]
+        began = time.monotonic()
+        desk = send(url, recipients, connections=1, messages_per_connection=2, timeout=30)
+    assert (desk.verdicts, desk.down) == ([Verdict.ACCEPTED] * 6, [])
+    assert time.monotonic() - began < 15
+
+
+def test_one_address_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first of a relay's addresses does not answer, the next is tried (RFC 5321, 5)."""
+    with socket.socket() as deaf, scripted(lambda connection, _: talk(connection, USUAL)) as url:
+        port = int(url.rpartition(":")[2])
+        deaf.bind(("127.0.0.9", port))
+        deaf.listen(0)
+        # It takes none any more once its queue is full.
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.9", port))
+        addresses = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port)) for host in ("127.0.0.9", "127.0.0.1")]
+
+        async def found(*_: object, **__: object) -> list[object]:
+            return list(addresses)
+
+        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", found)
+        monkeypatch.setattr(loops, "new_loop", asyncio.new_event_loop)
+        desk = send(url.replace("127.0.0.1", "localhost"), timeout=0.5)
+        for filler in fillers:
+            filler.close()
+    assert (desk.verdicts, desk.down) == ([Verdict.ACCEPTED], [])
+
+
+@pytest.mark.usefixtures("any_loop")
+def test_a_name_that_cannot_be_looked_up() -> None:
+    """A host whose name cannot be written in the DNS is a relay that is down, and not waited for."""
+    relay = dataclasses.replace(parse_relay("smtp://127.0.0.1:25"), host="smtp.example..org")
+    desk = Desk(deque([Outgoing("b", "a@e.example", "b@e.example", MESSAGE)]))
+
+    async def work() -> None:
+        pool = Pool(relay, desk, 5, lambda: None)
+        pool.kick(1)
+        limit = time.monotonic() + 3
+        while not desk.down and time.monotonic() < limit:
+            await asyncio.sleep(0.01)
+        await pool.close()
+
+    loops.run(work())
+    assert len(desk.down) == 1
+
+
+def test_a_login_that_hangs() -> None:
+    """While one relay's login cannot be had, another's goes on, and whoever else waits in a thread."""
+    asked = threading.Event()
+
+    def hangs() -> Credentials | None:
+        asked.wait(10)
+        return None
+
+    desk = Desk(deque([Outgoing("b", "a@e.example", "b@e.example", MESSAGE)]))
+    waited: list[float] = []
+
+    async def work() -> None:
+        slow = Pool(parse_relay("smtp://127.0.0.1:9"), Desk(deque()), 5, hangs)
+        pool = Pool(parse_relay(f"smtp://127.0.0.1:{relay.port}"), desk, 5, lambda: None)
+        began = time.monotonic()
+        slow.kick(1000)
+        pool.kick(1)
+        await asyncio.to_thread(int)
+        waited.append(time.monotonic() - began)
+        while not desk.answers and time.monotonic() < began + 5:
+            await asyncio.sleep(0.01)
+        await pool.close()
+        await slow.close()
+        asked.set()
+
+    with serving(Relay()) as relay:
+        loops.run(work())
+    assert desk.verdicts == [Verdict.ACCEPTED]
+    assert waited[0] < 2
 
 
 def test_always_hangs_up_after_the_dot() -> None:

@@ -656,7 +656,7 @@ def test_login_with_a_token() -> None:
     assert hear(conversation, b"334 eyJzdGF0dXMiOiI0MDAifQ==\r\n") == []
     assert said(conversation) == b"\r\n"
     (event,) = hear(conversation, b"535 5.7.8 bad ya29.token\r\n")
-    assert event == Down("The relay refused the login: 535 5.7.8 bad ….")
+    assert event == Down("The relay refused the login: 535 5.7.8 bad [secret].")
 
     conversation = logging_in(Credentials("news", "x" * 2000, "token"), "AUTH XOAUTH2")
     assert said(conversation) == b"AUTH XOAUTH2\r\n"

@@ -363,7 +363,7 @@ def test_huge_digest_and_long_queue_keep_the_lease(house: House, relay) -> None:
     house.publish("one")
     house.tick()
     relay.before_answer = lambda recipient: house.pass_time(seconds=70)
-    dispatch.dispatch(house.engine, house.settings.model_copy(update={"lease_seconds": 300}), house.clock)
+    dispatch.dispatch(house.engine, house.settings.model_copy(update={"lease_seconds": 600}), house.clock)
     with house.engine.connect() as connection:
         states = list(connection.scalars(select(deliveries.c.state).order_by(deliveries.c.id)))
         doubtful = connection.scalar(select(func.count()).where(deliveries.c.doubtful))

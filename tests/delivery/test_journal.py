@@ -124,19 +124,21 @@ def test_any_history(acts: list[tuple[int, str, str]]) -> None:
 def test_no_room(tmp_path: Path) -> None:
     """A disk without room for a journal is a sentence before anything is sent, and never a fault in the middle."""
     script = f"""
-import resource, signal
+import os, resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 from pathlib import Path
 from newsletter.delivery.journal import Journal
 from newsletter.errors import StateError
-try:
-    Journal(Path({str(tmp_path)!r}))
-except StateError as error:
-    print(error)
+for _ in range(3):
+    try:
+        Journal(Path({str(tmp_path)!r}))
+    except StateError as error:
+        print(error, len(os.listdir("/proc/self/fd")))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert f"The journal in {tmp_path} cannot be written" in done.stdout
+    assert len(set(done.stdout.splitlines())) == 1
     assert list(tmp_path.iterdir()) == []
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] != 1000
 

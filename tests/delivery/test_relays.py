@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -169,6 +171,8 @@ def test_tables_refused(table: str, sentence: str) -> None:
 @pytest.mark.parametrize(
     ("urls", "sentence"),
     [
+        ("smtp://smtp.example..org", "host is not the name"),
+        (f"smtp://{'a' * 64}.example.org", "host is not the name"),
         ("smtp://h?speed=7", "no option, or one twice"),
         ("smtp://h?weight=1&weight=2", "no option, or one twice"),
         ("smtp://h?weight=0", "weight is not a number"),
@@ -307,6 +311,26 @@ def test_token_commands_that_fail(command: str, sentence: str, monkeypatch: pyte
     assert SECRET not in str(caught.value)
 
 
+def test_a_command_that_fails_is_not_asked_by_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All connections of a relay ask at once: a command that fails is run for all of them, and again some seconds
+    later; to forget its token waits for nobody."""
+    monkeypatch.chdir(tmp_path)
+    failing = with_command("import pathlib, time; pathlib.Path('runs').open('a').write('x'); time.sleep(1); exit(3)")
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(secret_of, failing) for _ in range(8)]
+        wait_until((tmp_path / "runs").exists, 10)
+        began = time.monotonic()
+        forget_token(failing)
+        assert time.monotonic() - began < 0.5
+        for one in asked:
+            with pytest.raises(StateError, match="ended with 3"):
+                one.result()
+    assert (tmp_path / "runs").read_text() == "x"
+    with pytest.raises(StateError, match="ended with 3"):
+        secret_of(failing, lambda: time.monotonic() + tokens.FAILED_SECONDS)
+    assert (tmp_path / "runs").read_text() == "xx"
+
+
 def test_a_command_that_hangs_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a command started ends with it."""
     monkeypatch.setattr(tokens, "PATIENCE", 0.5)
@@ -334,6 +358,9 @@ def test_reasons_are_safe() -> None:
     told = safe_reason(own, f"535 no:\r\n{SECRET} \x1b[31m\0 AUTH PLAIN {plain} {login} " + "x" * 900)
     assert told.startswith("535 no: [secret] [31m AUTH PLAIN [secret] [secret] xxx")
     assert len(told) == 500
+    spaced = Relay("a", "h", 465, "tls", "news", "pass  word")
+    for echoed in ("pass  word", "pass word", "pas\r\ns word"):
+        assert safe_reason(spaced, f"535 no: {echoed}.") == "535 no: [secret]."
     cloud = with_command("print('tok3n-abc')")
     assert secret_of(cloud) == "tok3n-abc"
     assert safe_reason(cloud, "bad tok3n-abc") == "bad [secret]"

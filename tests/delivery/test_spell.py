@@ -9,17 +9,26 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from commanding import KEY
 from house import House
 from misbehaving import Misbehaving, misbehaving
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, insert, select, text
+from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 from valkeys import running_valkey
 
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import withdraw
-from newsletter.delivery import dispatch, resting
+from newsletter.database import connect
+from newsletter.delivery import dispatch, outbox, resting, spell
+from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.exchange import RELAY_PAUSE, Exchange
 from newsletter.delivery.relays import relays_of
+from newsletter.delivery.settling import Outcome, settle
+from newsletter.migrations import upgrade
 from newsletter.settings import load_settings
+from newsletter.tables import deliveries, lists, notices
 
 
 @contextmanager
@@ -182,3 +191,138 @@ def test_rate_within_a_spell(sqlite_engine: Engine, tmp_path: Path) -> None:
         fill(house, 15)
         tally = dispatch.dispatch(house.engine, house.settings, running(house))
     assert tally.counts["sent"] == 15
+
+
+def test_hangs_up_on_one_reader(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """A reader at whom the relay hangs up each time waits, with an attempt counted; everybody else is served at once,
+    over hardly more connections than usual."""
+    for readers in (5, 60):
+        relay = Misbehaving(mood=lambda number, recipient: "leave" if recipient.startswith("r0@") else "ok")
+        folder = tmp_path / str(readers)
+        engine = connect(f"sqlite:///{folder}.db")
+        upgrade(engine)
+        with served(engine, folder, {"only": (relay, "")}) as house:
+            fill(house, readers)
+            tally = house.send()
+            row = house.delivery(1)
+        assert (tally.counts["sent"], tally.counts["relay down"]) == (readers - 1, 0)
+        assert (row.state, row.attempts, row.code, row.doubtful) == ("deferred", 1, None, False)
+        assert "ended the connection" in row.answer
+        assert relay.connections <= 15
+        engine.dispose()
+
+
+def test_hangs_up_on_one_confirmation(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """A transactional mail at which the relay hangs up each time waits, too, and holds up nothing."""
+    relay = Misbehaving(mood=lambda number, recipient: "leave" if recipient.startswith("late") else "ok")
+    with served(sqlite_engine, tmp_path, {"only": (relay, "")}) as house:
+        fill(house, 20)
+        house.subscribe("late@example.org", due_at=None)
+        assert house.send().counts["sent"] == 20
+        with house.engine.connect() as connection:
+            notice = connection.execute(select(notices)).one()
+    assert "ended the connection" in notice.answer
+    assert notice.due_at > house.now
+    assert relay.connections <= 12
+
+
+def test_rate_of_one_relay_of_two(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """What a relay's rate leaves over goes through the other, at once; nobody waits for the day to end."""
+    first, second = Misbehaving(), Misbehaving()
+    with served(sqlite_engine, tmp_path, {"first": (first, "&rate=5/day"), "second": (second, "")}) as house:
+        fill(house, 400)
+        tally = house.send()
+    assert tally.counts["sent"] == 400
+    assert 1 <= len(first.accepted) <= 5
+
+
+def test_thinks_longer_than_the_spell(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of a spell a relay that thinks is waited for as long as ever: nothing is sent twice. Who is asked to
+    stop waits for the grace only."""
+    monkeypatch.setattr(spell, "SPELL_SECONDS", 0.5)
+    monkeypatch.setattr(spell, "GRACE_SECONDS", 0.2)
+    relay = Misbehaving(thinks=1.5)
+    with served(sqlite_engine, tmp_path, {"only": (relay, "&connections=4")}) as house:
+        fill(house, 8)
+        while house.send().more:
+            pass
+        assert len({recipient for recipient, _ in relay.accepted}) == len(relay.accepted) == 8
+        with house.engine.connect() as connection:
+            assert not any(connection.scalars(select(deliveries.c.doubtful)))
+        house.publish("two")
+        house.pass_time(days=1)
+        house.tick()
+        relay.thinks, began = 30.0, time.monotonic()
+        dispatch.dispatch(house.engine, house.settings, house.clock, lambda: time.monotonic() > began + 0.3)
+        assert time.monotonic() < began + 10
+
+
+def test_list_that_no_relay_carries_now(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """A confirmation that no relay may carry now waits in the database, and those for other lists go at once."""
+    first, second = Misbehaving(), Misbehaving()
+    relays = {"first": (first, "&lists=rutas"), "second": (second, "&lists=mares")}
+    with served(sqlite_engine, tmp_path, relays) as house:
+        with house.engine.begin() as connection:
+            row = dict(connection.execute(select(lists)).one()._mapping)
+            connection.execute(insert(lists).values(row | {"id": 77, "slug": "mares"}))
+            assert resting.pause(connection, relays_of(house.settings)[1], house.now)
+        house.list_id = 77
+        house.subscribe("ana@example.org", due_at=None)
+        house.list_id = 1
+        began = time.monotonic()
+        house.send()
+        house.subscribe("ben@example.org", due_at=None)
+        house.send()
+        assert time.monotonic() < began + 15
+        with house.engine.connect() as connection:
+            (waiting,) = connection.execute(select(notices).where(notices.c.due_at.is_not(None))).all()
+    assert [recipient for recipient, _ in first.accepted] == ["ben@example.org"]
+    assert (waiting.list_id, waiting.due_at) == (77, house.now + RELAY_PAUSE)
+
+
+def test_answer_of_a_commit_is_lost(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was claimed by a transaction whose answer was lost is free at once, and none of it is in doubt."""
+    run, lost = Exchange.run, []
+
+    def committed(exchange: Exchange, errand: Any) -> Any:
+        brought = run(exchange, errand)
+        if brought.claimed and not lost:
+            lost.append(len(brought.claimed))
+            raise OperationalError("COMMIT", None, Exception("the connection was lost"))
+        return brought
+
+    monkeypatch.setattr(Exchange, "run", committed)
+    relay = Misbehaving()
+    with served(engine, tmp_path, {"only": (relay, "")}) as house:
+        fill(house, 60)
+        for _ in range(2):
+            house.send()
+        with house.engine.connect() as connection:
+            rows = connection.execute(select(deliveries)).all()
+    assert lost == [50]
+    assert {(row.state, row.doubtful, row.attempts) for row in rows} == {("sent", False, 1)}
+    assert len(relay.accepted) == 60
+
+
+def test_lost_answer_at_the_deadline(engine: Engine, tmp_path: Path) -> None:
+    """A digest whose answer was lost and that has no time left expires in doubt, and no code is made up for it."""
+    with served(engine, tmp_path, {"only": (Misbehaving(), "")}) as house:
+        fill(house, 1)
+        with engine.begin() as connection:
+            (delivery,) = outbox.claim(connection, "here", house.now, timedelta(minutes=5), 50)
+            lost = Outcome(delivery, Answer(Verdict.UNKNOWN, 0, "The answer to the final dot was lost"), "only")
+            assert settle(connection, [lost], delivery.deadline) == {"expired": 1}
+        row = house.delivery(1)
+    assert (row.state, row.code, row.doubtful, row.relay) == ("expired", None, True, "only")
+
+
+def test_logs_name_no_reader(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """A relay that names whom it was asked for in what it says of itself is not quoted with that."""
+    relay = Misbehaving(mood=lambda number, recipient: "login")
+    with served(sqlite_engine, tmp_path, {"only": (relay, "")}) as house, capture_logs() as logs:
+        fill(house, 1)
+        house.send()
+        with house.engine.connect() as connection:
+            said = connection.scalar(text("SELECT last_error FROM relays"))
+    assert "asks for a login" in said
+    assert "r0@" not in said + repr(logs)

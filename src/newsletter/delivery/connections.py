@@ -1,6 +1,6 @@
-"""Connections to one relay, driven by asyncio: several at once in one process, each an SMTP conversation.
+"""A connection to a relay, driven by asyncio: an SMTP conversation and its socket, TLS and time limits.
 
-The conversation decides what is said (``conversation.py``); here are the sockets, TLS and the time limits.
+The conversation decides what is said (``conversation.py``); how many connections there are, their pool (``pools.py``).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Protocol, cast
@@ -17,17 +16,12 @@ from typing import Protocol, cast
 from newsletter.delivery.conversation import Answer, Conversation, Credentials, Verdict
 from newsletter.delivery.outcomes import Answered, Closed, Down, Event, Ready, Step, Unsent, UpgradeToTls
 from newsletter.delivery.relays import Relay
-from newsletter.errors import NewsletterError
 
 # RFC 5321, 4.5.3.2: a relay may think far longer about a message it holds than about a command, and who does not
 # wait sends it twice.
 DOT_PATIENCE = 6
-WATCH_SECONDS = 0.5
 QUIT_SECONDS = 2.0
-BARREN = 3
 DOT = b".\r\n"
-# Of few messages each waits less for the one before it than for a new connection.
-PER_CONNECTION = 10
 
 
 @cache
@@ -59,138 +53,38 @@ class Office(Protocol):
     def answered(self, tag: object, answer: Answer, relay: Relay) -> None:
         """The relay's answer."""
 
-    def unsent(self, tag: object, relay: Relay) -> None:
-        """It was certainly not accepted, and nobody is to blame."""
+    def unsent(self, tag: object, relay: Relay, *, is_first: bool) -> None:
+        """It was certainly not accepted. ``is_first``: of its connection, so that no other message is to blame."""
 
     def relay_down(self, relay: Relay, reason: str) -> None:
         """The relay cannot be used at all now."""
 
 
-class Pool:
-    """All connections of this process to one relay."""
+class Owner(Protocol):
+    """The pool that a connection belongs to."""
 
-    def __init__(self, relay: Relay, office: Office, timeout: float, credentials: Callable[[], Credentials | None]):
-        """``timeout`` in seconds holds for each answer; ``credentials`` may take its time (a token command)."""
-        self.relay = relay
-        self.office = office
-        self.timeout = timeout
-        self.down = False
-        self.stopping = False
-        self._credentials = credentials
-        self._lines: set[_Line] = set()
-        self._opening: set[asyncio.Task[None]] = set()
-        self._tls: ssl.SSLContext | None = None
-        self._watch: asyncio.TimerHandle | None = None
-        self._barren = 0
-
-    @property
-    def busy(self) -> bool:
-        """Whether a message is in flight, or a connection is being opened for one."""
-        return bool(self._opening) or any(line.carrying for line in self._lines)
-
-    @property
-    def established(self) -> bool:
-        """Whether any connection has got as far as taking messages."""
-        return any(line.ready for line in self._lines)
-
-    def kick(self, waiting: int) -> None:
-        """There is work for ``waiting`` more messages: offer it to idle connections, open more as needed."""
-        if self.down or self.stopping:
-            return
-        for line in list(self._lines):
-            if line.idle:
-                line.go_on([])
-        open_now = len(self._lines) + len(self._opening)
-        wanted = min(self.relay.connections, -(-waiting // PER_CONNECTION))
-        for _ in range(wanted - open_now):
-            self._open()
-        if self._watch is None:
-            self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
-
-    async def close(self, grace: float) -> None:
-        """No new messages; wait up to ``grace`` seconds for answers, then end all connections."""
-        self.stopping = True
-        loop = asyncio.get_running_loop()
-        limit = loop.time() + grace
-        while self.busy and loop.time() < limit:
-            await asyncio.sleep(0.01)
-        for task in list(self._opening):
-            task.cancel()
-        for line in list(self._lines):
-            line.leave()
-        limit = loop.time() + QUIT_SECONDS
-        while self._lines and loop.time() < limit:
-            await asyncio.sleep(0.005)
-        for line in list(self._lines):
-            line.abort("the worker stopped before the answer came")
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
-
-    def _open(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._connect())
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
-
-    async def _connect(self) -> None:
-        relay, loop = self.relay, asyncio.get_running_loop()
-        try:
-            credentials = await loop.run_in_executor(None, self._credentials)
-            tls = self.tls() if relay.security == "tls" else None
-            async with asyncio.timeout(self.timeout):
-                await loop.create_connection(
-                    lambda: _Line(self, credentials),
-                    relay.host,
-                    relay.port,
-                    ssl=tls,
-                    server_hostname=relay.host if tls else None,
-                )
-        except ssl.SSLCertVerificationError as error:
-            self._fail(f"{relay} has a certificate that is not trusted: {error.verify_message}")
-        except TimeoutError:
-            self._fail(f"{relay} does not answer within {self.timeout:.0f} s")
-        except OSError as error:
-            self._fail(f"{relay} cannot be reached: {error.strerror or error}")
-        except NewsletterError as error:
-            self._fail(f"{relay}: {error}")
+    relay: Relay
+    office: Office
+    timeout: float
+    stopping: bool
 
     def tls(self) -> ssl.SSLContext:
-        """Certificates are verified; ``ca_file`` adds to those that the system trusts."""
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-            if self.relay.ca_file:
-                self._tls.load_verify_locations(self.relay.ca_file)
-        return self._tls
+        """For STARTTLS."""
 
-    def joined(self, line: _Line) -> None:
-        """A connection stands."""
-        self._lines.add(line)
+    def joined(self, line: Line) -> None:
+        """The connection stands."""
 
-    def left(self, line: _Line, reason: str) -> None:
-        """A connection has ended. One that answered nothing is a failure, and several in a row are the relay's."""
-        self._lines.discard(line)
-        self._barren = 0 if line.answers else self._barren + 1
-        if line.failed or self._barren >= BARREN:
-            self._fail(reason)
-
-    def _fail(self, reason: str) -> None:
-        # One refused among several that work is the relay's limit of connections, and no fault.
-        if not self.established and not self.down and not self.stopping:
-            self.down = True
-            self.office.relay_down(self.relay, reason)
-
-    def _look(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for line in list(self._lines):
-            line.look(now)
-        self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
+    def left(self, line: Line, reason: str) -> None:
+        """It has ended."""
 
 
-class _Line(asyncio.Protocol):
+class Line(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, pool: Pool, credentials: Credentials | None) -> None:
+    def __init__(self, pool: Owner, credentials: Credentials | None, task: asyncio.Task[None]) -> None:
+        """``task``: which opens it."""
         relay = pool.relay
+        self.task = task
         self._pool = pool
         self._conversation = Conversation(
             local_name=local_name(),
@@ -208,7 +102,8 @@ class _Line(asyncio.Protocol):
         self._sent = 0
         self._problem = ""
         self._upgrading: asyncio.Task[None] | None = None
-        self._greeted = False
+        self.greeted = False
+        """Whether it ever was ready for messages."""
         self.carrying = 0
         self.answers = 0
         self.ready = False
@@ -234,8 +129,9 @@ class _Line(asyncio.Protocol):
 
     def _use(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        # Told of any byte that the kernel has not taken: so we know whether a final dot has left us.
-        transport.set_write_buffer_limits(high=0)
+        # Told of any byte that the kernel has not taken: so we know whether a final dot has left us. A transport of TLS
+        # tells when it holds as much, one of TCP when it holds more. What TLS has given on to TCP counts as taken.
+        transport.set_write_buffer_limits(high=1 if transport.get_extra_info("sslcontext") else 0)
 
     def pause_writing(self) -> None:
         """The kernel did not take everything."""
@@ -257,7 +153,7 @@ class _Line(asyncio.Protocol):
         reason = f"{self._pool.relay} closed the connection" + (f": {error}" if error else "")
         # Where the next envelope followed the dot, nobody knows whether the kernel's rest was only that.
         self._report(self._conversation.lost(reason, dot_written=not self._unwritten or self._after_dot > 0))
-        self.failed = bool(self._problem) or not self._greeted
+        self.failed = bool(self._problem) or not self.greeted
         self.ready = False
         self._pool.left(self, self._problem or reason)
 
@@ -294,8 +190,8 @@ class _Line(asyncio.Protocol):
 
     def _restart_clock(self) -> None:
         self._step = self._conversation.waiting_for
-        patience = self._pool.timeout * (DOT_PATIENCE if self._step is Step.DOT else 1)
-        self._limit = self._loop.time() + patience
+        patience = QUIT_SECONDS if self._step is Step.QUIT else self._pool.timeout
+        self._limit = self._loop.time() + patience * (DOT_PATIENCE if self._step is Step.DOT else 1)
 
     def look(self, now: float) -> None:
         """End it if its answer is overdue, or what we write does not move."""
@@ -314,9 +210,9 @@ class _Line(asyncio.Protocol):
                     office.answered(tag, answer, self._pool.relay)
                 case Unsent(tag=tag):
                     self.carrying -= 1
-                    office.unsent(tag, self._pool.relay)
+                    office.unsent(tag, self._pool.relay, is_first=self._sent == 1)
                 case Ready():
-                    self.ready = self._greeted = True
+                    self.ready = self.greeted = True
                 case UpgradeToTls():
                     self._upgrading = self._loop.create_task(self._upgrade())
                 case Down(reason=reason):
@@ -339,10 +235,15 @@ class _Line(asyncio.Protocol):
             )
         except ssl.SSLCertVerificationError as error:
             self._problem = f"{relay} has a certificate that is not trusted: {error.verify_message}"
-        except OSError as error:
+        except (OSError, ValueError, RuntimeError, AssertionError) as error:
             self._problem = f"{relay} does not manage TLS: {error}"
         else:
-            assert made is not None
+            if made is None:
+                # The connection ended meanwhile.
+                self._problem = f"{relay} does not manage TLS: it closed the connection"
+                self._upgrading = None
+                self.connection_lost(None)
+                return
             self._upgrading = None
             self._use(made)
             self.go_on(self._conversation.encrypted())
@@ -350,6 +251,10 @@ class _Line(asyncio.Protocol):
         self._upgrading = None
         self._transport.abort()
         self.connection_lost(None)
+
+    def hurry(self) -> None:
+        """Begin no content any more."""
+        self._conversation.hurry()
 
     def leave(self) -> None:
         """Say goodbye; the relay's answer ends the connection."""
@@ -362,7 +267,7 @@ class _Line(asyncio.Protocol):
         # Nothing is left, too, once the transport has met an error and thrown away what the kernel did not take.
         dot_written = not self._unwritten or self._unwritten_bytes <= self._after_dot > 0
         self._report(self._conversation.lost(reason, dot_written=dot_written))
-        if not self.ready and not self._problem:
+        if not self.greeted and not self._problem:
             self._problem = f"{self._pool.relay}: {reason}"
         if self._transport is not None:
             self._transport.abort()

@@ -86,7 +86,7 @@ class Conversation:
         self._reset_first = False
         self._dot_out = False
         self._dot_written = True
-        self._ready = self._upgrading = self._quitting = self._over = False
+        self._ready = self._upgrading = self._quitting = self._hasty = self._over = False
 
     @property
     def waiting_for(self) -> Step:
@@ -172,6 +172,10 @@ class Conversation:
         """Take no more messages, and say QUIT when what was submitted is settled."""
         self._quitting = True
         self._say_quit_if_idle()
+
+    def hurry(self) -> None:
+        """Begin no content any more: a message whose envelope was taken stays unsent."""
+        self._hasty = True
 
     def lost(self, reason: str, *, dot_written: bool) -> list[Event]:
         """Settle what is under way, since the connection ended or an answer did not come in time.
@@ -290,6 +294,8 @@ class Conversation:
     def _data(self, reply: Reply, events: list[Event]) -> None:
         message = self._current
         if reply.code == 354 and not message.answered:
+            if self._hasty:
+                raise _End(Closed("There was no time left for the next message."))
             self._sent, self._envelope, self._dot_out = message, None, False
             self._out += (dot_stuffed(message.content), b".\r\n")
             self._expected.append(_DOT)

@@ -102,7 +102,7 @@ def dispatch(
     try:
         spell = Spell(engine, settings, kept or Kept(engine, settings), journal, clock, stopping)
         run(_cast(spell))
-        settled = True
+        settled = spell.is_certain
     finally:
         journal.close(settled=settled)
     with engine.begin() as connection:

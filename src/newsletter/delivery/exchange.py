@@ -24,6 +24,8 @@ from newsletter.settings import Settings
 
 # Who may send nothing for longer than this has better things to do; what is due sooner is waited for.
 SOON = timedelta(seconds=5)
+RELAY_PAUSE = timedelta(seconds=20)
+"""So much later is due what no relay may carry now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,6 @@ class Errand:
     """Relays that could not be used, and why."""
     known: Mapping[str, resting.State]
     """The relays' states as they were last read, by name."""
-    again_in: timedelta
-    """When notices that were not tried are due again."""
     room: int
     notices: bool
 
@@ -103,7 +103,8 @@ class Exchange:
         for pause, reason, claimed in told.returned:
             settling.give_back(connection, claimed, pause, reason, now)
         counts["notices"] += notices.settle(connection, told.told, now)
-        notices.give_back(connection, told.unasked, now + errand.again_in)
+        notices.give_back(connection, told.unasked, now)
+        notices.give_back(connection, told.unroutable, now + RELAY_PAUSE)
         thanks = {outcome.relay for outcome in told.outcomes if outcome.answer.verdict is Verdict.ACCEPTED}
         for relay in self._relays:
             if relay.name in thanks and not errand.known[relay.name].is_well(now):

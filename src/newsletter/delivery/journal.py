@@ -55,6 +55,7 @@ class Journal:
         self.owner = uuid.uuid4().hex
         self._path = folder / f"{self.owner}.journal"
         making = folder / f"{self.owner}.new"
+        self._file = -1
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(making, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -64,6 +65,8 @@ class Journal:
             # Only now can others see it: locked from the first moment on.
             making.rename(self._path)
         except OSError as error:
+            if self._file >= 0:
+                os.close(self._file)
             making.unlink(missing_ok=True)
             raise StateError(f"The journal in {folder} cannot be written: {error.strerror}.") from error
         self._free = list(range(SLOTS))

@@ -178,7 +178,7 @@ def _build(name: str, options: Mapping[str, Any]) -> Relay:
     if not NAME.fullmatch(name):
         raise _Problem("its name has to be of letters, digits, dots and hyphens")
     host, security = _text(options, "host"), _text(options, "security")
-    if not HOST.fullmatch(host):
+    if not HOST.fullmatch(host) or not _is_name(host):
         raise _Problem("host is not the name or address of a host")
     if security not in DEFAULT_PORTS:
         raise _Problem("security has to be none, starttls or tls")
@@ -201,6 +201,15 @@ def _build(name: str, options: Mapping[str, Any]) -> Relay:
         frozenset(_slugs(options)),
         _file(options, "ca_file"),
     )
+
+
+def _is_name(host: str) -> bool:
+    """Whether it can be written in the DNS: labels of 1 to 63 letters (RFC 1035, 2.3.4)."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _login(options: Mapping[str, Any]) -> tuple[str, str, tuple[str, ...]]:

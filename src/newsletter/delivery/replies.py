@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 LINE_LIMIT = 4096
@@ -35,10 +35,7 @@ class Reply:
         """On one line, safe to store and show; an enhanced code that each line repeats is there once."""
         if len(self.lines) == 1:
             return readable(self.lines[0].decode("utf-8", "replace"))
-        lines = [line.decode("utf-8", "replace") for line in self.lines]
-        if found := _STATUS.match(lines[0]):
-            lines[1:] = [line.removeprefix(found[1]) for line in lines[1:]]
-        return readable(" ".join(lines))
+        return readable(self._joined())
 
     def status(self, text: str) -> str:
         """The enhanced code, such as ``4.2.2``, that our ``text`` begins with; empty if there is none.
@@ -50,10 +47,13 @@ class Reply:
 
     def said(self, secrets: tuple[str, ...] = ()) -> str:
         """Code and text to end a sentence with; ``secrets`` are left out of it."""
-        text = self.text
-        for secret in filter(None, secrets):
-            text = text.replace(secret, "…")
-        return f"{self.code} {text}".rstrip(" .")
+        return f"{self.code} {readable(without(secrets, self._joined()))}".rstrip(" .")
+
+    def _joined(self) -> str:
+        lines = [line.decode("utf-8", "replace") for line in self.lines]
+        if found := _STATUS.match(lines[0]):
+            lines[1:] = [line.removeprefix(found[1]) for line in lines[1:]]
+        return " ".join(lines)
 
 
 def capabilities(reply: Reply) -> dict[str, str]:
@@ -64,6 +64,14 @@ def capabilities(reply: Reply) -> dict[str, str]:
         keyword, _, parameters = line.decode("ascii", "replace").upper().replace("AUTH=", "AUTH ").partition(" ")
         found[keyword] = f"{found[keyword]} {parameters}" if keyword == "AUTH" and keyword in found else parameters
     return found
+
+
+def without(secrets: Iterable[str], text: str) -> str:
+    """``text`` with each secret taken out of it, also for one that is spread over lines or spaced otherwise."""
+    for secret in secrets:
+        if letters := "".join(secret.split()):
+            text = re.sub(r"\s*".join(map(re.escape, letters)), "[secret]", text)
+    return text
 
 
 def readable(text: str) -> str:

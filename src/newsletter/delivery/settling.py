@@ -124,7 +124,7 @@ def _settle_refused(connection: Connection, outcome: Outcome, now: datetime) -> 
 
 
 def _settle_deferred(connection: Connection, outcome: Outcome, now: datetime) -> str:
-    delivery, answer = outcome.delivery, outcome.answer
+    delivery = outcome.delivery
     again = now + pause_after(delivery.attempts)
     if again > delivery.deadline:
         _close_with_answer(connection, outcome, "expired", now)
@@ -136,16 +136,20 @@ def _settle_deferred(connection: Connection, outcome: Outcome, now: datetime) ->
             deliveries.c.claim == delivery.claim,
             deliveries.c.state == "claimed",
         )
-        .values(
-            state="deferred",
-            due_at=again,
-            code=answer.code or None,
-            answer=answer.text,
-            relay=outcome.relay or None,
-            doubtful=or_(deliveries.c.doubtful, literal(answer.verdict is Verdict.UNKNOWN)),
-        )
+        .values(state="deferred", due_at=again, **_said(outcome))
     )
     return "deferred"
+
+
+def _said(outcome: Outcome) -> dict[str, Any]:
+    """What a delivery keeps of an answer. Once it was in doubt it stays so."""
+    answer = outcome.answer
+    return {
+        "code": answer.code or None,
+        "answer": answer.text,
+        "relay": outcome.relay or None,
+        "doubtful": or_(deliveries.c.doubtful, literal(answer.verdict is Verdict.UNKNOWN)),
+    }
 
 
 def recover(connection: Connection, owner: str, entries: Sequence[Entry], now: datetime) -> Counter[str]:
@@ -216,9 +220,7 @@ def move_cursor(connection: Connection, subscription_id: int, upper: int) -> Non
 
 
 def _close_with_answer(connection: Connection, outcome: Outcome, state: str, now: datetime) -> bool:
-    answer = outcome.answer
-    values = {"code": answer.code, "answer": answer.text, "relay": outcome.relay or None}
-    return _close(connection, outcome.delivery, now, state=state, **values)
+    return _close(connection, outcome.delivery, now, state=state, **_said(outcome))
 
 
 def _close(connection: Connection, delivery: Claimed, now: datetime, **values: object) -> bool:

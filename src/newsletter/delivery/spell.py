@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,18 +19,21 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from newsletter.database import reading
-from newsletter.delivery.connections import Outgoing, Pool
+from newsletter.delivery.connections import DOT_PATIENCE, Outgoing
 from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.demand import UNSETTLED, Demand
-from newsletter.delivery.exchange import SOON, Brought, Errand, Exchange
+from newsletter.delivery.exchange import RELAY_PAUSE, SOON, Brought, Errand, Exchange
 from newsletter.delivery.journal import Journal
 from newsletter.delivery.ledger import content_hash
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.pace import Pace
+from newsletter.delivery.pools import Pool
 from newsletter.delivery.relays import Relay, relays_of
+from newsletter.delivery.reporting import without_addresses
 from newsletter.delivery.resting import State
+from newsletter.delivery.routing import Routing
 from newsletter.delivery.settling import Outcome
 from newsletter.delivery.shares import Shares
 from newsletter.delivery.throttling import is_throttle
@@ -47,10 +50,11 @@ T = TypeVar("T")
 SPELL_SECONDS = 50.0
 GRACE_SECONDS = 15.0
 PULSE_SECONDS = 0.5
-RELAY_PAUSE = timedelta(seconds=20)
+IN_VAIN = 2
+"""So often a relay may end the connection over one message; then it waits, and others go first."""
 PATIENCE_WITH_DATABASE = 60.0
-# The longest exchange over one message: three answers to the envelope, and a long one to the final dot.
-ANSWERS_TO_A_MESSAGE = 9
+# The longest exchange over one message: the final dot of the one before it, three answers, and its own dot.
+ANSWERS_TO_A_MESSAGE = 2 * DOT_PATIENCE + 3
 
 
 class Kept:
@@ -76,6 +80,8 @@ class Spell:
     ) -> None:
         self.tally = Tally()
         self.relays_down = False
+        self.is_certain = True
+        """Whether all that was claimed is known of."""
         self._engine = engine
         self._settings = settings
         self._letters = kept.letters
@@ -86,7 +92,7 @@ class Spell:
         self._reserve = timedelta(seconds=settings.smtp_timeout) * ANSWERS_TO_A_MESSAGE
         self._relays = relays_of(settings)
         self._exchange = Exchange(engine, settings, self._relays, journal.owner, clock)
-        self._shares = kept.shares
+        self._routing = Routing(kept.shares, kept.pace)
         self._pace = kept.pace
         self._known: Mapping[str, State] = {relay.name: State() for relay in self._relays}
         self._usable: tuple[Relay, ...] = ()
@@ -97,6 +103,8 @@ class Spell:
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
         self._failed: dict[Relay, str] = {}
+        self._in_vain: Counter[tuple[type, int]] = Counter()
+        """How often a relay has ended the connection over a message, by its kind and number."""
         self._demand = Demand()
         self._in_turn = False
         self._wake = asyncio.Event()
@@ -124,8 +132,8 @@ class Spell:
             self._closing = True
             for relay in self._relays:
                 self._give_back(self._waiting.emptied(relay))
-            self._give_back_notices()
-            await asyncio.gather(*(pool.close(GRACE_SECONDS) for pool in (*self._pools.values(), *self._retired)))
+            self._unsettled.unasked += self._waiting.take_notices()
+            await self._close_pools()
         await self._settle_the_rest()
 
     def stop(self) -> None:
@@ -140,6 +148,20 @@ class Spell:
             held = self._demand.held_until - _at()
             async with asyncio.timeout(min(PULSE_SECONDS, held) if held > 0 else PULSE_SECONDS):
                 await self._wake.wait()
+
+    async def _close_pools(self) -> None:
+        """Wait for what relays still think about: who gives up sooner sends it twice. Who is asked to stop gives up."""
+        pools = (*self._pools.values(), *self._retired)
+        closing = asyncio.gather(*(pool.close() for pool in pools))
+        while not closing.done():
+            if self._stop or self._stopping():
+                for pool in pools:
+                    pool.hurry(GRACE_SECONDS)
+            await asyncio.wait([closing], timeout=PULSE_SECONDS)
+            if self._unsettled:
+                with contextlib.suppress(DBAPIError):
+                    await self._told()
+        await closing
 
     @property
     def _busy(self) -> bool:
@@ -195,13 +217,23 @@ class Spell:
         if last or len(unsettled.outcomes) >= UNSETTLED:
             self._wake.set()
 
-    def unsent(self, tag: object, relay: Relay) -> None:
+    def unsent(self, tag: object, relay: Relay, *, is_first: bool) -> None:
         """Another connection; another relay if this one cannot be used any more, which the next turn sees."""
-        if isinstance(tag, Taken):
-            (self._unsettled.unasked if self._closing else self._waiting.notices).append(tag)
-        elif isinstance(tag, Claimed):
+        assert isinstance(tag, (Taken, Claimed))
+        if isinstance(tag, Claimed):
             self._forget(tag.id)
             self._hashes.pop(tag.id)
+        self._in_vain[type(tag), tag.id] += is_first
+        if self._in_vain[type(tag), tag.id] >= IN_VAIN:
+            del self._in_vain[type(tag), tag.id]
+            refusal = Answer(Verdict.DEFERRED, 0, "The relay ended the connection each time that it was offered this.")
+            if isinstance(tag, Taken):
+                self._unsettled.told.append((tag, refusal))
+            else:
+                self._unsettled.outcomes.append(Outcome(tag, refusal, relay.name))
+        elif isinstance(tag, Taken):
+            (self._unsettled.unasked if self._closing else self._waiting.notices).append(tag)
+        else:
             self._waiting.put_back(relay, tag)
             if self._closing:
                 self._give_back(self._waiting.emptied(relay))
@@ -209,7 +241,8 @@ class Spell:
 
     def relay_down(self, relay: Relay, reason: str) -> None:
         """What it had in hand is for others, or for later."""
-        reason = safe_reason(relay, reason)
+        # Relays like to repeat to whom it was to go.
+        reason = without_addresses(safe_reason(relay, reason))
         log.warning("the relay cannot be used", relay=relay.name, reason=reason)
         forget_token(relay)
         self._failed[relay] = reason
@@ -238,10 +271,6 @@ class Spell:
         if claimed:
             self._unsettled.returned.append((pause, reason, claimed))
 
-    def _give_back_notices(self) -> None:
-        self._unsettled.unasked += self._waiting.notices
-        self._waiting.notices.clear()
-
     def _forget(self, delivery_id: int) -> None:
         self._journal.forget(delivery_id)
         self._handed.discard(delivery_id)
@@ -261,6 +290,8 @@ class Spell:
             log.warning("the database does not answer; what was sent is noted", reason=type(error.orig).__name__)
             self._engine.dispose()
             self._demand.failed()
+            # It may have done what it was asked for, and only its answer was lost.
+            self.is_certain = False
         finally:
             self._in_turn = False
         self._claim_if_urgent()
@@ -276,8 +307,7 @@ class Spell:
         self.relays_down = not self._usable
         self._open_pools()
         self._waiting.notices += brought.taken
-        if self.relays_down:
-            self._give_back_notices()
+        self._unsettled.unroutable += self._waiting.take_notices(unless_for=self._usable)
         if brought.claimed:
             self._prepare(brought.claimed)
         await self._share_out(brought.claimed)
@@ -285,8 +315,7 @@ class Spell:
     async def _told(self, room: int = 0, *, notices: bool = False) -> Brought:
         """Tell the database all there is to tell, then forget it; and claim so much."""
         told, failed = self._unsettled.copy(), dict(self._failed)
-        again_in = RELAY_PAUSE if self.relays_down else timedelta(0)
-        errand = Errand(told, failed, self._known, again_in, room, notices)
+        errand = Errand(told, failed, self._known, room, notices)
         unused = self._waiting.take_unused()
         brought = await self._aside(self._run, errand, unused)
         for outcome in told.outcomes:
@@ -344,30 +373,14 @@ class Spell:
         for relay in self._relays:
             if relay not in self._usable:
                 claimed = [*self._waiting.emptied(relay), *claimed]
-        parts, left = self._shares.allot(claimed, lambda delivery: delivery.slug, self._usable)
-        self._give_back(left, RELAY_PAUSE, "No relay for this list can be used now.")
-        for relay, deliveries in parts.items():
-            self._waiting.add(relay, await self._granted(relay, deliveries))
-
-    async def _granted(self, relay: Relay, deliveries: list[Claimed]) -> list[Claimed]:
-        """Those that may go now; the others are due when their time comes."""
-        by_domain: dict[str, list[Claimed]] = defaultdict(list)
-        for delivery in deliveries:
-            by_domain[delivery.domain].append(delivery)
-        wanted = {domain: len(found) for domain, found in by_domain.items()}
-        granted = await self._aside(self._pace.grant, relay, wanted)
-        if granted.by_domain == wanted:
-            return deliveries
-        if not any(granted.by_domain.values()):
-            self._demand.held_until = _at() + granted.wait
-        now: list[Claimed] = []
-        for domain, found in by_domain.items():
-            count = granted.by_domain[domain]
-            now += found[:count]
-            rest = found[count:]
-            for delivery, delay in zip(rest, granted.delays(domain, len(rest)), strict=True):
-                self._give_back([delivery], timedelta(seconds=delay))
-        return now
+        routed = await self._aside(self._routing.route, claimed, self._usable)
+        self._give_back(routed.left, RELAY_PAUSE, "No relay for this list can be used now.")
+        for relay, deliveries in routed.now.items():
+            self._waiting.add(relay, deliveries)
+        for seconds, deliveries in routed.later.items():
+            self._give_back(deliveries, timedelta(seconds=seconds))
+        if routed.later and not routed.now:
+            self._demand.held_until = _at() + min(routed.later)
 
     async def _settle_the_rest(self) -> None:
         limit = _at() + PATIENCE_WITH_DATABASE

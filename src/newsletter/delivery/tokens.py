@@ -9,18 +9,24 @@ import signal
 import subprocess
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 
 from newsletter.delivery.conversation import Credentials
 from newsletter.delivery.relays import Relay
+from newsletter.delivery.replies import without
 from newsletter.errors import StateError
 
 KEPT_SECONDS = 300.0
 PATIENCE = 10.0
 LONGEST_REASON = 500
 
+FAILED_SECONDS = 5.0
+"""So long a command that failed is not run again: all connections of a relay ask for it at once."""
+
 _tokens: dict[tuple[str, ...], tuple[str, float]] = {}
-_lock = threading.Lock()
+_failures: dict[tuple[str, ...], tuple[StateError, float]] = {}
+_locks: defaultdict[tuple[str, ...], threading.Lock] = defaultdict(threading.Lock)
 
 
 def credentials_of(relay: Relay) -> Credentials | None:
@@ -44,18 +50,26 @@ def secret_of(relay: Relay, clock: Callable[[], float] = time.monotonic) -> str:
     """
     if not relay.token_command:
         return relay.password
-    with _lock:
-        token, until = _tokens.get(relay.token_command, ("", 0.0))
-        if clock() >= until:
+    command = relay.token_command
+    with _locks[command]:
+        token, until = _tokens.get(command, ("", 0.0))
+        if clock() < until:
+            return token
+        failure, until = _failures.get(command, (None, 0.0))
+        if failure is not None and clock() < until:
+            raise failure
+        try:
             token = _run(relay)
-            _tokens[relay.token_command] = (token, clock() + KEPT_SECONDS)
+        except StateError as error:
+            _failures[command] = error, clock() + FAILED_SECONDS
+            raise
+        _tokens[command] = token, clock() + KEPT_SECONDS
         return token
 
 
 def forget_token(relay: Relay) -> None:
-    """After a refused login: the next one asks for a fresh token."""
-    with _lock:
-        _tokens.pop(relay.token_command, None)
+    """After a refused login: the next one asks for a fresh token. It waits for nothing."""
+    _tokens.pop(relay.token_command, None)
 
 
 def safe_reason(relay: Relay, text: str) -> str:
@@ -64,12 +78,12 @@ def safe_reason(relay: Relay, text: str) -> str:
     Also their base64 forms, as AUTH PLAIN, LOGIN and XOAUTH2 carry them, are taken out.
     """
     token, _ = _tokens.get(relay.token_command, ("", 0.0))
+    forms = []
     for secret in filter(None, (relay.password, token)):
         login = f"user={relay.user}\1auth=Bearer {secret}\1\1"
-        for form in (f"\0{relay.user}\0{secret}", secret, login):
-            text = text.replace(base64.b64encode(form.encode()).decode(), "[secret]")
-        text = text.replace(secret, "[secret]")
-    line = " ".join(text.split())
+        encoded = (f"\0{relay.user}\0{secret}", secret, login)
+        forms += [*(base64.b64encode(form.encode()).decode() for form in encoded), secret]
+    line = " ".join(without(forms, text).split())
     return "".join(character for character in line if character.isprintable())[:LONGEST_REASON]
 
 

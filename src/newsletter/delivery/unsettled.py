@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 
 from newsletter.delivery.conversation import Answer
@@ -34,15 +34,18 @@ class Unsettled:
     withdrawn: list[Claimed] = field(default_factory=list)
     returned: list[tuple[timedelta, str, list[Claimed]]] = field(default_factory=list)
     unasked: list[Taken] = field(default_factory=list)
+    """Notices that were not tried, and are due at once."""
+    unroutable: list[Taken] = field(default_factory=list)
+    """Notices that no relay may carry now."""
 
     def __bool__(self) -> bool:
-        return bool(self.outcomes or self.told or self.withdrawn or self.returned or self.unasked)
+        return any(getattr(self, one.name) for one in fields(self))
 
     def drop(self, settled: Unsettled) -> None:
         """Forget the beginning of each list: what a transaction has settled, while more may have come."""
-        for name in ("outcomes", "told", "withdrawn", "returned", "unasked"):
-            del getattr(self, name)[: len(getattr(settled, name))]
+        for one in fields(self):
+            del getattr(self, one.name)[: len(getattr(settled, one.name))]
 
     def copy(self) -> Unsettled:
         """As it is now."""
-        return Unsettled(self.outcomes[:], self.told[:], self.withdrawn[:], self.returned[:], self.unasked[:])
+        return Unsettled(*(getattr(self, one.name)[:] for one in fields(self)))

@@ -45,6 +45,12 @@ class Waiting:
                 return notice
         return None
 
+    def take_notices(self, unless_for: Sequence[Relay] = ()) -> list[Taken]:
+        """Take out those that none of these relays may carry; without relays, all."""
+        taken = [notice for notice in self.notices if not usable_for(unless_for, notice.slug)]
+        self.notices = deque(notice for notice in self.notices if usable_for(unless_for, notice.slug))
+        return taken
+
     def next_delivery(self, relay: Relay) -> Claimed | None:
         """The next digest for this relay."""
         queue = self._queues[relay.name]

@@ -1,0 +1,185 @@
+"""All connections of a process to one relay: how many, when they are opened, and when the relay is said to be down."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+import ssl
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from newsletter.delivery.connections import DOT_PATIENCE, QUIT_SECONDS, Line, Office
+from newsletter.delivery.conversation import Credentials
+from newsletter.delivery.relays import Relay
+from newsletter.errors import NewsletterError
+
+WATCH_SECONDS = 0.5
+BARREN = 3
+"""Connections in a row that ended before they were of use."""
+# Of few messages each waits less for the one before it than for a new connection.
+PER_CONNECTION = 10
+
+
+class Pool:
+    """All connections of this process to one relay."""
+
+    def __init__(self, relay: Relay, office: Office, timeout: float, credentials: Callable[[], Credentials | None]):
+        """``timeout`` in seconds holds for each answer; ``credentials`` may take its time (a token command)."""
+        self.relay = relay
+        self.office = office
+        self.timeout = timeout
+        self.down = False
+        self.stopping = False
+        self._credentials = credentials
+        self._most = relay.connections
+        """Fewer once the relay has refused one while others stood."""
+        self._lines: set[Line] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+        # A command that hangs is to hold up nothing but this relay.
+        self._asking = ThreadPoolExecutor(1, "login")
+        self._tls: ssl.SSLContext | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._barren = 0
+        self._limit = math.inf
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message is in flight, or a connection is being opened for one."""
+        return bool(self._opening) or any(line.carrying for line in self._lines)
+
+    def kick(self, waiting: int) -> None:
+        """There is work for ``waiting`` more messages: offer it to idle connections, open more as needed."""
+        if self.down or self.stopping:
+            return
+        for line in list(self._lines):
+            if line.idle:
+                line.go_on([])
+        open_now = len(self._lines) + len(self._opening)
+        wanted = min(self._most, -(-waiting // PER_CONNECTION))
+        for _ in range(wanted - open_now):
+            self._open()
+        if self._watch is None:
+            self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
+
+    async def close(self) -> None:
+        """No new messages; wait for the answers to those that are under way, then end all connections."""
+        self.stopping = True
+        for task in list(self._opening):
+            task.cancel()
+        self._asking.shutdown(wait=False, cancel_futures=True)
+        loop = asyncio.get_running_loop()
+        # Each answer has its own limit; this is for all of them to have come.
+        self._limit = min(self._limit, loop.time() + 2 * DOT_PATIENCE * self.timeout)
+        while self.busy and loop.time() < self._limit:
+            await asyncio.sleep(0.01)
+        for line in list(self._lines):
+            line.leave()
+        limit = loop.time() + QUIT_SECONDS
+        while self._lines and loop.time() < limit:
+            await asyncio.sleep(0.005)
+        for line in list(self._lines):
+            line.abort("the worker stopped before the answer came")
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    def hurry(self, grace: float) -> None:
+        """Once it is closing: wait for answers up to ``grace`` seconds from now on, and begin no content any more."""
+        self._limit = min(self._limit, asyncio.get_running_loop().time() + grace)
+        for line in self._lines:
+            line.hurry()
+
+    def _open(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._connect())
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _connect(self) -> None:
+        relay, loop = self.relay, asyncio.get_running_loop()
+        try:
+            credentials = await loop.run_in_executor(self._asking, self._credentials)
+            await self._reach(credentials)
+        except ssl.SSLCertVerificationError as error:
+            self._not_opened(f"{relay} has a certificate that is not trusted: {error.verify_message}")
+        except TimeoutError:
+            self._not_opened(f"{relay} does not answer within {self.timeout:.0f} s")
+        except OSError as error:
+            self._not_opened(f"{relay} cannot be reached: {error.strerror or error}")
+        except NewsletterError as error:
+            self._not_opened(f"{relay}: {error}")
+        except ValueError as error:
+            self._not_opened(f"{relay} cannot be looked up: {error}")
+
+    async def _reach(self, credentials: Credentials | None) -> None:
+        """Connect to one of its addresses, each of which is tried for as long (RFC 5321, 5)."""
+        relay, loop = self.relay, asyncio.get_running_loop()
+        tls = self.tls() if relay.security == "tls" else None
+        task = asyncio.current_task()
+        assert task
+        async with asyncio.timeout(self.timeout):
+            found = await loop.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM)
+        addresses = list(dict.fromkeys(address[0] for *_, address in found))
+        for address in addresses:
+            try:
+                async with asyncio.timeout(self.timeout):
+                    await loop.create_connection(
+                        lambda: Line(self, credentials, task),
+                        str(address),
+                        relay.port,
+                        ssl=tls,
+                        server_hostname=relay.host if tls else None,
+                    )
+            except OSError:
+                if address == addresses[-1]:
+                    raise
+            else:
+                return
+
+    def tls(self) -> ssl.SSLContext:
+        """Certificates are verified; ``ca_file`` adds to those that the system trusts."""
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+            if self.relay.ca_file:
+                self._tls.load_verify_locations(self.relay.ca_file)
+        return self._tls
+
+    def joined(self, line: Line) -> None:
+        """A connection stands."""
+        self._opening.discard(line.task)
+        self._lines.add(line)
+
+    def left(self, line: Line, reason: str) -> None:
+        """A connection has ended. One that answered nothing is a failure, and several in a row are the relay's."""
+        self._lines.discard(line)
+        if line.failed:
+            self._failed(reason, refused=not line.greeted)
+            return
+        self._barren = 0 if line.answers else self._barren + 1
+        if self._barren >= BARREN and not any(other.answers for other in self._lines):
+            self._fail(reason)
+
+    def _not_opened(self, reason: str) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._opening.discard(task)
+        self._failed(reason, refused=True)
+
+    def _failed(self, reason: str, *, refused: bool) -> None:
+        # While others stand, or are about to, it may be the relay's limit of connections, and no fault.
+        others = len(self._lines) + len(self._opening)
+        if not others:
+            self._fail(reason)
+        elif refused:
+            self._most = others
+
+    def _fail(self, reason: str) -> None:
+        if not self.down and not self.stopping:
+            self.down = True
+            self.office.relay_down(self.relay, reason)
+
+    def _look(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for line in list(self._lines):
+            line.look(now)
+        self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)

@@ -1,0 +1,76 @@
+"""Which relay carries what, and what has to wait: shared by weight, as far as the pace allows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from newsletter.delivery.outbox import Claimed
+from newsletter.delivery.pace import Pace
+from newsletter.delivery.relays import Relay
+from newsletter.delivery.shares import Shares
+
+
+@dataclass
+class Routed:
+    """What becomes of a batch."""
+
+    now: dict[Relay, list[Claimed]] = field(default_factory=dict)
+    """What has leave to go, by relay."""
+    later: dict[float, list[Claimed]] = field(default_factory=lambda: defaultdict(list))
+    """What no relay may carry before so many seconds."""
+    left: list[Claimed] = field(default_factory=list)
+    """What none of the relays carries at all."""
+
+
+class Routing:
+    """Routes the batches of one process."""
+
+    def __init__(self, shares: Shares, pace: Pace) -> None:
+        self._shares = shares
+        self._pace = pace
+
+    def route(self, claimed: Iterable[Claimed], relays: Sequence[Relay]) -> Routed:
+        """Give each its relay. What one may not carry now goes through the others, if they may. It blocks."""
+        routed = Routed()
+        parts, routed.left = self._shares.allot(claimed, _slug, relays)
+        waits: dict[int, float] = {}
+        able = tuple(relays)
+        while parts:
+            late: list[Claimed] = []
+            for relay, deliveries in parts.items():
+                now, later = self._granted(relay, deliveries)
+                if now:
+                    routed.now.setdefault(relay, []).extend(now)
+                if later:
+                    able = tuple(one for one in able if one is not relay)
+                for delivery, seconds in later:
+                    waits[delivery.id] = min(seconds, waits.get(delivery.id, seconds))
+                    late.append(delivery)
+            parts, rest = self._shares.allot(late, _slug, able)
+            for delivery in rest:
+                routed.later[waits[delivery.id]].append(delivery)
+        return routed
+
+    def _granted(self, relay: Relay, deliveries: list[Claimed]) -> tuple[list[Claimed], list[tuple[Claimed, float]]]:
+        """Those that may go now, and the others, each with the seconds until its time comes."""
+        by_domain: dict[str, list[Claimed]] = defaultdict(list)
+        for delivery in deliveries:
+            by_domain[delivery.domain].append(delivery)
+        wanted = {domain: len(found) for domain, found in by_domain.items()}
+        granted = self._pace.grant(relay, wanted)
+        if granted.by_domain == wanted:
+            return deliveries, []
+        now: list[Claimed] = []
+        later: list[tuple[Claimed, float]] = []
+        for domain, found in by_domain.items():
+            count = granted.by_domain[domain]
+            now += found[:count]
+            rest = found[count:]
+            later += zip(rest, granted.delays(domain, len(rest)), strict=True)
+        return now, later
+
+
+def _slug(delivery: Claimed) -> str:
+    return delivery.slug

@@ -16,3 +16,14 @@ def test_errors_name_nobody(engine: Engine) -> None:
         connection.execute(insert(subscribers).values(**values, created_at=None))
     assert "INSERT INTO subscribers" in str(caught.value)
     assert "ana.secret" not in str(caught.value.statement) + str(caught.value).partition("DETAIL")[0]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_machine_that_vanishes(engine: Engine) -> None:
+    """A connection to PostgreSQL is watched: what is not acknowledged for a minute ends it."""
+    with engine.connect() as connection:
+        raw = connection.connection.dbapi_connection
+        assert raw is not None
+        given = raw.info.get_parameters()
+    assert given["tcp_user_timeout"] == "60000"
+    assert int(given["keepalives_idle"]) + int(given["keepalives_interval"]) * int(given["keepalives_count"]) <= 60

@@ -208,7 +208,8 @@ class Settings(BaseSettings):
         if not text.split():
             raise SettingsError(
                 f"There is no secret key in {self.key_file}.",
-                "Run `newsletter init`, or set NEWSLETTER_SECRET_KEY.",
+                "Put the copy of it back, or set NEWSLETTER_SECRET_KEY. Only where there never was one: "
+                "`newsletter init`.",
             )
         keys = tuple(dict.fromkeys(text.split()))
         if min(map(len, keys)) < 32:
@@ -238,8 +239,17 @@ class Settings(BaseSettings):
         except UnicodeDecodeError:
             raise SettingsError(
                 f"{self.key_file} is not text, and so no secret key.",
-                "Put the copy of the key in its place, or move the file away for `newsletter init` to make another.",
+                "Put the copy of the key in its place.",
             ) from None
+
+    @property
+    def has_key(self) -> bool:
+        """Whether there is a secret key, of whatever length.
+
+        Raises:
+            SettingsError: the key file holds something else.
+        """
+        return bool(self.secret_key.get_secret_value() or self._kept_keys())
 
     def make_key(self) -> bool:
         """Write a fresh key, readable by the owner only, unless there is one. True if it was made.
@@ -247,7 +257,7 @@ class Settings(BaseSettings):
         Raises:
             SettingsError: the key file holds something else.
         """
-        if self.secret_key.get_secret_value() or self._kept_keys():
+        if self.has_key:
             return False
         self.home.mkdir(parents=True, exist_ok=True)
         self.write_keys([fresh_key()])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from commanding import CommandLine
 
@@ -67,6 +69,41 @@ def test_keys_of_the_environment(newsletter: CommandLine, monkeypatch: pytest.Mo
     assert "openssl rand -hex 32" in refused
     assert "nnnn" not in refused
     assert load_settings().key_file.read_bytes() == before
+
+
+def test_a_key_that_is_lost(newsletter: CommandLine) -> None:
+    """Where another key was used a new one is made only if asked for; the lost one is shown until it is back."""
+    newsletter(
+        "lists", "create", "rutas", "--name", "Rutas", "--sender-email", "d@e.example", "--postal-address", "1 St"
+    )
+    file, away = load_settings().key_file, newsletter.home / "away"
+    file.rename(away)
+    newsletter("init")
+    (newsletter.home / "secret.key").unlink()
+    away.rename(file)
+    newsletter("subscribers", "add", "ana@example.org", "--confirmed")
+    file.rename(away)
+    assert "used with one." in newsletter("init", code=1).err
+    away.rename(file)
+    newsletter("subscribers", "erase", "ana@example.org", "--yes")
+    (lost,) = (fingerprint(key) for key in load_settings().keys)
+    file.rename(away)
+    for command in ("init", "up"):
+        refused = newsletter(command, code=1).err
+        assert f"(fingerprint {lost})" in refused
+        assert "Put the copy of it back" in refused
+    assert "Put the copy of it back" in newsletter("keys", "list", code=1).err
+    assert not file.exists()
+    assert newsletter("init", "--new-key", "--json").json["key_made"]
+    newsletter("init")
+    assert newsletter("keys", "list", "--json").json["keys"][1:] == [
+        {"fingerprint": lost, "use": "lost", "signs": False, "suppressions": 1}
+    ]
+    Path("dns").write_text("")
+    found = newsletter("doctor", "--dns", "dns", "--json", code=1).json["findings"]
+    assert [one["level"] for one in found if one["about"] == f"key {lost}"] == ["error"]
+    file.write_text(file.read_text() + away.read_text())
+    assert [row["use"] for row in newsletter("keys", "list", "--json").json["keys"]] == ["signs", "opens"]
 
 
 def test_a_rotation_that_is_killed(newsletter: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,12 @@ from newsletter.delivery.relays import Relay as Configured
 from newsletter.doctor import house, sending
 from newsletter.doctor.resolving import Resolver
 from newsletter.doctor.sending import Sender, senders
-from newsletter.settings import load_settings
+from newsletter.settings import Settings, load_settings
 
 
-def test_a_database_that_is_well(engine: Engine) -> None:
+def test_a_database_that_is_well(engine: Engine, settings: Settings) -> None:
     """Either kind is fine; the clock of one on a server is compared."""
-    found = [(one.check, one.level) for one in house.database(engine)]
+    found = [(one.check, one.level) for one in house.database(engine, settings)]
     assert found == [("database", "ok"), ("clock", "ok")][: 2 if engine.dialect.name == "postgresql" else 1]
 
 

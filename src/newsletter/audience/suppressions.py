@@ -93,3 +93,9 @@ def counts_by_key(connection: Connection) -> Mapping[str | None, int]:
     """How many suppressions were made under the key of each fingerprint; None: without a key."""
     counted = select(suppressions.c.key_print, func.count()).group_by(suppressions.c.key_print)
     return {row[0]: row[1] for row in connection.execute(counted)}
+
+
+def counts_by_lost_key(connection: Connection, keys: Keys) -> dict[str, int]:
+    """How many suppressions are not found, by the fingerprint of the key that they were made under."""
+    here = {None, *map(fingerprint, keys)}
+    return {name: count for name, count in counts_by_key(connection).items() if name and name not in here}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from newsletter.audience.suppressions import counts_by_key, fingerprint
+from newsletter.audience.suppressions import counts_by_key, counts_by_lost_key, fingerprint
 from newsletter.cli.output import confirmed, print_json, say, table
 from newsletter.cli.shared import Json, Yes, opened
 from newsletter.database import reading
@@ -21,21 +21,27 @@ app = typer.Typer(name="keys", help="The secret keys that sign links in mails.",
 def show_all(as_json: Json = False) -> None:
     """The keys, newest first: the first signs, all of them open links. Only their fingerprints are shown.
 
+    A lost key is one that suppressions were made under and that is not there: they are not found.
+
     Example: `newsletter keys list`
     """
     house = opened()
     with reading(house.engine) as connection:
         counts = counts_by_key(connection)
+        lost = counts_by_lost_key(connection, house.settings.keys)
+    names = [fingerprint(key) for key in house.settings.keys]
     rows = [
-        {"fingerprint": fingerprint(key), "signs": number == 0, "suppressions": counts.get(fingerprint(key), 0)}
-        for number, key in enumerate(house.settings.keys)
+        {"fingerprint": name, "use": use, "signs": use == "signs", "suppressions": counts.get(name, 0)}
+        for name, use in zip(
+            (*names, *lost), ("signs", *["opens"] * len(names[1:]), *["lost"] * len(lost)), strict=True
+        )
     ]
     if as_json:
         print_json({"from": _origin(house.settings), "keys": rows})
         return
     table(
         ("key", "use", "suppressions"),
-        ((row["fingerprint"], "signs" if row["signs"] else "opens", row["suppressions"]) for row in rows),
+        ((row["fingerprint"], row["use"], row["suppressions"]) for row in rows),
         "",
         right=(2,),
     )

@@ -14,6 +14,7 @@ import structlog
 import typer
 
 from newsletter.cli.output import say
+from newsletter.cli.setup import make_key
 from newsletter.cli.shared import opened
 from newsletter.cli.supervising import Supervisor, free_port, is_listening
 from newsletter.database import engine_for
@@ -186,8 +187,9 @@ def up() -> None:
     Example: `newsletter init && newsletter up`
     """
     settings = with_ports(load_settings())
-    upgrade(engine_for(settings.database))
-    settings.make_key()
+    engine = engine_for(settings.database)
+    upgrade(engine)
+    make_key(settings, engine)
     from newsletter.delivery import dispatch
 
     dispatch.warm_up(settings)

@@ -2,17 +2,53 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
+from typing import Annotated
 
+import typer
+from rich.markup import escape
+from sqlalchemy import Engine, exists, select
+
+from newsletter.audience.suppressions import counts_by_lost_key
 from newsletter.cli.output import print_json, say
 from newsletter.cli.shared import Json
-from newsletter.database import connect
+from newsletter.database import connect, reading
+from newsletter.errors import StateError
 from newsletter.migrations import latest, upgrade
-from newsletter.settings import load_settings
+from newsletter.settings import Settings, load_settings
+from newsletter.tables import subscriptions
 
 
-def init(as_json: Json = False) -> None:
+def make_key(settings: Settings, engine: Engine) -> bool:
+    """Make the secret key, if there is none; whether it was made.
+
+    Raises:
+        StateError: there is none, and the database was used with one.
+        SettingsError: the key file holds something else.
+    """
+    if settings.has_key:
+        return False
+    with reading(engine) as connection:
+        lost = counts_by_lost_key(connection, ())
+        if lost or connection.scalar(select(exists(select(subscriptions.c.id)))):
+            named = f" (fingerprint {', '.join(lost)})" if lost else ""
+            raise StateError(
+                f"There is no secret key in {settings.key_file}, and this database was used with one{named}.",
+                "Put the copy of it back, or set NEWSLETTER_SECRET_KEY. If it is lost: `newsletter init --new-key`; "
+                "links in mails sent so far open nothing then, and who is suppressed under the lost key may be "
+                "mailed again.",
+            )
+    return settings.make_key()
+
+
+def init(
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help="Make a secret key, though the one that was used is lost.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Create what is missing: state folder, database, secret key. Run it again after each update.
+
+    A database that was used with another secret key is refused: links in mails depend on it, and suppressions.
 
     Example: `newsletter init && newsletter lists create --help`
     """
@@ -20,7 +56,7 @@ def init(as_json: Json = False) -> None:
     settings.home.mkdir(parents=True, exist_ok=True)
     engine = connect(settings.database)
     migrated = upgrade(engine)
-    made = settings.make_key()
+    made = settings.make_key() if new_key else make_key(settings, engine)
     where = engine.url.render_as_string(hide_password=True)
     engine.dispose()
     if as_json:

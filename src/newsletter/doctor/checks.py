@@ -48,7 +48,7 @@ def checks(settings: Settings, resolver: Resolver, addresses: Sequence[str]) -> 
     names = Domains(settings, resolver, domains, sending)
     return [
         Check("settings", lambda: house.configuration(settings), Level.ERROR),
-        Check("database", lambda: house.database(opened()), Level.ERROR),
+        Check("database", lambda: house.database(opened(), settings), Level.ERROR),
         Check("redis", lambda: house.bell(settings), Level.ERROR),
         Check("relay", lambda: house.relays(settings), Level.ERROR),
         Check("SPF", names.spf),

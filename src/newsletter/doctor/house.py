@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import redis
 from sqlalchemy import Engine, text
 
+from newsletter.audience.suppressions import counts_by_lost_key
 from newsletter.database import reading
 from newsletter.delivery.probing import probe
 from newsletter.delivery.relays import INBOX, LOCAL, relays_of
@@ -62,9 +63,18 @@ def configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding("settings", Level.OK, "", "All can be used.")
 
 
-def database(engine: Engine) -> Iterator[Finding]:
-    """Of a database that answers and is of this version: its clock, if it is on a server."""
+def database(engine: Engine, settings: Settings) -> Iterator[Finding]:
+    """Of a database that answers and is of this version: keys that it needs; its clock, if it is on a server."""
     yield Finding("database", Level.OK, engine.dialect.name, "It answers, and is up to date.")
+    with reading(engine) as connection:
+        lost = counts_by_lost_key(connection, settings.keys if settings.has_key else ())
+    for name, count in lost.items():
+        yield Finding(
+            "database", Level.ERROR, f"key {name}",
+            f"The secret key of this fingerprint is not there, and {count} of the suppressions were made under it.",
+            "Who is suppressed so can be imported and mailed again, and links that it signed open nothing.",
+            f"Add the copy of it to {settings.key_file}, as a line after the others.",
+        )  # fmt: skip
     if engine.dialect.name == "postgresql":
         with reading(engine) as connection:
             theirs = connection.execute(text("SELECT clock_timestamp()")).scalar_one()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 from newsletter.catalogue.geography import countries_in, place_name
 from newsletter.catalogue.themes import Vocabulary, all_themes, descendants, theme_name
 from newsletter.digests.matching import concerned
-from newsletter.tables import deliveries, editions, runs
+from newsletter.tables import OPEN, deliveries, editions, runs
 
 SHOWN = "en"
 
@@ -26,22 +26,23 @@ class Rule:
 
 
 def explain(connection: Connection, reader: Any, item: Any) -> list[Rule]:
-    """Every rule that decides; ``reader`` is a row of ``find_subscription``, ``item`` one of ``find_item``.
+    """Every rule that decides; ``reader`` is a row of ``find_subscription``, ``item`` one of the same list.
 
     The last rule is the outcome: it holds if the reader got the item or will.
     """
-    if item.list_id != reader.list_id:
-        return [Rule("list", False, f"Item {item.id} belongs to another list, {item.slug}.")]
     vocabulary = all_themes(connection, reader.list_id)
     rules = [
         _place(reader, item),
         _theme(reader, item, vocabulary),
         _language(reader, item),
+        _list(reader),
         _state(reader),
         _withdrawn(item),
     ]
-    history = list(_history(connection, reader, item))
-    return [*rules, *history, _outcome(reader, item, rules, history)]
+    rows = _deliveries(connection, reader, item)
+    history = [_history(row, item) for row in rows]
+    waiting = next((row for row in rows if row.state in OPEN), None)
+    return [*rules, *history, _outcome(reader, item, rules, history, waiting)]
 
 
 def _named(codes: Iterable[str]) -> str:
@@ -88,9 +89,18 @@ def _language(reader: Any, item: Any) -> Rule:
     )
 
 
+def _list(reader: Any) -> Rule:
+    if reader.archived_at is None:
+        return Rule("list", True, f"The list {reader.slug} is open.")
+    return Rule("list", False, f"The list {reader.slug} is archived.")
+
+
 def _state(reader: Any) -> Rule:
     if reader.suppressed_at is not None:
         return Rule("state", False, f"The address must not be mailed, since {reader.suppressed_at:%Y-%m-%d %H:%M} UTC.")
+    if reader.state == "paused":
+        until = f" until {reader.paused_until:%Y-%m-%d %H:%M} UTC" if reader.paused_until else ""
+        return Rule("state", None, f"The subscription is paused{until}; what is missed comes when it is resumed.")
     return Rule("state", reader.state == "active", f"The subscription is {reader.state}.")
 
 
@@ -100,7 +110,8 @@ def _withdrawn(item: Any) -> Rule:
     return Rule("item", False, f"The item was withdrawn on {item.withdrawn_at:%Y-%m-%d %H:%M} UTC.")
 
 
-def _history(connection: Connection, reader: Any, item: Any) -> Iterator[Rule]:
+def _deliveries(connection: Connection, reader: Any, item: Any) -> list[Any]:
+    """The reader's deliveries that the item is in, with the slot of their run."""
     rows = connection.execute(
         select(deliveries, runs.c.slot, editions.c.item_ids)
         .join(runs, runs.c.id == deliveries.c.run_id)
@@ -109,22 +120,34 @@ def _history(connection: Connection, reader: Any, item: Any) -> Iterator[Rule]:
         .where(runs.c.upper >= item.position)
         .order_by(deliveries.c.id)
     )
-    for row in rows:
-        if item.id not in row.item_ids:
-            continue
-        # An item that was withdrawn before the digest was sent is in its edition, but was not in the mail.
-        left_out = item.withdrawn_at is not None and (row.claimed_at or row.slot) > item.withdrawn_at
-        if row.state == "sent" and not left_out:
-            yield Rule("history", True, f"It was sent on {row.closed_at:%Y-%m-%d %H:%M} UTC (delivery {row.id}).")
-        else:
-            yield Rule("history", None, f"It is in delivery {row.id} of {row.slot:%Y-%m-%d}, which is {row.state}.")
+    return [row for row in rows if item.id in row.item_ids]
 
 
-def _outcome(reader: Any, item: Any, rules: list[Rule], history: list[Rule]) -> Rule:
-    sent = next((rule for rule in history if rule.holds), None)
-    if sent is not None:
+def _history(row: Any, item: Any) -> Rule:
+    # An item that was withdrawn before the digest was sent is in its edition, but was not in the mail.
+    left_out = item.withdrawn_at is not None and (row.claimed_at or row.slot) > item.withdrawn_at
+    if row.state == "sent" and not left_out:
+        return Rule("history", True, f"It was sent on {row.closed_at:%Y-%m-%d %H:%M} UTC (delivery {row.id}).")
+    return Rule("history", None, f"It is in delivery {row.id} of {row.slot:%Y-%m-%d}, which is {row.state}.")
+
+
+def _waits(row: Any) -> str:
+    """What an open delivery waits for."""
+    if row.state == "held":
+        return f"waits for approval: `newsletter runs approve {row.run_id}`"
+    if row.state == "deferred":
+        return f"is tried again from {row.due_at:%Y-%m-%d %H:%M} UTC"
+    return "is being sent" if row.state == "claimed" else "waits for a worker"
+
+
+def _outcome(reader: Any, item: Any, rules: list[Rule], history: list[Rule], waiting: Any) -> Rule:
+    if any(rule.holds for rule in history):
         return Rule("outcome", True, "The reader got it.")
-    if failing := [rule.name for rule in rules if not rule.holds]:
+    failing = [rule.name for rule in rules if rule.holds is False]
+    # What a delivery was made for holds for it, whatever the picks and tags are now.
+    if waiting is not None and reader.state == "active" and not {"list", "state", "item"} & {*failing}:
+        return Rule("outcome", True, f"The reader will get it in delivery {waiting.id}, which {_waits(waiting)}.")
+    if failing:
         return Rule("outcome", False, f"The reader does not get it, because of: {', '.join(failing)}.")
     if item.position <= reader.start:
         return Rule("outcome", False, "It was there before the reader subscribed, and no backfill was asked for.")
@@ -134,5 +157,6 @@ def _outcome(reader: Any, item: Any, rules: list[Rule], history: list[Rule]) -> 
             False,
             f"The cursor ({reader.cursor}) has passed it: picks or tags did not fit at that time.",
         )
-    when = f"due {reader.due_at:%Y-%m-%d %H:%M} UTC" if reader.due_at else "once it is resumed"
-    return Rule("outcome", True, f"The reader will get it in the next digest, {when}.")
+    if reader.state == "paused":
+        return Rule("outcome", True, "The reader will get it once the subscription is resumed.")
+    return Rule("outcome", True, f"The reader will get it in the next digest, due {reader.due_at:%Y-%m-%d %H:%M} UTC.")

@@ -41,6 +41,29 @@ def save(house: House, *drafts: Draft) -> tuple[int, int, int]:
     return saved.added, saved.revised, saved.unchanged
 
 
+def test_numbers_that_are_ids_too(newsletter: CommandLine) -> None:
+    """A number is looked for among numbers and ids, on the list that was named; which of two is meant is asked."""
+    for name in ("norte", "sur"):
+        newsletter("lists", "create", name, "--name", name, "--sender-email", "d@e.example", "--postal-address", "1 St")
+    newsletter("items", "add", "First", "--summary", "S", "--list", "norte", "--id", "a")
+    newsletter("items", "add", "Second", "--summary", "S", "--list", "sur", "--id", "1")
+    newsletter("items", "add", "Third", "--summary", "S", "--list", "sur", "--id", "1000")
+    for words in (("withdraw", "1", "--yes"), ("retag", "1", "-c", "GT"), ("show", "1")):
+        refused = newsletter("items", *words, code=1).err
+        assert "1 'First' of norte; 2 'Second' of sur" in refused
+        assert "--list" in refused
+
+    def shown(*words: str) -> str:
+        return newsletter("items", "show", *words, "--json").json["title"]
+
+    assert [shown("1", "--list", name) for name in ("norte", "sur")] == ["First", "Second"]
+    assert [shown(called) for called in ("01", "2", "a", "1000")] == ["First", "Second", "First", "Third"]
+    assert "no item '2' on this list" in newsletter("items", "withdraw", "2", "--list", "norte", "--yes", code=1).err
+    assert "Withdraw item 3 'Third' of sur?" in newsletter("items", "withdraw", "1000", code=1).err
+    newsletter("subscribers", "add", "ana@example.org", "--list", "norte", "--confirmed", "--from-start")
+    assert newsletter("explain", "ana@example.org", "1", "--list", "norte", "--json").json["item"] == 1
+
+
 def test_identity_and_revision(house: House) -> None:
     """An item is known by its id, else its URL, else title and date; a changed one keeps its position."""
     first = (

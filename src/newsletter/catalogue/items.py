@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select, update
 
 from newsletter.catalogue.tagging import add_tags, drop_tags, lock_item, move_tags
-from newsletter.errors import UnknownName
+from newsletter.errors import InputError, UnknownName
 from newsletter.tables import items, lists
 
 TAGS = ("countries", "regions", "themes")
@@ -221,26 +221,33 @@ def find_by_key(connection: Connection, list_id: int, key: str) -> Any:
 
 
 def identify_item(connection: Connection, text: str, list_id: int | None) -> Any:
-    """An item by its number, its own id, or its URL.
+    """An item by its number, its own id, or its URL; ``list_id``: the list that it has to be of, whichever it is.
 
     Raises:
-        UnknownName: there is none, or several lists have one.
+        UnknownName: there is none.
+        InputError: there are several.
     """
+    called = (items.c.external_id == text) | (items.c.url == text)
     if text.isascii() and text.isdigit() and len(text) < 19:
-        return find_item(connection, int(text))
-    statement = (
-        select(items, lists.c.slug)
-        .join(lists, lists.c.id == items.c.list_id)
-        .where((items.c.external_id == text) | (items.c.url == text))
-    )
+        called |= items.c.id == int(text)
+    statement = select(items, lists.c.slug).join(lists, lists.c.id == items.c.list_id).where(called)
     if list_id is not None:
         statement = statement.where(items.c.list_id == list_id)
-    rows = connection.execute(statement.limit(4)).all()
+    rows = connection.execute(statement.order_by(items.c.id).limit(4)).all()
     if len(rows) == 1:
         return rows[0]
     if rows:
-        raise UnknownName(f"More than one item is called {text!r}.", tuple(str(row.id) for row in rows[:3]))
-    raise UnknownName(f"There is no item {text!r}. `newsletter items list` shows those there are.")
+        raise InputError(
+            f"More than one item is called {text!r}: {'; '.join(map(item_name, rows[:3]))}.",
+            "Name the list with --list, or the item by another of number, id and URL; 07 is number 7 and not the id 7.",
+        )
+    where = "" if list_id is None else " on this list"
+    raise UnknownName(f"There is no item {text!r}{where}. `newsletter items list` shows those there are.")
+
+
+def item_name(row: Any) -> str:
+    """What people are told an item by: number, title and list; ``row`` as of ``find_item``."""
+    return f"{row.id} {row.title!r} of {row.slug}"
 
 
 def select_items(

@@ -102,7 +102,7 @@ def explain(
     with reading(house.engine) as connection:
         list_row = chosen_list(connection, slug)
         reader = find_subscription(connection, email, list_row.id)
-        row = identify_item(connection, item, list_row.id if not item.isdigit() else None)
+        row = identify_item(connection, item, list_row.id)
         rules = explaining.explain(connection, reader, row)
     if as_json:
         print_json(

@@ -18,6 +18,7 @@ from newsletter.catalogue.items import (
     find_by_key,
     find_item,
     identify_item,
+    item_name,
     save_items,
     select_items,
     withdraw,
@@ -308,7 +309,7 @@ def withdraw_(item: Number, slug: ListSlug = None, yes: Yes = False) -> None:
     house = opened()
     with reading(house.engine) as connection:
         row = identify_item(connection, item, chosen_list(connection, slug).id if slug else None)
-    confirmed(f"Withdraw {row.title!r}?", yes)
+    confirmed(f"Withdraw item {item_name(row)}?", yes)
     with house.engine.begin() as connection:
         done = withdraw(connection, row.id, now())
     say(f"Item {row.id} {'withdrawn' if done else 'was withdrawn already'}.")

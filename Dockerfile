@@ -13,7 +13,8 @@ RUN /opt/newsletter/bin/pip install --no-cache-dir --no-build-isolation --no-dep
  && /opt/newsletter/bin/pip uninstall --yes hatchling editables
 
 FROM python:3.13-slim-bookworm
-RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/newsletter newsletter
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/newsletter newsletter \
+ && chmod 700 /var/lib/newsletter
 COPY --from=build /opt/newsletter /opt/newsletter
 ENV PATH=/opt/newsletter/bin:$PATH \
     PYTHONUNBUFFERED=1 \

@@ -162,7 +162,7 @@ def newsletter(sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     """The command line over a fresh state folder on SQLite."""
     monkeypatch.setenv("NEWSLETTER_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "160")
-    (tmp_path / "home").mkdir()
+    (tmp_path / "home").mkdir(0o700)
     shutil.copy(sqlite_template, tmp_path / "home" / "newsletter.db")
     command = CommandLine(tmp_path / "home")
     command("init")

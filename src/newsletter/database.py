@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,8 @@ def connect(url: str) -> Engine:
     """An engine for the database at ``url``.
 
     SQLite is opened with a write-ahead log, foreign keys and a patient lock. Its transactions begin
-    with ``BEGIN IMMEDIATE``: one that reads and then writes must not find itself overtaken in between.
+    with ``BEGIN IMMEDIATE``: one that reads and then writes must not find itself overtaken in between. A file
+    that is made, and its folder, is for its owner's eyes only.
 
     Raises:
         SettingsError: the URL is neither SQLite nor PostgreSQL.
@@ -68,9 +69,17 @@ def connect(url: str) -> Engine:
     if name == "postgresql":
         return _postgresql(url)
     if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Here and below: what a statement was given stays out of errors, and so out of logs.
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": SQLITE_WAIT_SECONDS})
+
+    @event.listens_for(engine, "do_connect")
+    def make(*_: object) -> None:
+        # SQLite gives the write-ahead log the mode of the file. Never open one that is there: closing it again would
+        # take this process's locks away.
+        if parsed.database and parsed.database != ":memory:":
+            with suppress(OSError):
+                os.close(os.open(parsed.database, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:

@@ -242,6 +242,10 @@ class Settings(BaseSettings):
                 "Put the copy of the key in its place.",
             ) from None
 
+    def make_home(self) -> None:
+        """Make the state folder, for its owner's eyes only, unless it is there."""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+
     @property
     def has_key(self) -> bool:
         """Whether there is a secret key, of whatever length.
@@ -259,7 +263,7 @@ class Settings(BaseSettings):
         """
         if self.has_key:
             return False
-        self.home.mkdir(parents=True, exist_ok=True)
+        self.make_home()
         self.write_keys([fresh_key()])
         return True
 

@@ -57,7 +57,9 @@ def demo(
 
     Example: `newsletter demo --once`
     """
-    settings = _settings(load_settings())
+    configured = load_settings()
+    configured.make_home()
+    settings = _settings(configured)
     engine = engine_for(settings.database)
     upgrade(engine)
     settings.make_key()

@@ -42,6 +42,7 @@ def worker(
     Example: `newsletter worker --concurrency 4`
     """
     house = opened()
+    house.settings.make_home()
     _set_up_logs(house.settings)
     from newsletter.delivery import dispatch
 
@@ -187,6 +188,7 @@ def up() -> None:
     Example: `newsletter init && newsletter up`
     """
     settings = with_ports(load_settings())
+    settings.make_home()
     engine = engine_for(settings.database)
     upgrade(engine)
     make_key(settings, engine)

@@ -53,7 +53,7 @@ def init(
     Example: `newsletter init && newsletter lists create --help`
     """
     settings = load_settings()
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.make_home()
     engine = connect(settings.database)
     migrated = upgrade(engine)
     made = settings.make_key() if new_key else make_key(settings, engine)

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import redis
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 
 from newsletter.audience.suppressions import counts_by_lost_key
 from newsletter.database import reading
@@ -50,6 +51,13 @@ def configuration(settings: Settings) -> Iterator[Finding]:
                 "settings", Level.WARNING, str(file), "Others on this machine can read this key.",
                 "Whoever has it can sign mails or links in your name.", f"chmod 600 {file}",
             )  # fmt: skip
+    for path, what, mode in _of_readers(settings):
+        if path.exists() and path.stat().st_mode & 0o077:
+            bad += 1
+            yield Finding(
+                "settings", Level.WARNING, str(path), f"Others on this machine can read this {what}.",
+                "Readers' addresses and digests are in it.", f"chmod {mode} {path}",
+            )  # fmt: skip
     if settings.base_url:
         parts_of_url = urlsplit(settings.base_url)
         if parts_of_url.scheme != "https" and parts_of_url.hostname not in LOCAL:
@@ -61,6 +69,15 @@ def configuration(settings: Settings) -> Iterator[Finding]:
             )  # fmt: skip
     if not bad:
         yield Finding("settings", Level.OK, "", "All can be used.")
+
+
+def _of_readers(settings: Settings) -> Iterator[tuple[Path, str, int]]:
+    """Where readers' data are kept, what it is, and the mode that it should have."""
+    yield settings.home, "folder", 700
+    url = make_url(settings.database)
+    file = Path(url.database or "")
+    if url.get_backend_name() == "sqlite" and settings.home.absolute() not in file.absolute().parents:
+        yield file, "file", 600
 
 
 def database(engine: Engine, settings: Settings) -> Iterator[Finding]:

@@ -112,7 +112,7 @@ class Store:
 
     def _loaded(self) -> dict[int, Entry]:
         if self._entries is None:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             entries: dict[int, Entry] = {}
             for path in sorted(self.folder.glob("*.eml")):
                 digits = path.name.partition("-")[0]
@@ -126,6 +126,7 @@ class Store:
 
 def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + ".part")
+    temporary.touch(0o600)
     temporary.write_bytes(content)
     os.replace(temporary, path)
 

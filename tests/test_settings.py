@@ -33,6 +33,23 @@ def test_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("REDIS_URL", "localhost:6379"),
         ("BASE_URL", "news.example.org"),
         ("BASE_URL", "javascript:alert(1)"),
+        ("BASE_URL", "https://x y"),
+        ("BASE_URL", "https://x.org\t/a"),
+        ("BASE_URL", "https://x.org/path?x=1"),
+        ("BASE_URL", "https://x.org/?"),
+        ("BASE_URL", "https://x.org/#f"),
+        ("BASE_URL", "https://u:p@x.org"),
+        ("BASE_URL", 'https://x.org"><b>'),
+        ("BASE_URL", "https://x.org:port"),
+        ("BASE_URL", "https://:443"),
+        ("REDIS_URL", "redis://localhost:abc"),
+        ("REDIS_URL", "redis://localhost:99999"),
+        ("REDIS_URL", "redis://localhost:0"),
+        ("REDIS_URL", "redis://localhost/abc"),
+        ("SITE_HOSTS", "https://x.org"),
+        ("SITE_HOSTS", "news.example.org a/b"),
+        ("SITE_HOSTS", "news.example.org:443"),
+        ("SMTP_CA_FILE", "none.pem"),
         ("LOG_LEVEL", "chatty"),
         ("INBOX_WEB_PORT", "99999"),
     ],
@@ -42,6 +59,23 @@ def test_refused_early(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv(f"NEWSLETTER_{name}", value)
     with pytest.raises(SettingsError, match=f"NEWSLETTER_{name} is not usable"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BASE_URL", "https://news.example.org:8443/mail/"),
+        ("BASE_URL", "https://ñandú.example"),
+        ("BASE_URL", "http://[::1]:8026"),
+        ("REDIS_URL", "redis://:pass%2Fword@redis:6379/0"),
+        ("REDIS_URL", "rediss://user:p@redis?ssl_cert_reqs=none"),
+        ("SITE_HOSTS", "news.example.org ñandú.example xn--andu-gqa.example 192.0.2.1 [::1] ::1"),
+    ],
+)
+def test_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can be used is taken as it is."""
+    monkeypatch.setenv(f"NEWSLETTER_{name}", value)
+    assert getattr(load_settings(), name.lower()) == value
 
 
 def test_secret_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

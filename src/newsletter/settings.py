@@ -13,10 +13,8 @@ import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -27,6 +25,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from newsletter import checking
 from newsletter.errors import SettingsError
 
 LEASE_TIMEOUTS = 20
@@ -34,23 +33,6 @@ LEASE_TIMEOUTS = 20
 
 # RFC 2606: nobody can own it. What the capture inbox holds is what a relay would get, https links included.
 PLACEHOLDER_SITE = "https://newsletter.example"
-
-
-def _scheme(*allowed: str) -> AfterValidator:
-    def check(value: str) -> str:
-        parts = urlsplit(value)
-        if value and (parts.scheme not in allowed or not parts.netloc):
-            raise ValueError(f"must look like {allowed[0]}://host, with one of: {', '.join(allowed)}")
-        return value
-
-    return AfterValidator(check)
-
-
-def _networks(value: str) -> str:
-    if value != "none":
-        for text in value.split():
-            ip_network(text)
-    return value
 
 
 def _tables(value: object) -> object:
@@ -88,7 +70,7 @@ class Settings(BaseSettings):
     database_url: str = Field(
         "", description="SQLAlchemy URL of SQLite or PostgreSQL. Empty: SQLite in NEWSLETTER_HOME."
     )
-    redis_url: Annotated[str, _scheme("redis", "rediss")] = Field(
+    redis_url: Annotated[str, AfterValidator(checking.queue_url)] = Field(
         "", description="Redis or Valkey. Empty: an embedded Valkey, started by `up` and `demo`."
     )
     smtp_url: str = Field(
@@ -100,7 +82,7 @@ class Settings(BaseSettings):
     relays: Annotated[dict[str, dict[str, Any]], NoDecode, BeforeValidator(_tables)] = Field(
         {}, repr=False, description="Relays as tables of newsletter.toml, by name."
     )
-    base_url: Annotated[str, _scheme("https", "http")] = Field(
+    base_url: Annotated[str, AfterValidator(checking.site_url)] = Field(
         "",
         description="Where readers reach the site; links in mails begin with it. Needed with a relay. "
         "Empty: a placeholder, whose links open in the built-in inbox.",
@@ -116,10 +98,10 @@ class Settings(BaseSettings):
         description="Mailbox for those who leave by mail, read every two minutes: imaps://user:password@host/folder, "
         "with ?address= if the user is not the address and ?password_file= if need be. Empty: leaving by link only.",
     )
-    site_hosts: str = Field(
+    site_hosts: Annotated[str, AfterValidator(checking.host_names)] = Field(
         "", description="Other names that the readers' site answers to, besides the base URL's; with spaces between."
     )
-    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+    trusted_proxies: Annotated[str, AfterValidator(checking.networks)] = Field(
         "127.0.0.1 ::1",
         description="Proxies that are believed whom they ask for: addresses, networks, with spaces between; or `none`.",
     )
@@ -129,7 +111,9 @@ class Settings(BaseSettings):
         600, ge=20, le=86400, description="After this long a claimed delivery is taken from a silent worker."
     )
     smtp_timeout: int = Field(30, ge=1, le=600, description="Seconds to wait for each answer of the relay.")
-    smtp_ca_file: Path | None = Field(None, description="CA certificates to trust for the relay besides the system's.")
+    smtp_ca_file: Annotated[Path | None, AfterValidator(checking.present_file)] = Field(
+        None, description="CA certificates to trust for the relay besides the system's."
+    )
     dkim_key_file: Path | None = Field(
         None,
         description="PEM file of a private key (RSA, Ed25519) that mails of every domain are signed with, instead of "
@@ -294,14 +278,14 @@ def fresh_key() -> str:
     return secrets.token_hex(32)
 
 
-def load_settings(**values: object) -> Settings:
-    """Read the configuration; ``values`` go before everything else.
+def load_settings(**given: object) -> Settings:
+    """Read the configuration; ``given`` goes before everything else.
 
     Raises:
         SettingsError: names the value and what is wrong with it, or says that the file cannot be read.
     """
     try:
-        settings = Settings(**values)  # type: ignore[arg-type]
+        settings = Settings(**given)  # type: ignore[arg-type]
     except UnicodeDecodeError:
         name = next((name for name in (".env", "newsletter.toml") if not _is_utf8(Path(name))), "The configuration")
         raise SettingsError(f"{name} is not UTF-8 text.", "Save it as UTF-8.") from None

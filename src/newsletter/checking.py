@@ -1,0 +1,65 @@
+"""What values of the configuration have to be like; each function gives back the value, or says what is wrong."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+
+HOST_NAME = re.compile(r"[\w.-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?")
+
+
+def _split(value: str, schemes: tuple[str, ...]) -> SplitResult:
+    wrong = f"must look like {schemes[0]}://host, with one of: {', '.join(schemes)}"
+    # Python leaves out tabs and line ends without a word.
+    if re.search(r"[\s\x00-\x1f\x7f\"'<>\\\\^`{|}]", value):
+        raise ValueError("must hold no space, quote, brace or angle bracket")
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise ValueError("its port is not a number from 1 to 65535, or its host is none") from None
+    if parts.scheme not in schemes or not parts.hostname:
+        raise ValueError(wrong)
+    if port == 0:
+        raise ValueError("its port is not a number from 1 to 65535")
+    return parts
+
+
+def site_url(value: str) -> str:
+    """Where readers reach the site: other addresses are made by writing on."""
+    parts = _split(value, ("https", "http")) if value else SplitResult("", "", "", "", "")
+    if "@" in parts.netloc or "?" in value or "#" in value:
+        raise ValueError("links are made by writing on at its end: leave out user, ? and #")
+    return value
+
+
+def queue_url(value: str) -> str:
+    """Redis or Valkey, with the number of a database if need be."""
+    if value and not re.fullmatch(r"/?|/[0-9]{1,5}", _split(value, ("redis", "rediss")).path):
+        raise ValueError("after the host may only stand the number of a database: redis://host:6379/0")
+    return value
+
+
+def networks(value: str) -> str:
+    """Addresses and networks, or none."""
+    if value != "none":
+        for text in value.split():
+            ip_network(text)
+    return value
+
+
+def host_names(value: str) -> str:
+    """Names of hosts, without scheme, port and path."""
+    for name in value.split():
+        if not HOST_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a host; write news.example.org, without scheme, port and path")
+    return value
+
+
+def present_file(value: Path | None) -> Path | None:
+    """A file that is there."""
+    if value is not None and not value.is_file():
+        raise ValueError(f"there is no file {value}")
+    return value

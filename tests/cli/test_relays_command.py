@@ -197,17 +197,17 @@ def test_tokens(newsletter: CommandLine, authority, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "sentence"),
+    ("fault", "sentence", "mend"),
     [
-        ("nobody", "cannot be reached"),
-        ("authority", "not trusted"),
-        ("password", "refused the login: 535"),
-        ("no login", "offers no login by PLAIN or LOGIN, but none at all"),
-        ("no starttls", "STARTTLS"),
+        ("nobody", "cannot be reached", "Check its host, port"),
+        ("authority", "not trusted", "NEWSLETTER_SMTP_CA_FILE"),
+        ("password", "refused the login: 535", "Check its user and password"),
+        ("no login", "offers no login by PLAIN or LOGIN, but none at all", "Choose what it offers"),
+        ("no starttls", "STARTTLS", "Choose what it offers"),
     ],
 )
-def test_a_relay_that_does_not(newsletter: CommandLine, authority, fault: str, sentence: str) -> None:
-    """What is wrong is one sentence on standard error, with exit code 1, without the password."""
+def test_a_relay_that_does_not(newsletter: CommandLine, authority, fault: str, sentence: str, mend: str) -> None:
+    """What is wrong is a sentence on standard error, and what to do another, with exit code 1 and no password."""
     tls, options = tls_of(authority), dict(LOGGED_IN)
     server_options = {"authenticator": Login(), "auth_required": True, "auth_require_tls": False}
     if fault == "authority":
@@ -221,10 +221,22 @@ def test_a_relay_that_does_not(newsletter: CommandLine, authority, fault: str, s
         table(port, "starttls" if fault == "no starttls" else "tls", **options)
         refused = newsletter("relays", "test", code=1)
     assert refused.err.startswith(f"Error: Relay main: smtp{'+starttls' if fault == 'no starttls' else 's'}://")
-    assert sentence in refused.err
+    assert sentence in refused.err.splitlines()[0]
+    assert mend in refused.err.splitlines()[1]
     assert "Traceback" not in refused.err
     assert SECRET not in refused.err
     assert "guessed-wrong" not in refused.err
+
+
+def test_certificates_that_are_none(newsletter: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file of certificates that cannot be used the file is to blame, not the relay."""
+    monkeypatch.setenv("NEWSLETTER_SMTP_URL", "smtps://127.0.0.1:1")
+    monkeypatch.setenv("NEWSLETTER_SMTP_CA_FILE", "ca.pem")
+    assert "NEWSLETTER_SMTP_CA_FILE is not usable: there is no file ca.pem" in newsletter("relays", "test", code=1).err
+    Path("ca.pem").write_text("none")
+    refused = newsletter("relays", "test", code=1).err
+    assert "The CA certificates in ca.pem cannot be used" in refused
+    assert "cannot be reached" not in refused
 
 
 def test_one_of_two_fails(newsletter: CommandLine, relay: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,7 +128,7 @@ def try_out(
             _tell(one)
     for one in found:
         if one.problem:
-            complain(f"Relay {one.relay.name}: {one.problem}")
+            complain(f"Relay {one.relay.name}: {one.problem}", one.mend)
     if any(one.problem for one in found):
         raise typer.Exit(1)
 
@@ -138,6 +138,7 @@ def _probed(one: Probed) -> dict[str, Any]:
         "name": one.relay.name,
         "usable": not one.problem,
         "problem": one.problem or None,
+        "mend": one.mend or None,
         "greeting": one.greeting,
         "tls": one.tls or None,
         "login": one.login or None,

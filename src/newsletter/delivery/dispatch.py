@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -19,12 +18,12 @@ from newsletter.delivery.demand import BATCH
 from newsletter.delivery.exchange import SOON
 from newsletter.delivery.journal import Journal, abandoned, journals
 from newsletter.delivery.loops import run
+from newsletter.delivery.probing import trusting
 from newsletter.delivery.relays import relays_of
 from newsletter.delivery.signatures import check_key
 from newsletter.delivery.spell import Kept, Spell
 from newsletter.delivery.unsettled import Tally
 from newsletter.digests import runs
-from newsletter.errors import SettingsError
 from newsletter.mail.templates import load_templates
 from newsletter.settings import Settings
 
@@ -38,14 +37,7 @@ def warm_up(settings: Settings) -> None:
         SettingsError: a relay, the site's address, the secret key or a file of certificates cannot be used.
     """
     for relay in relays_of(settings):
-        if relay.ca_file and relay.security != "none":
-            try:
-                ssl.create_default_context(cafile=relay.ca_file)
-            except OSError as error:
-                raise SettingsError(
-                    f"The CA certificates in {relay.ca_file} cannot be used: {error.strerror or error}.",
-                    "Set NEWSLETTER_SMTP_CA_FILE, or the relay's ca_file, to a file in PEM format.",
-                ) from None
+        trusting(relay)
     assert settings.site
     assert settings.key
     check_key(settings)

@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 
 from newsletter.delivery.relays import Relay
 from newsletter.delivery.tokens import forget_token, safe_reason, secret_of
-from newsletter.errors import StateError
+from newsletter.errors import SettingsError, StateError
 
 
 @dataclass
 class Probed:
-    """What was found; ``problem`` is a sentence, and empty if the relay can be used.
+    """What was found; ``problem`` is a sentence, and empty if the relay can be used; ``mend`` says what to do.
 
     ``seconds`` holds how long each step took: connect, tls, login.
     """
 
     relay: Relay
     problem: str = ""
+    mend: str = ""
     greeting: str = ""
     tls: str = ""
     login: str = ""
@@ -36,19 +37,48 @@ def probe(relay: Relay, timeout: float) -> Probed:
         _converse(relay, timeout, found)
     except ssl.SSLCertVerificationError as error:
         found.problem = f"{relay} has a certificate that is not trusted: {error.verify_message}."
+        found.mend = (
+            "Call the relay as its certificate does; NEWSLETTER_SMTP_CA_FILE or the relay's ca_file names an authority "
+            "of your own."
+        )
     except smtplib.SMTPAuthenticationError as error:
         forget_token(relay)
         found.problem = f"{relay} refused the login: {error.smtp_code} {_text(error.smtp_error)}."
+        found.mend = "Check its user and password, or token_command."
     except smtplib.SMTPNotSupportedError as error:
         found.problem = f"{relay} cannot be used: {error}"
+        found.mend = "Choose what it offers: smtp://, smtp+starttls:// or smtps://, and another login or none."
     except smtplib.SMTPResponseException as error:
         found.problem = f"{relay} refused: {error.smtp_code} {_text(error.smtp_error)}."
-    except StateError as error:
-        found.problem = str(error)
+        found.mend = "Ask whoever runs it whether this machine may send through it."
+    except (StateError, SettingsError) as error:
+        found.problem, found.mend = error.message, error.hint
     except (OSError, ValueError) as error:
         found.problem = f"{relay} cannot be reached: {error}."
+        found.mend = (
+            "Check its host, port and security (smtp://, smtp+starttls://, smtps://), whether it runs, and what "
+            "firewalls let through."
+        )
     found.problem = safe_reason(relay, found.problem)
     return found
+
+
+def trusting(relay: Relay) -> ssl.SSLContext:
+    """What certificates of a relay are verified by: the system's authorities, and its own.
+
+    Raises:
+        SettingsError: the file of its own cannot be used.
+    """
+    context = ssl.create_default_context()
+    if relay.ca_file and relay.security != "none":
+        try:
+            context.load_verify_locations(relay.ca_file)
+        except OSError as error:
+            raise SettingsError(
+                f"The CA certificates in {relay.ca_file} cannot be used: {error.strerror or error}.",
+                "Set NEWSLETTER_SMTP_CA_FILE, or the relay's ca_file, to a file in PEM format.",
+            ) from None
+    return context
 
 
 def _text(answer: bytes | str) -> str:
@@ -56,9 +86,7 @@ def _text(answer: bytes | str) -> str:
 
 
 def _converse(relay: Relay, timeout: float, found: Probed) -> None:
-    context = ssl.create_default_context()
-    if relay.ca_file:
-        context.load_verify_locations(relay.ca_file)
+    context = trusting(relay)
     began = time.perf_counter()
 
     def note(step: str) -> None:

@@ -135,7 +135,7 @@ def relays(settings: Settings) -> Iterator[Finding]:
         if tried.problem:
             yield Finding(
                 "relay", Level.ERROR, relay.name, tried.problem, "Mails of its lists wait until it can be used.",
-                f"newsletter relays test {relay.name}",
+                tried.mend or f"newsletter relays test {relay.name}",
             )  # fmt: skip
             continue
         login = f", {tried.login} login" if tried.login else ""

@@ -66,7 +66,7 @@ class Patient:
     def set(self, name: str, value: str) -> None:
         self.monkeypatch.setenv(f"NEWSLETTER_{name}", value)
 
-    def seen(self, *arguments: str, code: int = 1) -> dict[str, list[dict]]:
+    def seen(self, *arguments: str, code: int | None = 1) -> dict[str, list[dict]]:
         """The findings by check."""
         Path("dns").write_text(self.zone)
         found: dict[str, list[dict]] = {}
@@ -161,6 +161,21 @@ def test_nothing_speaks_for_the_domain(patient: Patient) -> None:
     assert found["DKIM"][0]["mend"] == "newsletter dkim create rutas.example"
     patient.cli("dkim", "create")
     assert "do not sign yet; their records are not published" in patient.seen()["DKIM"][0]["found"]
+
+
+def test_lists_that_no_relay_carries(patient: Patient) -> None:
+    """A list without a relay is an error, a relay for a list that is none a warning; an archived list needs none."""
+    url = f"{load_settings().smtp_url}&lists="
+    patient.set("SMTP_URL", f"{url}nolist")
+    found = patient.seen()["lists"]
+    assert [(one["level"], one["about"]) for one in found] == [("warning", "nolist"), ("error", "rutas")]
+    assert "Relay main is to carry nolist" in found[0]["found"]
+    assert found[1]["found"] == "No relay carries rutas."
+    patient.set("SMTP_URL", f"{url}nolist,rutas")
+    assert [one["level"] for one in patient.seen(code=None)["lists"]] == ["warning"]
+    patient.cli("lists", "archive", "rutas", "--yes")
+    patient.set("SMTP_URL", f"{url}nolist")
+    assert [one["level"] for one in patient.seen(code=None)["lists"]] == ["warning"]
 
 
 def test_addresses_that_are_guessed(patient: Patient) -> None:

@@ -51,6 +51,7 @@ def checks(settings: Settings, resolver: Resolver, addresses: Sequence[str]) -> 
         Check("database", lambda: house.database(opened(), settings), Level.ERROR),
         Check("redis", lambda: house.bell(settings), Level.ERROR),
         Check("relay", lambda: house.relays(settings), Level.ERROR),
+        Check("lists", lambda: house.carriers(settings, opened())),
         Check("SPF", names.spf),
         Check("DKIM", names.dkim),
         Check("DMARC", names.dmarc),

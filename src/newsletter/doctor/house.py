@@ -10,17 +10,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import redis
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, make_url, select, text
 
 from newsletter.audience.suppressions import counts_by_lost_key
 from newsletter.database import reading
 from newsletter.delivery.probing import probe
 from newsletter.delivery.relays import INBOX, LOCAL, relays_of
+from newsletter.delivery.shares import usable_for
 from newsletter.delivery.signatures import check_key
 from newsletter.doctor.findings import Finding, Level, clock
 from newsletter.errors import SettingsError
 from newsletter.feedback.mailbox import mailbox_of
 from newsletter.settings import Settings
+from newsletter.tables import lists
 
 ANSWER_SECONDS = 4
 MOMENT = re.compile(r"(?:\w{3}, )?\d{1,2} \w{3} \d{4} \d\d:\d\d:\d\d [+-]\d{4}")
@@ -69,6 +71,26 @@ def configuration(settings: Settings) -> Iterator[Finding]:
             )  # fmt: skip
     if not bad:
         yield Finding("settings", Level.OK, "", "All can be used.")
+
+
+def carriers(settings: Settings, engine: Engine) -> Iterator[Finding]:
+    """Lists that no relay carries, and relays that carry what is no list."""
+    relays = relays_of(settings)
+    with reading(engine) as connection:
+        known = {row.slug: row.archived_at is None for row in connection.execute(select(lists))}
+    for relay in relays:
+        for slug in sorted(relay.lists - known.keys()):
+            yield Finding(
+                "lists", Level.WARNING, slug, f"Relay {relay.name} is to carry {slug}, and there is no such list.",
+                "If the name is wrong, the list that was meant goes through other relays, or through none.",
+                f"Its lists may be: {', '.join(known) or 'all'}.",
+            )  # fmt: skip
+    for slug in (slug for slug, is_open in known.items() if is_open):
+        if not usable_for(relays, slug):
+            yield Finding(
+                "lists", Level.ERROR, slug, f"No relay carries {slug}.", "Its mails wait until one does.",
+                f"Add {slug} to the lists of a relay, or leave lists out, so that it carries all.",
+            )  # fmt: skip
 
 
 def _of_readers(settings: Settings) -> Iterator[tuple[Path, str, int]]:

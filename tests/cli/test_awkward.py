@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -77,8 +78,38 @@ def test_a_terminal_of_another_encoding(cli: CommandLine) -> None:
     """What a terminal cannot show is replaced; JSON stays whole."""
     done = run("explain", "ana@example.org", "1", PYTHONIOENCODING="latin-1")
     assert done.returncode == 0, done.stderr
-    assert b"outcome" in done.stdout
+    assert b"yes outcome" in done.stdout
+    assert b"? " not in done.stdout
+    assert b"error" in run("doctor", "--dns", os.devnull, PYTHONIOENCODING="latin-1").stdout
     assert b'"A\\u00f1o"' in run("items", "list", "--json", PYTHONIOENCODING="ascii").stdout
+
+
+@pytest.mark.parametrize("columns", ["", "abc", "0", "-5"])
+def test_a_width_that_is_none(cli: CommandLine, columns: str) -> None:
+    """A number of columns that is none counts as not said."""
+    assert b"ana@example.org" in run("subscribers", "list", COLUMNS=columns).stdout
+
+
+@pytest.mark.parametrize(
+    "words", ["lists list", "lists list --json", "subscribers export", "explain ana@example.org 1"]
+)
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_output_that_is_closed(cli: CommandLine, words: str, closed: str) -> None:
+    """A command whose output was closed does its work and says nothing."""
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m newsletter {words} {closed}"], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_an_export_in_another_encoding(cli: CommandLine) -> None:
+    """Names are exported whole whatever the terminal's encoding, as CSV and as JSON."""
+    cli("subscribers", "edit", "ana@example.org", "--name", "Ana Ž محمد")
+    done = run("subscribers", "export", PYTHONIOENCODING="latin-1")
+    assert "Ana Ž محمد" in done.stdout.decode("utf-8")
+    assert done.stdout == cli("subscribers", "export").raw
+    as_json = run("subscribers", "export", "--json", PYTHONIOENCODING="latin-1")
+    assert json.loads(as_json.stdout)[0]["name"] == "Ana Ž محمد"
 
 
 def test_retry_of_what_is_not_there(cli: CommandLine) -> None:

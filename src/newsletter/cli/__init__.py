@@ -89,6 +89,10 @@ def start(
 
 def main() -> None:
     """Run the command line; whatever a user can mend ends as a sentence and exit code 1."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # Whoever closed it wants nothing of it, and the next file to be opened would stand in its place.
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that has no ✓ shows a question mark.
         sys.stdout.reconfigure(errors="replace")

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from newsletter.audience.subscribers import find_subscription
 from newsletter.catalogue.items import identify_item
-from newsletter.cli.output import console, errors, print_json, say
+from newsletter.cli.output import errors, print_json, say, sign
 from newsletter.cli.shared import Json, ListSlug, chosen_list, now, opened
 from newsletter.database import reading
 from newsletter.delivery.previewing import preview as preview_digest
@@ -28,7 +28,8 @@ WHY_NOT = {
     "paused": "the subscription is paused",
     "unsubscribed": "the reader has unsubscribed",
 }
-MARKS = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[dim]·[/]"}
+MARKS = {True: ("green", "✓", "yes"), False: ("red", "✗", "no "), None: ("dim", "·", "-  ")}
+"""Of a rule that holds, does not, or only informs: colour, mark, and the word for it."""
 
 
 @app.command()
@@ -115,4 +116,5 @@ def explain(
         return
     say(f"[bold]{escape(row.title)}[/]")
     for rule in rules:
-        console.print(f"{MARKS[rule.holds]} {rule.name:<9} {escape(rule.sentence)}", soft_wrap=True)
+        colour, mark, word = MARKS[rule.holds]
+        say(f"[{colour}]{sign(mark, word)}[/] {rule.name:<9} {escape(rule.sentence)}")

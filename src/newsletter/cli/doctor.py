@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from newsletter.cli.output import print_json, say
+from newsletter.cli.output import print_json, say, sign
 from newsletter.cli.shared import Json
 from newsletter.doctor.checks import checks
 from newsletter.doctor.findings import Finding, Level, examine
@@ -19,7 +19,7 @@ from newsletter.doctor.resolving import from_file, over_network
 from newsletter.errors import InputError, SettingsError
 from newsletter.settings import load_settings
 
-SIGNS = {Level.OK: "[green]✓[/]", Level.WARNING: "[yellow]![/]", Level.ERROR: "[bold red]✗[/]"}
+SIGNS = {Level.OK: ("green", "✓"), Level.WARNING: ("yellow", "!"), Level.ERROR: ("bold red", "✗")}
 
 
 def doctor(
@@ -64,7 +64,8 @@ def doctor(
 
 def _tell(one: Finding) -> None:
     about = f" {one.about}" if one.about else ""
-    say(f"{SIGNS[one.level]} [bold]{escape(one.check + about)}[/]: {escape(one.found)}")
+    colour, mark = SIGNS[one.level]
+    say(f"[{colour}]{sign(mark, one.level)}[/] [bold]{escape(one.check + about)}[/]: {escape(one.found)}")
     if one.meaning:
         say(f"    {escape(one.meaning)}")
     if one.mend:

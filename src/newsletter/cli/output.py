@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -14,7 +15,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120")))
+
+def _width() -> int | None:
+    """How wide output is; None: as wide as the terminal that it goes to."""
+    if sys.stdout and sys.stdout.isatty():
+        return None
+    columns = os.environ.get("COLUMNS", "")
+    return int(columns) if re.fullmatch(r"[1-9][0-9]{0,4}", columns) else 120
+
+
+console = Console(highlight=False, width=_width())
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -30,6 +40,15 @@ def say(text: str) -> None:
     console.print(text, soft_wrap=True)
 
 
+def sign(mark: str, word: str) -> str:
+    """A mark such as ✓, or the word for it where the output's encoding has no such mark."""
+    try:
+        mark.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return word
+    return mark
+
+
 def plain(value: Any) -> Any:
     """A value as JSON has it: moments in ISO 8601."""
     if isinstance(value, datetime):
@@ -43,8 +62,7 @@ def plain(value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """JSON on standard output, one document."""
-    escaped = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-    typer.echo(json.dumps(plain(value), ensure_ascii=escaped, indent=2))
+    typer.echo(_json(value))
 
 
 def print_json_rows(values: Iterable[Any]) -> None:
@@ -52,10 +70,15 @@ def print_json_rows(values: Iterable[Any]) -> None:
     written = False
     for value in values:
         # A line end in a text is written \\n: those that are here part lines.
-        text = json.dumps(plain(value), ensure_ascii=False, indent=2).replace("\n", "\n  ")
+        text = _json(value).replace("\n", "\n  ")
         typer.echo(f"{',' if written else '['}\n  {text}", nl=False)
         written = True
     typer.echo("\n]" if written else "[]")
+
+
+def _json(value: Any) -> str:
+    escaped = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    return json.dumps(plain(value), ensure_ascii=escaped, indent=2)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], empty: str, right: Sequence[int] = ()) -> None:

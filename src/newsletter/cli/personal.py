@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import sys
 from typing import Annotated, Any
 
@@ -162,6 +163,9 @@ def export(
         if as_json:
             print_json_rows({name: values[name] for name in COLUMNS} for values in map(reader_facts, rows))
             return
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # It is for a file, which has all names whatever this terminal can show.
+            sys.stdout.reconfigure(encoding="utf-8")
         writer = csv.writer(sys.stdout)
         writer.writerow(COLUMNS)
         for row in rows:

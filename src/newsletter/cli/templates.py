@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from newsletter.audience.lists import all_lists, find_list
-from newsletter.cli.output import print_json, say
+from newsletter.cli.output import print_json, say, sign
 from newsletter.cli.preview import MODES, in_mode, preview_app, seen
 from newsletter.cli.shared import House, Json, ListSlug, chosen_list, opened
 from newsletter.database import reading
@@ -78,8 +78,8 @@ def _tell(name: str, look: Look, found: list[Fault]) -> None:
     own = f", with {len(look.files)} file{'s' * (len(look.files) > 1)} of its own" if look.files else ""
     say(f"[bold]{escape(name) or 'The shipped templates'}[/]{own}: {'see below' if found else 'nothing wrong'}.")
     for fault in found:
-        sign = "[yellow]![/]" if fault.warning else "[bold red]✗[/]"
-        say(f"  {sign} [bold]{escape(fault.place)}[/]: {escape(fault.found)}")
+        mark = "[yellow]![/]" if fault.warning else f"[bold red]{sign('✗', 'error')}[/]"
+        say(f"  {mark} [bold]{escape(fault.place)}[/]: {escape(fault.found)}")
         if fault.mend:
             say(f"      {escape(fault.mend)}")
 

@@ -52,6 +52,25 @@ def test_picks_by_name_and_code(cli: CommandLine) -> None:
     assert consents(cli) == [("confirmed", "fair")]
 
 
+def test_confirming_who_is_pending(cli: CommandLine) -> None:
+    """Who was asked is confirmed by `add --confirmed`, keeps what is not named, and may get a welcome digest."""
+    cli("items", "add", "T", "--summary", "S")
+    cli("subscribers", "add", "ana@example.org", "-c", "GT", "-t", "protection", "--frequency", "weekly")
+    assert "`newsletter subscribers add --confirmed`" in cli("subscribers", "add", "ana@example.org", code=1).err
+    said = cli("subscribers", "add", "ana@example.org", "--confirmed", "-c", "HN", "--source", "phone").out
+    found = only(cli)
+    assert "is subscribed to rutas" in said
+    assert (found["state"], found["countries"], found["themes"]) == ("active", ["HN"], ["protection"])
+    assert (found["frequency"], found["cursor"], found["due_at"] is None) == ("weekly", 1, False)
+    assert consents(cli) == [("asked", "command line"), ("changed", "phone"), ("confirmed", "phone")]
+    refused = cli("subscribers", "add", "ana@example.org", "--confirmed", code=1).err
+    assert "(active)" in refused
+    assert "--confirmed" not in refused
+    cli("subscribers", "add", "ben@example.org")
+    cli("subscribers", "add", "ben@example.org", "--confirmed", "--from-start")
+    assert (only(cli, "ben@example.org")["state"], only(cli, "ben@example.org")["cursor"]) == ("active", 0)
+
+
 def test_unconfirmed_is_pending(cli: CommandLine) -> None:
     """Without --confirmed a reader is asked first."""
     cli("subscribers", "add", "ana@example.org")

@@ -242,9 +242,10 @@ def _check_free(connection: Connection, keys: Keys, list_id: int, address: Addre
     if present.archived_at is not None:
         raise StateError(f"The list {present.slug!r} is archived.")
     if present.state not in (None, "unsubscribed"):
+        confirming = ", or confirm it with `newsletter subscribers add --confirmed`" * (present.state == "pending")
         raise StateError(
             f"{address.email} is on this list already ({present.state}).",
-            "Change it with `newsletter subscribers edit`.",
+            f"Change it with `newsletter subscribers edit`{confirming}.",
         )
 
 
@@ -300,6 +301,32 @@ def confirm(
     if row is not None:
         lift(connection, keys, address_key)
         notices.ask(connection, "welcome", subscriber_id=row.subscriber_id, list_id=row.list_id, now=now)
+
+
+def confirm_for(
+    connection: Connection,
+    keys: Keys,
+    row: Any,
+    source: str,
+    due_at: datetime,
+    now: datetime,
+    *,
+    cursor: int | None = None,
+) -> None:
+    """Make a pending subscription (``row`` of ``find_subscription``) active at an admin's word that its reader agreed.
+
+    Nobody gets a mail of it. ``cursor``: None leaves it where it stands.
+
+    Raises:
+        StateError: the address is suppressed.
+    """
+    if why := suppressed(connection, keys, [row.email_key]).get(row.email_key):
+        raise StateError(f"{row.email} must not be mailed: {why}.")
+    if cursor is not None:
+        values = {"start": cursor, "cursor": cursor}
+        connection.execute(update(subscriptions).where(subscriptions.c.id == row.id).values(**values))
+    proof = Proof(consent_hash(keys, row.email_key))
+    _make(connection, row.id, _Change(("pending",), "active", "confirmed", source, due_at), now, proof)
 
 
 def key_of(connection: Connection, subscription_id: int) -> str | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
+from sqlalchemy import Connection
 
 from newsletter.audience import subscribers as audience
 from newsletter.audience.addresses import parse_address
@@ -80,6 +82,40 @@ def _named_of_person(
     return named | ({"timezone": parse_timezone(timezone)} if timezone else {})
 
 
+def _picks_over(row: Any, named: Picks, by_place: object, by_theme: object, by_language: object) -> Picks:
+    """A reader's picks, with those kinds of them that are named in place of theirs."""
+    kept = Picks(*(frozenset(getattr(row, kind)) for kind in KINDS))
+    return Picks(
+        named.countries if by_place else kept.countries,
+        named.regions if by_place else kept.regions,
+        named.themes if by_theme else kept.themes,
+        named.languages if by_language else kept.languages,
+    )
+
+
+def _change(
+    house: House,
+    connection: Connection,
+    row: Any,
+    person: dict[str, str],
+    picks: Picks,
+    schedule: Schedule,
+    source: str,
+    moment: datetime,
+) -> bool:
+    return audience.edit(
+        connection,
+        row,
+        person=person,
+        picks=picks,
+        schedule=schedule,
+        next_due=next_due,
+        source=source,
+        now=moment,
+        proof=_proof(house, row),
+    )
+
+
 @app.command()
 def add(
     email: Email,
@@ -105,7 +141,8 @@ def add(
 ) -> None:
     """Subscribe one address. No places picked means all; likewise themes.
 
-    Without `--confirmed` the reader gets a mail and has to confirm. A welcome digest goes out at the next tick.
+    Without `--confirmed` the reader gets a mail and has to confirm; with it who was asked already is confirmed, and
+    keeps what is not named. A welcome digest goes out at the next tick.
     Language and time zone are the reader's on every list: who reads another list already keeps theirs if none is named.
 
     Example: `newsletter subscribers add ana@example.org --country Guatemala --theme protection --confirmed`
@@ -116,32 +153,42 @@ def add(
     with house.engine.begin() as connection:
         list_row = chosen_list(connection, slug, archived=False)
         picks = read_picks(connection, list_row.id, countries, regions, themes, item_languages)
-        schedule = schedule_from(list_row, frequency, hour, weekday)
         address = parse_address(email)
         named = _named_of_person(name, language, timezone, list_row.languages)
         person = audience.find_person(connection, address)
         if person is not None:
             audience.change_person(connection, person, named, next_due, moment)
+        present = audience.standing(connection, list_row.id, address)
+        is_asked = is_confirmed and present.state == "pending"
+        if is_asked:
+            picks = _picks_over(present, picks, countries or regions, themes, item_languages)
+        schedule = schedule_from(present if is_asked else list_row, frequency, hour, weekday)
         zone = named.get("timezone") or (person or list_row).timezone
         due_at = None
         if is_confirmed:
             due_at = next_due(schedule.frequency, schedule.hour, schedule.weekday, zone, moment)
             due_at = moment if backfill or from_start else due_at
-        audience.subscribe(
-            connection,
-            list_row.id,
-            address,
-            picks,
-            schedule,
-            keys=house.settings.keys,
-            name=named.get("name", ""),
-            language=named.get("language") or list_row.languages[0],
-            timezone=zone,
-            cursor=0 if from_start else backfill_cursor(connection, list_row.id, picks, backfill),
-            due_at=due_at,
-            source=source,
-            now=moment,
-        )
+        cursor = 0 if from_start else backfill_cursor(connection, list_row.id, picks, backfill)
+        if is_asked and due_at:
+            _change(house, connection, present, {}, picks, schedule, source, moment)
+            begin = cursor if backfill or from_start else None
+            audience.confirm_for(connection, house.settings.keys, present, source, due_at, moment, cursor=begin)
+        else:
+            audience.subscribe(
+                connection,
+                list_row.id,
+                address,
+                picks,
+                schedule,
+                keys=house.settings.keys,
+                name=named.get("name", ""),
+                language=named.get("language") or list_row.languages[0],
+                timezone=zone,
+                cursor=cursor,
+                due_at=due_at,
+                source=source,
+                now=moment,
+            )
     if is_confirmed:
         say(f"{escape(email)} is subscribed to {list_row.slug}; first digest due {due_at:%Y-%m-%d %H:%M} UTC.")
     else:
@@ -239,23 +286,10 @@ def edit(
         list_row = chosen_list(connection, slug)
         row = audience.find_subscription(connection, email, list_row.id)
         named = read_picks(connection, list_row.id, countries, regions, themes, item_languages)
-        kept = Picks(*(frozenset(getattr(row, kind)) for kind in KINDS))
-        changed = audience.edit(
-            connection,
-            row,
-            person=_named_of_person(name, language, timezone, list_row.languages),
-            picks=Picks(
-                named.countries if by_place else kept.countries,
-                named.regions if by_place else kept.regions,
-                named.themes if by_theme else kept.themes,
-                named.languages if by_language else kept.languages,
-            ),
-            schedule=schedule_from(row, frequency, hour, weekday),
-            next_due=next_due,
-            source=source,
-            now=moment,
-            proof=_proof(house, row),
-        )
+        person = _named_of_person(name, language, timezone, list_row.languages)
+        picks = _picks_over(row, named, by_place, by_theme, by_language)
+        schedule = schedule_from(row, frequency, hour, weekday)
+        changed = _change(house, connection, row, person, picks, schedule, source, moment)
         row = audience.find_subscription(connection, email, list_row.id)
     say(f"{escape(row.email)}: {escape(picks_line(row))}; {_when(row)}.{'' if changed else ' It was so before.'}")
 

@@ -140,6 +140,33 @@ def test_unknown_names_in_the_file(newsletter: CommandLine) -> None:
     Path("newsletter.toml").unlink()
 
 
+@pytest.mark.parametrize("broken", ["NEWSLETTER_WORKERS 3", "=3", "NEWSLETTER_SMTP_URL='secret"])
+def test_broken_lines_of_dotenv(newsletter: CommandLine, broken: str) -> None:
+    """A line of .env that is no assignment is refused by its number, and not repeated."""
+    Path(".env").write_text(f"# ours\nPOSTGRES_PASSWORD=x\n\n\n{broken}\n")
+    shown = newsletter("lists", "list", code=1).err
+    assert shown.startswith("Error: .env, line 5, cannot be read.")
+    assert "secret" not in shown
+    Path(".env").unlink()
+
+
+def test_unknown_names_in_the_environment(newsletter: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name of ours that means nothing is warned of, with the nearest that does; the command goes on."""
+    monkeypatch.setenv("NEWSLETTER_SMPT_URL", "smtp://user:secret@x")
+    monkeypatch.setenv("newsletter_workers", "3")
+    Path(".env").write_text("NEWSLETTER_COLOUR=red\nPOSTGRES_PASSWORD=x\nNEWSLETTER_LOG_LEVEL=error\n")
+    shown = newsletter("lists", "list", "--json")
+    assert shown.json == []
+    assert shown.err.splitlines() == [
+        "Warning: NEWSLETTER_COLOUR is no setting. See docs/configuration.md.",
+        "Warning: NEWSLETTER_SMPT_URL is no setting. Did you mean NEWSLETTER_SMTP_URL?",
+    ]
+    Path("dns").write_text("")
+    found = newsletter("doctor", "--dns", "dns", "--json", code=None).json["findings"]
+    names = [one["about"] for one in found if one["found"] == "It is no setting."]
+    assert names == ["NEWSLETTER_COLOUR", "NEWSLETTER_SMPT_URL"]
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"\xff" * 40])
 def test_a_broken_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     """An empty key file is as good as none and is filled by `init`; one that is no text gets a sentence and is kept."""

@@ -25,7 +25,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from newsletter import checking
+from newsletter import checking, environment
 from newsletter.errors import SettingsError
 
 LEASE_TIMEOUTS = 20
@@ -285,6 +285,7 @@ def load_settings(**given: object) -> Settings:
         SettingsError: names the value and what is wrong with it, or says that the file cannot be read.
     """
     try:
+        environment.check_lines()
         settings = Settings(**given)  # type: ignore[arg-type]
     except UnicodeDecodeError:
         name = next((name for name in (".env", "newsletter.toml") if not _is_utf8(Path(name))), "The configuration")

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections import UserDict
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -15,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from typer.core import TyperGroup
 
 from newsletter import __version__
-from newsletter.cli.output import complain
+from newsletter.cli.output import complain, warn
 from newsletter.errors import NewsletterError
 
 FILES = {
@@ -84,7 +85,13 @@ def _version(wanted: bool) -> None:
 def start(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Say the version."),
 ) -> None:
-    """Hold what all commands share."""
+    """Warn of what is set and means nothing, before any command."""
+    from newsletter.environment import unknown_names
+    from newsletter.settings import Settings
+
+    with suppress(UnicodeDecodeError, OSError):
+        for name, mend in unknown_names(Settings.model_fields):
+            warn(f"{name} is no setting.", mend)
 
 
 def main() -> None:

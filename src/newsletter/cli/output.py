@@ -35,6 +35,11 @@ def complain(message: str, hint: str = "") -> None:
         errors.print(f"       {escape(hint)}")
 
 
+def warn(message: str, hint: str) -> None:
+    """What is odd, but keeps no command from its work."""
+    errors.print(f"[yellow]Warning:[/] {escape(message)} {escape(hint)}")
+
+
 def say(text: str) -> None:
     """A sentence; what comes from outside must have gone through ``escape``."""
     console.print(text, soft_wrap=True)

@@ -19,6 +19,7 @@ from newsletter.delivery.relays import INBOX, LOCAL, relays_of
 from newsletter.delivery.shares import usable_for
 from newsletter.delivery.signatures import check_key
 from newsletter.doctor.findings import Finding, Level, clock
+from newsletter.environment import unknown_names
 from newsletter.errors import SettingsError
 from newsletter.feedback.mailbox import mailbox_of
 from newsletter.settings import Settings
@@ -45,6 +46,9 @@ def configuration(settings: Settings) -> Iterator[Finding]:
         except SettingsError as error:
             bad += 1
             yield Finding("settings", Level.ERROR, name, error.message, "Workers refuse to start.", error.hint)
+    for name, mend in unknown_names(Settings.model_fields):
+        bad += 1
+        yield Finding("settings", Level.WARNING, name, "It is no setting.", "What it says is not used.", mend)
     private = [settings.key_file, *settings.home.glob("dkim/*/*.pem"), settings.dkim_key_file]
     for file in private:
         if file is not None and file.exists() and file.stat().st_mode & 0o077:

@@ -69,6 +69,16 @@ def test_activate_looks_at_the_dns(cli: CommandLine) -> None:
     assert "has keys that sign" in cli("dkim", "create", code=1).err
 
 
+def test_show_prints_a_zone_file(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `dkim show` prints is a zone file, as `--dns` reads it."""
+    assert cli("dkim", "show").out.startswith("; ")
+    cli("dkim", "create")
+    monkeypatch.setenv("NEWSLETTER_DKIM_KEY_FILE", str(next(cli.home.glob("dkim/*/*.pem"))))
+    Path("zone").write_text(cli("dkim", "show").out)
+    assert len(dns.zonefile.read_rrsets(Path("zone").read_text(), default_ttl=1, rdclass=None)) == 2
+    assert cli("dkim", "activate", "--dns", "zone", "--json").json["state"] == "signing"
+
+
 def test_rotate(cli: CommandLine) -> None:
     """The old keys sign until the new are activated; then their records stay a while, and their files till the next."""
     assert "no keys that sign" in cli("dkim", "rotate", code=1).err

@@ -118,7 +118,7 @@ def activate(
 
 @app.command()
 def show(domain: Domain = None, as_json: Json = False) -> None:
-    """All keys of a domain, and the DNS record of each: in zone file form, and as the plain value that forms want.
+    """All keys of a domain, and the DNS record of each: as a zone file, with the plain values that forms want.
 
     Example: `newsletter dkim show rutas.example`
     """
@@ -130,25 +130,25 @@ def show(domain: Domain = None, as_json: Json = False) -> None:
         print_json({"domain": domain, "sets": [_facts(keys) for keys in found]})
         return
     if not found:
-        say(f"{escape(domain)} has no keys. `newsletter dkim create {escape(domain)}` makes some.")
+        say(f"; {escape(domain)} has no keys. `newsletter dkim create {escape(domain)}` makes some.")
     meanings = {
         "signing": "sign mails",
         "waiting": f"wait: publish their records, then `newsletter dkim activate {domain}`",
         "retired": f"signed before: their records may go on {keyring.remove_after(signing)}" if signing else "",
     }
     for keys in found:
-        say(f"[bold]Keys {keys.name}[/] of {escape(domain)} {escape(meanings[keys.state])}.\n")
+        say(f"; [bold]Keys {keys.name}[/] of {escape(domain)} {escape(meanings[keys.state])}.\n")
         _print_records(keys)
         say("")
-    _tell_override(house)
+    _tell_override(house, "; ")
 
 
 def _print_records(keys: KeySet) -> None:
     for name, value in keys.records().items():
         say(escape(zone_line(name, value)))
-    say("\nWhere a form asks for name and value:")
+    say("\n; Where a form asks for name and value:")
     for name, value in keys.records().items():
-        say(f"\n{escape(name)}\n{escape(value)}")
+        say(f"\n; {escape(name)}\n; {escape(value)}")
 
 
 def _facts(keys: KeySet) -> dict[str, Any]:
@@ -164,9 +164,9 @@ def _facts(keys: KeySet) -> dict[str, Any]:
     }
 
 
-def _tell_override(house: House) -> None:
+def _tell_override(house: House, before: str = "") -> None:
     if house.settings.dkim_key_file:
-        say("Not used as long as NEWSLETTER_DKIM_KEY_FILE is set: every mail is signed with that key.")
+        say(f"{before}Not used as long as NEWSLETTER_DKIM_KEY_FILE is set: every mail is signed with that key.")
 
 
 def _chosen(house: House, domain: str | None) -> str:

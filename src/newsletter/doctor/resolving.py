@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,8 +106,9 @@ def from_file(file: Path) -> Resolver:
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}.") from None
     except (dns.exception.DNSException, UnicodeError) as error:
+        reason = re.sub(r"^<\w+>:(\d+)", r"line \1", str(error))
         raise InputError(
-            f"{file} is not a zone file: {error}.", 'Lines look like: rutas.example. IN TXT "v=spf1 -all"'
+            f"{file} is not a zone file: {reason}.", 'Lines look like: rutas.example. IN TXT "v=spf1 -all"'
         ) from None
     known = {(found.name, dns.rdatatype.to_text(found.rdtype)): list(found) for found in sets}
 

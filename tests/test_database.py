@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from commanding import CommandLine
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import DBAPIError
 
+from newsletter.database import engine_for
+from newsletter.settings import load_settings
 from newsletter.tables import subscribers
 
 
@@ -27,3 +30,37 @@ def test_a_machine_that_vanishes(engine: Engine) -> None:
         given = raw.info.get_parameters()
     assert given["tcp_user_timeout"] == "60000"
     assert int(given["keepalives_idle"]) + int(given["keepalives_interval"]) * int(given["keepalives_count"]) <= 60
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason", "mend"),
+    [
+        ("other", "file is not a database", "put a back-up in its place"),
+        ("damaged", "malformed", "put a back-up in its place"),
+        ("folder", "unable to open", "a file that this user may write"),
+        ("read-only", "readonly", "a file that this user may write"),
+    ],
+)
+def test_files_that_cannot_be_used(
+    newsletter: CommandLine, fault: str, reason: str, mend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a SQLite file that cannot be used the name is said, and what to do about it."""
+    file = newsletter.home / "newsletter.db"
+    engine_for(load_settings().database).dispose()
+    engine_for.cache_clear()
+    if fault == "read-only":
+        monkeypatch.setenv("NEWSLETTER_DATABASE_URL", f"sqlite:///file:{file}?mode=ro&uri=true")
+    elif fault == "folder":
+        file.unlink()
+        file.mkdir()
+    elif fault == "other":
+        file.write_bytes(b"x" * 10_000)
+    else:
+        content = file.read_bytes()
+        file.write_bytes(content[:100] + b"\xff" * (len(content) - 100))
+    create = ("lists", "create", "n", "--name", "N", "--sender-email", "n@e.example", "--postal-address", "1 St")
+    for words in (create, ("init",))[: 1 if fault == "read-only" else 2]:
+        refused = newsletter(*words, code=1).err
+        assert f"The database {'file:' if fault == 'read-only' else ''}{file} cannot be used" in refused
+        assert reason in refused.splitlines()[0]
+        assert mend in refused.splitlines()[1]

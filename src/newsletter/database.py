@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
+    URL,
     Connection,
     Engine,
     Text,
@@ -22,13 +23,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import ArgumentError, InvalidatePoolError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
 
-from newsletter.errors import SettingsError
+from newsletter.errors import SettingsError, StateError
 
 NOTICED = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 """That PostgreSQL's machine has vanished is noticed within a minute; the kernel alone takes a quarter of an hour."""
@@ -37,6 +38,14 @@ MOST_CONNECTIONS = 15
 """Of a process, to PostgreSQL."""
 RESTED = 1.0
 """Seconds after which a connection is asked whether it still lives."""
+MENDS = {
+    ("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM"): "It has to be a file that this user may write, in a folder "
+    "that they may write.",
+    ("SQLITE_CORRUPT", "SQLITE_NOTADB"): "The file is damaged, or is none of ours: put a back-up in its place.",
+    ("SQLITE_FULL", "SQLITE_IOERR"): "Make room on its disk, and see whether that is sound.",
+    ("SQLITE_BUSY", "SQLITE_LOCKED"): "Another process is writing for long: try again when it is done.",
+}
+"""By what SQLite's names of errors begin with, how to mend them."""
 DRIVERS = {
     "sqlite": "sqlite",
     "sqlite+pysqlite": "sqlite",
@@ -124,6 +133,18 @@ def _postgresql(url: str) -> Engine:
                 raise InvalidatePoolError from None
 
     return engine
+
+
+def unusable(url: URL, error: DBAPIError) -> StateError:
+    """What is to be said of an error of the database at ``url``, and how to mend it."""
+    reason = (str(error.orig).strip().splitlines() or ["no reason is given"])[0]
+    if url.get_backend_name() != "sqlite":
+        return StateError(f"The database cannot be used: {reason}.", "Check NEWSLETTER_DATABASE_URL.")
+    code = getattr(error.orig, "sqlite_errorname", "")
+    mend = next(
+        (mend for beginning, mend in MENDS.items() if code.startswith(beginning)), "Check its file and its disk."
+    )
+    return StateError(f"The database {url.database} cannot be used: {reason}.", mend)
 
 
 def empty_log(engine: Engine) -> None:

@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import Any
 
 import typer
+from sqlalchemy import make_url
 from sqlalchemy.exc import DBAPIError
 from typer.core import TyperGroup
 
@@ -109,8 +110,11 @@ def main() -> None:
         complain(error.message, error.hint)
         sys.exit(1)
     except DBAPIError as error:
-        reason = " ".join(str(error.orig).split())
-        complain(f"The database cannot be used: {reason}.", "Check NEWSLETTER_DATABASE_URL.")
+        from newsletter.database import unusable
+        from newsletter.settings import load_settings
+
+        said = unusable(make_url(load_settings().database), error)
+        complain(said.message, said.hint)
         sys.exit(1)
     except UnicodeError:
         if (odd := _odd_argument()) is None:

@@ -10,9 +10,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
-from newsletter.database import reading
+from newsletter.database import reading, unusable
 from newsletter.errors import StateError
 
 # PostgreSQL: two `init` at once must not create the same tables.
@@ -55,8 +55,8 @@ def upgrade(engine: Engine) -> bool:
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-    except OperationalError as error:
-        raise _unreachable(error) from None
+    except DBAPIError as error:
+        raise unusable(engine.url, error) from None
     return True
 
 
@@ -69,8 +69,8 @@ def require_current(engine: Engine) -> None:
     try:
         with reading(engine) as connection:
             current = revision_of(connection)
-    except OperationalError as error:
-        raise _unreachable(error) from None
+    except DBAPIError as error:
+        raise unusable(engine.url, error) from None
     if not current:
         raise StateError("There is no database yet.", "Run `newsletter init`.")
     if current != latest():
@@ -88,8 +88,3 @@ def _refuse_newer(current: str) -> None:
             f"The database is at revision {current}, this version needs {latest()}.",
             "The database was brought up to date by a newer version of Newsletter: install that one.",
         )
-
-
-def _unreachable(error: OperationalError) -> StateError:
-    reason = str(error.orig).strip().splitlines()[0]
-    return StateError(f"The database cannot be used: {reason}.", "Check NEWSLETTER_DATABASE_URL.")

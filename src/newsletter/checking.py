@@ -13,8 +13,8 @@ HOST_NAME = re.compile(r"[\w.-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?")
 def _split(value: str, schemes: tuple[str, ...]) -> SplitResult:
     wrong = f"must look like {schemes[0]}://host, with one of: {', '.join(schemes)}"
     # Python leaves out tabs and line ends without a word.
-    if re.search(r"[\s\x00-\x1f\x7f\"'<>\\\\^`{|}]", value):
-        raise ValueError("must hold no space, quote, brace or angle bracket")
+    if re.search(r"[\s\x00-\x1f\x7f]", value):
+        raise ValueError("must hold no space")
     try:
         parts = urlsplit(value)
         port = parts.port
@@ -30,6 +30,8 @@ def _split(value: str, schemes: tuple[str, ...]) -> SplitResult:
 def site_url(value: str) -> str:
     """Where readers reach the site: other addresses are made by writing on."""
     parts = _split(value, ("https", "http")) if value else SplitResult("", "", "", "", "")
+    if re.search(r"[\"'<>\\^`{|}]", value):
+        raise ValueError("must hold no quote, brace or angle bracket")
     if "@" in parts.netloc or "?" in value or "#" in value:
         raise ValueError("links are made by writing on at its end: leave out user, ? and #")
     return value

@@ -113,7 +113,7 @@ def database(engine: Engine, settings: Settings) -> Iterator[Finding]:
         lost = counts_by_lost_key(connection, settings.keys if settings.has_key else ())
     for name, count in lost.items():
         yield Finding(
-            "database", Level.ERROR, f"key {name}",
+            "database", Level.WARNING, f"key {name}",
             f"The secret key of this fingerprint is not there, and {count} of the suppressions were made under it.",
             "Who is suppressed so can be imported and mailed again, and links that it signed open nothing.",
             f"Add the copy of it to {settings.key_file}, as a line after the others.",

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from newsletter.audience.addresses import parse_address
 from newsletter.cli.output import complain, facts, print_json, say, table
-from newsletter.cli.shared import BIGGEST, Json, Limit, ListSlug, OfRun, chosen_list, now, opened
+from newsletter.cli.shared import BIGGEST, SHOWN, Json, Limit, ListSlug, OfRun, chosen_list, now, opened, to_ask_for
 from newsletter.database import reading
 from newsletter.delivery import ledger
 from newsletter.delivery.letters import Letters
@@ -67,7 +67,7 @@ def show_all(
     run: OfRun = None,
     state: Annotated[str | None, typer.Option("--state", help=", ".join(STATES))] = None,
     email: Annotated[str | None, typer.Option("--email", help="Of one reader.")] = None,
-    limit: Limit = 50,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """The latest deliveries.
@@ -84,7 +84,7 @@ def show_all(
             run_id=run,
             state=state,
             email_key=parse_address(email).key if email else None,
-            limit=limit,
+            limit=to_ask_for(limit, as_json=as_json),
         )
     if as_json:
         print_json([_facts(row) for row in rows])
@@ -105,6 +105,7 @@ def show_all(
         ),
         "No deliveries fit.",
         right=(0, 1, 3, 5),
+        most=limit or SHOWN,
     )
 
 
@@ -127,8 +128,8 @@ def show(
 ) -> None:
     """One delivery; `--eml` renders what was sent, or would be.
 
-    The bytes are those that went out as long as templates, item texts and the reader's own data have not
-    changed since; if they have, a warning says so (exit code 1).
+    The bytes are those that went out as long as templates, item texts, the reader's own data and the secret key have
+    not changed since; if they have, a warning says so (exit code 1).
 
     Example: `newsletter deliveries show 7 --eml > digest.eml`
     """
@@ -149,7 +150,7 @@ def show(
     if row.body_hash and ledger.content_hash(message.content) != row.body_hash:
         complain(
             "This is not byte for byte what was sent.",
-            "A template, an item or the reader's data changed since.",
+            "A template, an item, the reader's data or the secret key changed since.",
         )
         raise typer.Exit(1)
 

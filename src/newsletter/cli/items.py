@@ -27,6 +27,7 @@ from newsletter.catalogue.items import retag as retag_item
 from newsletter.catalogue.themes import all_themes, descendants, find_theme
 from newsletter.cli.output import confirmed, errors, facts, print_json, say, table
 from newsletter.cli.shared import (
+    SHOWN,
     Countries,
     Json,
     Limit,
@@ -37,6 +38,7 @@ from newsletter.cli.shared import (
     chosen_list,
     now,
     opened,
+    to_ask_for,
 )
 from newsletter.database import reading
 from newsletter.errors import InputError, StateError
@@ -207,7 +209,7 @@ def show_all(
     regions: Regions = None,
     themes: ThemeNames = None,
     withdrawn: Annotated[bool, typer.Option("--withdrawn", help="Withdrawn ones too.")] = False,
-    limit: Limit = 50,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """The latest items, newest position first.
@@ -227,7 +229,7 @@ def show_all(
             place={*places[0], *places[1], *within},
             theme=wanted,
             withdrawn=withdrawn,
-            limit=limit,
+            limit=to_ask_for(limit, as_json=as_json),
         )
     if as_json:
         print_json([_facts(row) for row in rows])
@@ -247,6 +249,7 @@ def show_all(
         ),
         "No items: see `newsletter items import --help`.",
         right=(0,),
+        most=limit or SHOWN,
     )
 
 

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import typer
@@ -86,17 +87,28 @@ def _json(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=escaped, indent=2)
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[Any]], empty: str, right: Sequence[int] = ()) -> None:
-    """A table, or ``empty`` if there is nothing in it; ``right`` are the columns of numbers."""
+def table(
+    headers: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    empty: str,
+    right: Sequence[int] = (),
+    most: int | None = None,
+) -> None:
+    """A table, or ``empty`` if there is nothing in it; ``right`` are the columns of numbers.
+
+    Of more rows than ``most`` it shows so many, and says that there are others.
+    """
     drawn = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for number, header in enumerate(headers):
         drawn.add_column(header, justify="right" if number in right else "left", overflow="fold")
-    for row in rows:
+    for row in islice(wanted := iter(rows), most):
         drawn.add_row(*(escape(shown(cell)) for cell in row))
     if drawn.row_count:
         console.print(drawn)
     else:
         say(empty)
+    if next(wanted, None) is not None:
+        errors.print(f"There are more than these {most}; --limit shows them.")
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:

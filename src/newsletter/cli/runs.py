@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from newsletter.cli.output import confirmed, facts, print_json, say, table
-from newsletter.cli.shared import BIGGEST, Json, Limit, ListSlug, Yes, chosen_list, now, opened
+from newsletter.cli.shared import BIGGEST, SHOWN, Json, Limit, ListSlug, Yes, chosen_list, now, opened, to_ask_for
 from newsletter.database import reading
 from newsletter.digests import oversight
 from newsletter.digests.runs import start_run
@@ -51,14 +51,15 @@ def _facts(row: Any) -> dict[str, Any]:
 
 
 @app.command("list")
-def show_all(slug: ListSlug = None, limit: Limit = 20, as_json: Json = False) -> None:
+def show_all(slug: ListSlug = None, limit: Limit = None, as_json: Json = False) -> None:
     """The latest runs.
 
     Example: `newsletter runs list --list rutas`
     """
     house = opened()
     with reading(house.engine) as connection:
-        rows = oversight.recent_runs(connection, chosen_list(connection, slug).id if slug else None, limit)
+        list_id = chosen_list(connection, slug).id if slug else None
+        rows = oversight.recent_runs(connection, list_id, to_ask_for(limit, as_json=as_json))
         found = [_facts(row) | {"deliveries": oversight.delivery_counts(connection, row.id)} for row in rows]
     if as_json:
         print_json(found)
@@ -68,6 +69,7 @@ def show_all(slug: ListSlug = None, limit: Limit = 20, as_json: Json = False) ->
         ((f["id"], f["list"], f["slot"], f["state"], f["examined"], _counts(f["deliveries"])) for f in found),
         "No run yet: beat opens one when a reader is due.",
         right=(0, 4),
+        most=limit or SHOWN,
     )
 
 

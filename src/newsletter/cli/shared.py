@@ -20,9 +20,14 @@ from newsletter.settings import Settings, load_settings
 
 BIGGEST = 2**63 - 1
 """What the number of a row can be at most, in either database."""
+SHOWN = 50
+"""Rows of a table, if nobody says how many."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=BIGGEST)]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, max=BIGGEST, help=f"How many at most. Default: {SHOWN}; with --json, all."),
+]
 OfRun = Annotated[int | None, typer.Option("--run", min=1, max=BIGGEST, help="Of one run.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ListSlug = Annotated[
@@ -70,6 +75,13 @@ def opened() -> House:
     engine = engine_for(settings.database)
     require_current(engine)
     return House(settings, engine)
+
+
+def to_ask_for(limit: int | None, *, as_json: bool) -> int:
+    """How many rows to ask for: all for scripts; for people one more than ``table`` shows, so that it can say so."""
+    if as_json:
+        return limit or BIGGEST
+    return min((limit or SHOWN) + 1, BIGGEST)
 
 
 def now() -> datetime:

@@ -24,15 +24,17 @@ from newsletter.audience.schedule import (
     parse_weekday,
 )
 from newsletter.cli.importing import import_
-from newsletter.cli.output import complain, print_json, say, table
+from newsletter.cli.output import complain, print_json_rows, say, table
 from newsletter.cli.personal import STATES, Email, check_state, erase, export, reader_facts, show
 from newsletter.cli.shared import (
+    SHOWN,
     Countries,
     Frequency,
     Hour,
     House,
     ItemLanguages,
     Json,
+    Limit,
     ListSlug,
     Regions,
     ThemeNames,
@@ -42,6 +44,7 @@ from newsletter.cli.shared import (
     now,
     opened,
     read_picks,
+    to_ask_for,
 )
 from newsletter.database import reading
 from newsletter.digests.calendar import next_due
@@ -205,7 +208,7 @@ def show_all(
     slug: ListSlug = None,
     state: Annotated[str | None, typer.Option("--state", help=", ".join(STATES))] = None,
     search: Annotated[str | None, typer.Option("--search", help="Part of address or name.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Readers by address.
@@ -216,10 +219,11 @@ def show_all(
     house = opened()
     with reading(house.engine) as connection:
         list_id = chosen_list(connection, slug).id if slug else None
-        rows = list(audience.select_subscriptions(connection, list_id, state, search, limit))
-    if as_json:
-        print_json([reader_facts(row) for row in rows])
-        return
+        found = audience.select_subscriptions(connection, list_id, state, search, to_ask_for(limit, as_json=as_json))
+        if as_json:
+            print_json_rows(map(reader_facts, found))
+            return
+        rows = list(found)
     table(
         ("reader", "list", "state", "picks", "when", "next"),
         (
@@ -234,6 +238,7 @@ def show_all(
             for row in rows
         ),
         "Nobody fits.",
+        most=limit or SHOWN,
     )
 
 

@@ -155,13 +155,6 @@ def test_unusable_files(file: Path, content: bytes, sentence: str) -> None:
         read(file, content)
 
 
-def test_missing_and_folder(tmp_path: Path) -> None:
-    """No file, or a folder: a sentence."""
-    for path in (tmp_path / "none.csv", tmp_path):
-        with pytest.raises(InputError, match="There is no file"):
-            open_sheet(path, FIELDS, ())
-
-
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp", "Co", "Cn")), max_size=30).map(str.strip)
 values = texts.filter(lambda t: not t.startswith(("'", '"')) and guarded(t) == t)
 tables = st.lists(st.tuples(texts.map(lambda t: f"x{t}x"), values), min_size=1, max_size=8)

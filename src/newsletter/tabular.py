@@ -131,8 +131,6 @@ def open_sheet(path: Path, fields: Mapping[str, Sequence[str]], required: Sequen
     Raises:
         InputError: it is no CSV, is empty, or lacks a required column.
     """
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
     with path.open("rb") as file:
         sample = file.read(SAMPLE)
     if not sample.strip():

@@ -234,5 +234,5 @@ def _save(connection: Connection, site: Site, list_row: Any, draft: Draft, image
         )
     row = find_by_key(connection, list_row.id, saved.keys.pop())
     outcome: Outcome = "added" if saved.added else "revised" if saved.revised else "unchanged"
-    left_out = [ShownFault(detail=draft.left_out, pointer=image)] if draft.left_out else []
+    left_out = [ShownFault(detail=f"Its image is left out: {draft.left_out}", pointer=image)] if draft.left_out else []
     return OneResult(outcome=outcome, item=_item(row, list_row.slug), left_out=left_out)

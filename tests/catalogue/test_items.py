@@ -163,8 +163,7 @@ def test_a_picture(tmp_path: Path) -> None:
     ):
         (draft,), (bad,) = read(tmp_path / "b.jsonl", json.dumps(RECORD | {"image": image, "image_alt": alt}))
         assert (draft.title, draft.image, draft.image_alt) == ("T", None, "")
-        assert (bad.line, bad.kept, bad.reason) == (1, True, draft.left_out)
-        assert bad.reason.startswith("Its image is left out: ")
+        assert (bad.number, bad.kept, bad.reason) == (1, True, f"Its image is left out: {draft.left_out}")
 
 
 def test_another_picture_is_a_revision(house: House) -> None:
@@ -203,7 +202,7 @@ def test_bad_records_are_named_and_the_good_kept(tmp_path: Path, line: str, reas
     good = json.dumps(RECORD)
     drafts, (bad,) = read(tmp_path / "a.jsonl", f"{good}\n{line}\n{good}\n")
     assert len(drafts) == 2
-    assert bad.line == 2
+    assert bad.number == 2
     assert reason in bad.reason
 
 
@@ -238,7 +237,7 @@ def test_printed_text(tmp_path: Path) -> None:
     """Lines take turns; a title left over is named."""
     drafts, bad = read(tmp_path / "june.txt", "One\n\nIts summary.\nTwo\nAnother.\n\nThree\n")
     assert [(d.title, d.summary) for d in drafts] == [("One", "Its summary."), ("Two", "Another.")]
-    assert [b.line for b in bad] == [7]
+    assert [b.number for b in bad] == [7]
 
 
 def test_urls_become_ascii() -> None:

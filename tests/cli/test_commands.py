@@ -268,7 +268,7 @@ def test_themes_from_files(cli: CommandLine, tmp_path: Path) -> None:
     assert cli("themes", "import", "a.json").out.startswith("1 added")
     assert cli("themes", "import", "a.csv").out.startswith("1 added, 0 changed, 1 unchanged")
     (tmp_path / "bad.json").write_text('[{"slug": "ok", "names": {"en": "Ok"}}, {"slug": 7}]')
-    assert "Entry 2" in cli("themes", "import", "bad.json", code=1).err
+    assert "bad.json, entry 2" in cli("themes", "import", "bad.json", code=1).err
     (tmp_path / "loop.json").write_text('[{"slug": "aid", "names": {"en": "Aid"}, "parent": "cash"}]')
     assert "its own ancestor" in cli("themes", "import", "loop.json", code=1).err
     cli("themes", "rename", "aid", "--name", "es=Ayuda")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from newsletter.catalogue.geography import parse_places
 from newsletter.catalogue.items import Draft
 from newsletter.catalogue.themes import Vocabulary, find_theme
 from newsletter.errors import InputError
+from newsletter.given import parse_json
 from newsletter.resembling import fold
 from newsletter.tabular import BadRecord, old_encoding, open_sheet
 
@@ -51,19 +51,21 @@ LONGEST = {
 IDENTITY = {"id": "id", "url": "URL"}
 LINE_LIMIT = 5_000_000
 FILE_LIMIT = 200_000_000
+Records = Iterator[tuple[int, Mapping[str, Any] | str]]
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
 class BadItem:
-    """What could not be read: the line where it starts (the item's number in a JSON array) if known, and why.
+    """What could not be read: where it is if known (the line on which it starts, or which item it is), and why.
 
     ``kept``: it is only its picture; the item follows without it.
     """
 
-    line: int | None
+    number: int | None
     reason: str
     kept: bool = False
+    unit: str = "line"
 
 
 @dataclass(frozen=True)
@@ -83,38 +85,48 @@ def read_items(path: Path, defaults: Defaults) -> Iterator[Draft | BadItem]:
     Raises:
         InputError: the file as a whole cannot be read, or nothing is in it.
     """
-    line = 0
-    for line, record in _records(path):
+    number = 0
+    unit, records = _records(path)
+    for number, record in records:
         if isinstance(record, str):
-            yield BadItem(line, record)
+            yield BadItem(number, record, unit=unit)
             continue
         try:
             draft = draft_of(record, defaults)
         except InputError as error:
-            yield BadItem(line, str(error))
+            yield BadItem(number, str(error), unit=unit)
             continue
         if draft.left_out:
-            yield BadItem(line, draft.left_out, kept=True)
+            yield BadItem(number, f"Its image is left out: {draft.left_out}", kept=True, unit=unit)
         yield draft
-    if not line:
+    if not number:
         raise InputError(f"{path.name} holds no items.")
 
 
-def _records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    """Line and fields of each record, or the sentence that says why it has none."""
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    kind = path.suffix.lower()
+def _records(path: Path) -> tuple[str, Records]:
+    """What the records are counted in, and number and fields of each, or the sentence that says why it has none."""
+    kind = path.suffix.lower() or _kind(path)
     if kind in (".csv", ".tsv", ".tab"):
-        return _csv_records(path)
+        return "line", _csv_records(path)
     if kind in (".jsonl", ".ndjson"):
-        return _jsonl_records(path)
+        return "line", _jsonl_records(path)
     if path.stat().st_size > FILE_LIMIT:
         raise InputError(f"{path.name} is larger than 200 MB.", "Give it as JSON Lines, which has no limit.")
     text = _decoded(path)
     if kind == ".json" or (kind != ".txt" and text.lstrip()[:1] in ("{", "[")):
-        return _json_records(path, text)
-    return _printed_records(path, text)
+        return "item", _json_records(path, text)
+    return "line", _printed_records(text)
+
+
+def _kind(path: Path) -> str:
+    """The ending that a file without one, as a pipe, would have by its first line."""
+    with path.open("rb") as file:
+        first = file.readline(LINE_LIMIT).decode("utf-8-sig", "replace")
+    value = _json_object(first)
+    if isinstance(value, dict) and "items" not in value:
+        return ".jsonl"
+    headers = {_FIELD_OF.get(fold(cell)) for cell in re.split(r"[,;\t|]", first)}
+    return ".csv" if {"title", "summary"} <= headers else ""
 
 
 def _decoded(path: Path) -> str:
@@ -131,7 +143,7 @@ def _decoded(path: Path) -> str:
     return text
 
 
-def _csv_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+def _csv_records(path: Path) -> Records:
     for record in open_sheet(path, FIELDS, required=("title",)).records():
         if isinstance(record, BadRecord):
             yield record.line, f"{record.column}: {record.reason}" if record.column else record.reason
@@ -139,7 +151,7 @@ def _csv_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
             yield record.line, record.cells
 
 
-def _jsonl_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+def _jsonl_records(path: Path) -> Records:
     if path.stat().st_size == 0:
         raise InputError(f"{path.name} is empty.")
     with _open_lines(path) as file:
@@ -167,19 +179,19 @@ def _open_lines(path: Path) -> Iterator[io.TextIOWrapper]:
 def _json_object(line: str) -> Mapping[str, Any] | str:
     try:
         line.encode()
-        value = json.loads(line)
+        value = parse_json(line)
     except UnicodeEncodeError:
         return "It is not UTF-8."
-    except (ValueError, RecursionError) as error:
-        return f"It is not JSON: {error}."
+    except InputError as error:
+        return error.message
     return value if isinstance(value, dict) else "It is JSON, but not an object with a title."
 
 
-def _json_records(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+def _json_records(path: Path, text: str) -> Records:
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path.name} is not JSON: {error}.") from None
+        content = parse_json(text)
+    except InputError as error:
+        raise InputError(f"{path.name}: {error.message}") from None
     if isinstance(content, dict):
         content = content.get("items", [content])
     if not isinstance(content, list):
@@ -188,7 +200,7 @@ def _json_records(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any
         yield number, value if isinstance(value, dict) else "It is not an object with a title."
 
 
-def _printed_records(path: Path, text: str) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+def _printed_records(text: str) -> Records:
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     for (number, title), (_, summary) in zip(lines[::2], lines[1::2], strict=False):
         # A title and a summary that changed places are the sign of a line too many or too few above.
@@ -251,7 +263,7 @@ def _image(fields: Mapping[str, Any]) -> tuple[str | None, str, str]:
             raise InputError(f"Its URL {url[:80]!r} has a control character or half a character in it.")
         return parse_url(url), one_line(_text(fields, "image_alt")), ""
     except InputError as error:
-        return None, "", f"Its image is left out: {error}"
+        return None, "", str(error)
 
 
 _FIELD_OF = {fold(name): field for field, names in FIELDS.items() for name in (field, *names)}
@@ -347,4 +359,4 @@ def parse_moment(value: Any) -> datetime:
             return moment.astimezone(UTC)
         except (ValueError, OverflowError, TypeError):
             continue
-    raise InputError(f"Its date {text[:40]!r} cannot be read.", "Use 2026-11-24 or 2026-11-24T08:00:00Z.")
+    raise InputError(f"The date {text[:40]!r} cannot be read.", "Use 2026-11-24 or 2026-11-24T08:00:00Z.")

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from newsletter.catalogue.cleaning import has_controls
 from newsletter.errors import InputError, StateError, UnknownName
+from newsletter.languages import LANGUAGES
 from newsletter.resembling import fold, nearest
 from newsletter.slugs import check_slug
 from newsletter.tables import themes
@@ -94,7 +95,7 @@ def add_themes(connection: Connection, list_id: int, wanted: Iterable[Theme]) ->
         if not theme.descriptions and theme.slug in present:
             theme = replace(theme, descriptions=present[theme.slug].descriptions)
         if not any(name.strip() for name in theme.names.values()):
-            raise InputError(f"Theme {theme.slug!r} has no name.", 'Give one: --name en="Protection".')
+            raise InputError(f"Theme {theme.slug!r} has no name.", f"Give it one in {', '.join(LANGUAGES)}.")
         if any(has_controls(text) for words in (theme.names, theme.descriptions) for text in (*words, *words.values())):
             raise InputError(f"Theme {theme.slug!r} has a name with a control character or half a character in it.")
         if any(len(text) > LONGEST_DESCRIPTION for text in theme.descriptions.values()):

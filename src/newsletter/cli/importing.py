@@ -25,6 +25,7 @@ from newsletter.cli.shared import Json, ListSlug, chosen_list, now, opened
 from newsletter.database import reading
 from newsletter.digests.calendar import next_due
 from newsletter.errors import InputError
+from newsletter.given import readable
 from newsletter.tabular import BadRecord, Sheet, open_sheet
 
 
@@ -55,11 +56,12 @@ def import_(
     Example: `newsletter subscribers import readers.csv --list rutas --source 'sign-up sheet, May fair' --apply`
     """
     house, moment = opened(), now()
-    target = report or (file.with_name(file.name + ".bad.csv") if apply else None)
+    # A pipe has no folder that a report could stand in.
+    beside = file if file.is_file() else Path(file.name)
+    target = report or (beside.with_name(file.name + ".bad.csv") if apply else None)
     if target:
         _check_target(target, file)
     consent_at = parse_day(consent_date, moment) if consent_date else moment
-    sheet = open_sheet(file, FIELDS, ("email",))
     with reading(house.engine) as connection:
         list_row = chosen_list(connection, slug, archived=False)
         vocabulary = all_themes(connection, list_row.id)
@@ -78,6 +80,7 @@ def import_(
     )
     bookmark = Bookmark(house.settings.home, list_row.slug, restart=restart) if apply else None
     with ExitStack() as stack:
+        sheet = open_sheet(stack.enter_context(readable(file)), FIELDS, ("email",))
         collector = stack.enter_context(_Report(target))
         bar = stack.enter_context(_Bar(sheet, quiet=as_json))
 

@@ -42,12 +42,13 @@ from newsletter.cli.shared import (
 )
 from newsletter.database import reading
 from newsletter.errors import InputError, StateError
+from newsletter.given import readable
 
 app = typer.Typer(name="items", help="What there is to read.", no_args_is_help=True)
 
 BATCH = 500
 SHOWN_PROBLEMS = 20
-File = Annotated[Path, typer.Argument(metavar="FILE", help=".jsonl, .json, .csv or .txt")]
+File = Annotated[Path, typer.Argument(metavar="FILE", help=".jsonl, .json, .csv or .txt; or a pipe")]
 Number = Annotated[str, typer.Argument(metavar="ITEM", help="Its number, own id or URL.")]
 
 
@@ -122,7 +123,8 @@ def import_(
         tuple(find_theme(vocabulary, theme) for theme in themes or ()),
         parse_moment(published) if published else None,
     )
-    saved, problems = publish(house.engine, list_row.id, read_items(file, defaults))
+    with readable(file) as source:
+        saved, problems = publish(house.engine, list_row.id, read_items(source, defaults))
     lost = sum(not bad.kept for bad in problems)
     if as_json:
         print_json(
@@ -130,13 +132,13 @@ def import_(
                 "added": saved.added,
                 "revised": saved.revised,
                 "unchanged": saved.unchanged,
-                "bad": [{"line": bad.line, "reason": bad.reason} for bad in problems if not bad.kept],
-                "left_out": [{"line": bad.line, "reason": bad.reason} for bad in problems if bad.kept],
+                "bad": [{bad.unit: bad.number, "reason": bad.reason} for bad in problems if not bad.kept],
+                "left_out": [{bad.unit: bad.number, "reason": bad.reason} for bad in problems if bad.kept],
             }
         )
     else:
         for bad in problems[:SHOWN_PROBLEMS]:
-            errors.print((f"[yellow]line {bad.line}:[/] " if bad.line else "") + escape(bad.reason))
+            errors.print((f"[yellow]{bad.unit} {bad.number}:[/] " if bad.number else "") + escape(bad.reason))
         if len(problems) > SHOWN_PROBLEMS:
             errors.print(f"and {len(problems) - SHOWN_PROBLEMS} more; `--json` lists them all.")
         say(f"{saved.added} added, {saved.revised} revised, {saved.unchanged} unchanged, {lost} not read.")
@@ -186,7 +188,7 @@ def add(
         }
         draft = draft_of(record, Defaults(list_row.languages[0], all_themes(connection, list_row.id)))
         if draft.left_out:
-            raise InputError(draft.left_out)
+            raise InputError(f"--image is none, and nothing is published: {draft.left_out}")
         saved = save_items(connection, list_row.id, [draft], now())
         if saved.ambiguous:
             raise StateError(_which(draft))

@@ -136,8 +136,10 @@ def note(
 def _read(file: Path) -> str:
     try:
         return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read: {error}.", "Give a text file in UTF-8.") from error
+    except UnicodeDecodeError:
+        raise InputError(f"{file} is not text in UTF-8.", "Save it as UTF-8.") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}.", "Give a text file in UTF-8.") from None
 
 
 @app.command()

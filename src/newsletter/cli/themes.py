@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from newsletter.cli.output import print_json, say, table
 from newsletter.cli.shared import Json, ListSlug, chosen_list, opened
 from newsletter.database import reading
 from newsletter.errors import InputError
+from newsletter.given import parse_json, readable
 from newsletter.languages import LANGUAGES
 from newsletter.tabular import BadRecord, open_sheet
 
@@ -23,6 +23,8 @@ Descriptions = Annotated[
     typer.Option("--description", metavar="CODE=TEXT", help="A sentence on it: en='Asylum and returns'. Repeatable."),
 ]
 Names = Annotated[list[str], typer.Option("--name", metavar="CODE=NAME", help="A name: es=Protección. Repeatable.")]
+
+EXAMPLE = '{"slug": "protection", "names": {"en": "Protection"}, "descriptions": {"en": "Asylum and returns"}}'
 
 
 def _names(texts: list[str]) -> dict[str, str]:
@@ -45,7 +47,8 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE", help=".json or 
     Example: `newsletter themes import themes.json --list rutas`
     """
     house = opened()
-    wanted = read_themes(file)
+    with readable(file) as source:
+        wanted = read_themes(source)
     with house.engine.begin() as connection:
         added, changed = add_themes(connection, chosen_list(connection, slug).id, wanted)
     say(f"{added} added, {changed} changed, {len(wanted) - added - changed} unchanged.")
@@ -57,27 +60,35 @@ def read_themes(file: Path) -> list[Theme]:
     Raises:
         InputError: the file or an entry cannot be read.
     """
-    if not file.is_file():
-        raise InputError(f"There is no file {file}.")
-    if file.suffix.lower() == ".json":
+    if file.suffix.lower() == ".json" or file.read_bytes().lstrip().startswith(b"["):
         try:
-            entries = json.loads(file.read_text("utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{file.name} is not JSON: {error}.") from None
+            entries = parse_json(file.read_text("utf-8-sig"))
+        except UnicodeDecodeError:
+            raise InputError(f"{file.name} is not text in UTF-8.", "Save it as UTF-8.") from None
+        except InputError as error:
+            raise InputError(f"{file.name}: {error.message}") from None
         if not isinstance(entries, list):
             raise InputError(f"{file.name} holds no list of themes.", "See `newsletter themes import --help`.")
-        return [_theme(number, entry) for number, entry in enumerate(entries, 1)]
+        return [_theme(f"{file.name}, entry {number}:", entry) for number, entry in enumerate(entries, 1)]
     fields = {"slug": (), "parent": (), **{code: (f"name {code}", f"name_{code}") for code in LANGUAGES}}
     found = []
-    for record in open_sheet(file, fields, ("slug",)).records():
+    sheet = open_sheet(file, fields, ("slug",))
+    if not sheet.fields.keys() & LANGUAGES:
+        raise InputError(f"{file.name} has no column of names.", f"Name a column {' or '.join(LANGUAGES)}.")
+    for record in sheet.records():
         if isinstance(record, BadRecord):
             raise InputError(f"{file.name}, line {record.line}: {record.reason}")
         names = {code: record.cells[code] for code in LANGUAGES if record.cells.get(code)}
+        if not names:
+            raise InputError(
+                f"{file.name}, line {record.line}: the theme has no name.",
+                f"Fill its cell in a column {' or '.join(LANGUAGES)}.",
+            )
         found.append(Theme(record.cells["slug"], names, record.cells.get("parent") or None))
     return found
 
 
-def _theme(number: int, entry: Any) -> Theme:
+def _theme(place: str, entry: Any) -> Theme:
     names = entry.get("names") if isinstance(entry, dict) else None
     if (
         not isinstance(names, dict)
@@ -85,10 +96,10 @@ def _theme(number: int, entry: Any) -> Theme:
         or not isinstance(entry.get("parent"), (str, type(None)))
         or not all(isinstance(name, str) for name in names.values())
     ):
-        raise InputError(f"Entry {number} is not a theme with slug and names.")
+        raise InputError(f"{place} it is not a theme with slug and names.", f"Write {EXAMPLE}.")
     descriptions = entry.get("descriptions") or {}
     if not isinstance(descriptions, dict) or not all(isinstance(text, str) for text in descriptions.values()):
-        raise InputError(f"Entry {number} has descriptions that are not texts by language.")
+        raise InputError(f"{place} its descriptions are not texts by language.", f"Write {EXAMPLE}.")
     return Theme(entry["slug"], names, entry.get("parent"), descriptions)
 
 

@@ -24,6 +24,13 @@ def direction(language: str) -> Direction:
     return "rtl" if locale.text_direction == "rtl" else "ltr"
 
 
+def is_language(code: str) -> bool:
+    """Whether a code, in small letters, is a language's (ISO 639): of those of three letters there are thousands."""
+    if not (code.isascii() and code.isalpha()):
+        return False
+    return len(code) == 3 or (len(code) == 2 and code in Locale("en").languages)
+
+
 def check_languages(codes: list[str]) -> list[str]:
     """Languages that a list may come in, without repeats, the default first.
 

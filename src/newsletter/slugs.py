@@ -24,9 +24,11 @@ RESERVED = frozenset(
         "help",
         "healthz",
         "i",
+        "inbox",
         "items",
         "lists",
         "livez",
+        "messages",
         "metrics",
         "openapi",
         "p",
@@ -42,7 +44,7 @@ RESERVED = frozenset(
         "well-known",
     ]
 )
-"""What addresses of the readers' site begin with, now or some day: no list is called so."""
+"""What addresses of the readers' site, or of the inbox beside it, begin with, now or some day: no list is called so."""
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 

@@ -99,8 +99,8 @@ def test_the_commands(newsletter: CommandLine) -> None:
     assert [(one["name"], one["list"]) for one in listed.json] == [("all", None), ("feed", "rutas")]
     assert token not in listed.out
     assert "items:write" in newsletter("tokens", "list").out
-    assert "is revoked" in newsletter("tokens", "revoke", "feed").out
-    assert "was revoked already" in newsletter("tokens", "revoke", "feed").out
+    assert "is revoked" in newsletter("tokens", "revoke", "feed", "--yes").out
+    assert "was revoked already" in newsletter("tokens", "revoke", "feed", "--yes").out
     for arguments, said in (
         (("create", "feed", "--scope", "items:write", "--all"), "already (revoked)"),
         (("create", "x", "--scope", "items:writ", "--all"), "Did you mean items:write?"),

@@ -108,6 +108,8 @@ class Bookmark:
         self._restart = restart
         self.resumed = 0
         """The number of the last row that an earlier start imported."""
+        self.done = 0
+        """The number of the last row that is imported."""
 
     def find(self, fingerprint: str, progress: Progress) -> int:
         """The last row's number that was applied already, 0 if none was; sets what became of the rows up to it."""
@@ -122,7 +124,7 @@ class Bookmark:
             return 0
         for name, number in numbers.items():
             setattr(progress, name, number)
-        self.resumed = done
+        self.resumed = self.done = done
         return done
 
     def save(self, done: int, progress: Progress) -> None:
@@ -132,6 +134,7 @@ class Bookmark:
         numbers = {name: getattr(progress, name) for name in OUTCOMES}
         partial.write_text(json.dumps({"done": done, "numbers": numbers}))
         partial.replace(self._file)
+        self.done = done
 
     def clear(self) -> None:
         """Forget it: the import is through."""

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Text, select, type_coerce
 
 from newsletter.database import IDS, Among, insert
 from newsletter.errors import InputError
+from newsletter.languages import is_language
 from newsletter.tables import profiles
 
 KINDS = ("countries", "regions", "themes", "languages")
@@ -72,7 +73,7 @@ def language_code(text: str) -> str:
         InputError: it is no code.
     """
     code = text.strip().lower()
-    if not (code.isascii() and code.isalpha() and 2 <= len(code) <= 3):
+    if not is_language(code):
         raise InputError(f"{text!r} is not a language code.", "Use ISO 639 codes: en, es, fr.")
     return code
 

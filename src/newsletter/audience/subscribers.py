@@ -93,6 +93,8 @@ def find_subscription(connection: Connection, email: str, list_id: int) -> Any:
         _listing().where(subscribers.c.email_key == key, subscriptions.c.list_id == list_id)
     ).one_or_none()
     if row is None:
+        if elsewhere := sorted(other.slug for other in subscriptions_of(connection, email)):
+            raise UnknownName(f"{email} is not on this list, but on {', '.join(elsewhere)}: name one with --list.")
         known = connection.scalars(
             select(subscribers.c.email)
             .where(subscribers.c.email_key.like(f"{key[:2]}%"), subscribers.c.erased_at.is_(None))

@@ -19,6 +19,7 @@ from newsletter.catalogue.items import Draft
 from newsletter.catalogue.themes import Vocabulary, find_theme
 from newsletter.errors import InputError
 from newsletter.given import parse_json
+from newsletter.languages import is_language
 from newsletter.resembling import fold
 from newsletter.tabular import BadRecord, old_encoding, open_sheet
 
@@ -49,6 +50,8 @@ LONGEST = {
 }
 # What must not be mended in silence: with a letter less it would be another item's.
 IDENTITY = {"id": "id", "url": "URL"}
+YEARS = range(1900, 2100)
+"""In which something can have been published."""
 LINE_LIMIT = 5_000_000
 FILE_LIMIT = 200_000_000
 Records = Iterator[tuple[int, Mapping[str, Any] | str]]
@@ -301,8 +304,8 @@ def _several(fields: Mapping[str, Any], name: str) -> list[str]:
 
 def _language(fields: Mapping[str, Any], default: str) -> str:
     text = _language_code(str(fields["language"])) if "language" in fields else default
-    if not (text.isascii() and text.isalpha() and 2 <= len(text) <= 3):
-        raise InputError(f"Its language {text!r} is not a code.", "Use ISO 639: en, es, fr.")
+    if not is_language(text):
+        raise InputError(f"Its language {text!r} is not a code of ISO 639.", "Use ISO 639: en, es, fr.")
     return text
 
 
@@ -344,7 +347,7 @@ def parse_moment(value: Any) -> datetime:
     """A moment from ISO 8601 or RFC 5322; a date alone is its midnight in UTC.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is neither, or in a year that nobody can mean.
     """
     text = str(value).strip()
     readers: tuple[Callable[[str], datetime], ...] = (
@@ -355,8 +358,10 @@ def parse_moment(value: Any) -> datetime:
     for read in readers:
         try:
             moment = read(text)
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            return moment.astimezone(UTC)
+            moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError, TypeError):
             continue
+        if moment.year not in YEARS:
+            raise InputError(f"The date {text[:40]!r} is in the year {moment.year}.", "Is a digit wrong?")
+        return moment
     raise InputError(f"The date {text[:40]!r} cannot be read.", "Use 2026-11-24 or 2026-11-24T08:00:00Z.")

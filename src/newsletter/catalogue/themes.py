@@ -9,12 +9,13 @@ from sqlalchemy import Connection, insert, select, update
 
 from newsletter.catalogue.cleaning import has_controls
 from newsletter.errors import InputError, StateError, UnknownName
-from newsletter.languages import LANGUAGES
+from newsletter.languages import LANGUAGES, is_language
 from newsletter.resembling import fold, nearest
 from newsletter.slugs import check_slug
 from newsletter.tables import themes
 
 LONGEST_DESCRIPTION = 300
+ISO = "Use codes of ISO 639: en, es, fr."
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,9 @@ def add_themes(connection: Connection, list_id: int, wanted: Iterable[Theme]) ->
             raise InputError(f"Theme {theme.slug!r} has no name.", f"Give it one in {', '.join(LANGUAGES)}.")
         if any(has_controls(text) for words in (theme.names, theme.descriptions) for text in (*words, *words.values())):
             raise InputError(f"Theme {theme.slug!r} has a name with a control character or half a character in it.")
+        for code in (*theme.names, *theme.descriptions):
+            if not is_language(code.replace("_", "-").partition("-")[0].lower()):
+                raise InputError(f"Theme {theme.slug!r} has a name in {code!r}, which is no language.", ISO)
         if any(len(text) > LONGEST_DESCRIPTION for text in theme.descriptions.values()):
             raise InputError(
                 f"Theme {theme.slug!r} has a description of more than {LONGEST_DESCRIPTION} characters.",

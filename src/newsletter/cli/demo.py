@@ -23,7 +23,7 @@ from newsletter.catalogue.geography import find_place, place_name
 from newsletter.catalogue.importing import Defaults, draft_of
 from newsletter.catalogue.themes import add_themes, all_themes, find_theme, theme_name
 from newsletter.cli.items import publish
-from newsletter.cli.output import console, say, table
+from newsletter.cli.output import console, counted, say, table
 from newsletter.cli.services import start_house
 from newsletter.cli.shared import now
 from newsletter.cli.supervising import Supervisor, free_port, is_listening
@@ -270,5 +270,8 @@ def _tell_totals(engine: Engine, list_id: int) -> Counter[str]:
             )
         ).all()
     without = ", ".join(f"{n} {WHY_NOTHING.get(why or '', 'waiting')}" for why, n in Counter(none).items())
-    say(f"\n{counts['sent']} digests sent; {len(none)} readers got none" + (f" ({without})." if without else "."))
+    say(
+        f"\n{counted(counts['sent'], 'digest')} sent; {counted(len(none), 'reader')} got none"
+        + (f" ({without})." if without else ".")
+    )
     return counts

@@ -20,7 +20,7 @@ from newsletter.audience.merging import Progress as Numbers
 from newsletter.audience.rows import parse_day
 from newsletter.catalogue.geography import find_place
 from newsletter.catalogue.themes import all_themes, find_theme
-from newsletter.cli.output import errors, print_json, say
+from newsletter.cli.output import counted, errors, print_json, say
 from newsletter.cli.shared import Json, ListSlug, chosen_list, now, opened
 from newsletter.database import reading
 from newsletter.digests.calendar import next_due
@@ -88,9 +88,15 @@ def import_(
             collector.keep()
             bar.advance(numbers)
 
-        numbers = import_subscribers(
-            house.engine, sheet, context, apply=apply, on_batch=on_batch, report=collector.add, bookmark=bookmark
-        )
+        try:
+            numbers = import_subscribers(
+                house.engine, sheet, context, apply=apply, on_batch=on_batch, report=collector.add, bookmark=bookmark
+            )
+        except KeyboardInterrupt:
+            if bookmark:
+                stack.close()
+                errors.print(f"Kept: {counted(bookmark.done, 'row')}; the same command goes on from there.")
+            raise
     if bookmark and bookmark.resumed and not as_json:
         say(f"Went on after row {bookmark.resumed}, where an earlier start stopped; --restart would begin anew.")
     _tell(sheet, numbers, collector, apply=apply, as_json=as_json)
@@ -218,8 +224,8 @@ def _tell(sheet: Sheet, numbers: Numbers, report: _Report, *, apply: bool, as_js
     if sheet.ignored:
         say(f"Columns that mean nothing here: {escape(', '.join(sheet.ignored))}")
     say(
-        f"{numbers.read} rows: {numbers.added} new, {numbers.changed} changed, {numbers.unchanged} unchanged, "
-        f"{numbers.confirmed} confirmed, {numbers.unsubscribed} unsubscribed, "
+        f"{counted(numbers.read, 'row')}: {numbers.added} new, {numbers.changed} changed, "
+        f"{numbers.unchanged} unchanged, {numbers.confirmed} confirmed, {numbers.unsubscribed} unsubscribed, "
         f"{numbers.merged} merged into another row, {numbers.left} had left or get no mail, "
         f"{numbers.suppressed} suppressed, {numbers.bad} bad."
     )

@@ -314,7 +314,8 @@ def withdraw_(item: Number, slug: ListSlug = None, yes: Yes = False) -> None:
     house = opened()
     with reading(house.engine) as connection:
         row = identify_item(connection, item, chosen_list(connection, slug).id if slug else None)
-    confirmed(f"Withdraw item {item_name(row)}?", yes)
+    if row.withdrawn_at is None:
+        confirmed(f"Withdraw item {item_name(row)}?", yes)
     with house.engine.begin() as connection:
         done = withdraw(connection, row.id, now())
     say(f"Item {row.id} {'withdrawn' if done else 'was withdrawn already'}.")

@@ -87,7 +87,8 @@ def rotate(
     if as_json:
         print_json({"made": shown[0], "keys": shown, "dropped": gone})
         return
-    say(f"Key {shown[0]} signs from now on; {len(kept)} open links. They are in {settings.key_file.absolute()}.")
+    others = f"{len(kept)} keys open links" if len(kept) > 1 else "it alone opens links"
+    say(f"Key {shown[0]} signs from now on; {others}. The file: {settings.key_file.absolute()}.")
     if gone:
         say(f"Dropped: {', '.join(gone)}.")
     say("Keep a copy of the file, and start the site anew, then the workers: each has read the keys at its start.")
@@ -96,8 +97,9 @@ def rotate(
 def _warning(dropped: Sequence[str], lost: int) -> str:
     names = ", ".join(fingerprint(key) for key in dropped)
     addresses = "1 suppressed address" if lost == 1 else f"{lost} suppressed addresses"
+    signed = "it" if len(dropped) == 1 else "them"
     return (
-        f"Drop {names}? Links in mails signed with it open nothing any more, unsubscribe links too, and "
+        f"Drop {names}? Links in mails signed with {signed} open nothing any more, unsubscribe links too, and "
         f"{addresses} may be imported again."
     )
 

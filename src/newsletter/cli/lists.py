@@ -239,6 +239,8 @@ def archive(
     Example: `newsletter lists archive rutas`
     """
     house = opened()
+    with reading(house.engine) as connection:
+        find_list(connection, slug)
     if not undo:
         confirmed(f"Stop all digests of {slug}?", yes)
     with house.engine.begin() as connection:

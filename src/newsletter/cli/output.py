@@ -121,6 +121,11 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> None:
     console.print(drawn)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things: 1 digest, 2,000 digests."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def shown(value: Any) -> str:
     """A value as people read it."""
     if value is None or value in ("", [], ()):

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
-from newsletter.cli.output import confirmed, facts, print_json, say, table
+from newsletter.cli.output import confirmed, counted, facts, print_json, say, table
 from newsletter.cli.shared import BIGGEST, SHOWN, Json, Limit, ListSlug, Yes, chosen_list, now, opened, to_ask_for
 from newsletter.database import reading
 from newsletter.digests import oversight
@@ -150,11 +149,12 @@ def approve(run: Number, yes: Yes = False) -> None:
     """
     house = opened()
     with reading(house.engine) as connection:
+        oversight.waiting_run(connection, run)
         waiting = oversight.delivery_counts(connection, run).get("held", 0)
-    confirmed(f"Send the {waiting} digests of run {run}?", yes)
+    confirmed(f"Send {counted(waiting, 'digest')} of run {run}?", yes)
     with house.engine.begin() as connection:
         released = oversight.approve(connection, run, now())
-    say(f"Run {run} approved: {released} digests go out from the next tick on.")
+    say(f"Run {run} approved: {counted(released, 'digest')} to go out from the next tick on.")
 
 
 @app.command()
@@ -164,7 +164,9 @@ def cancel(run: Number, yes: Yes = False) -> None:
     Example: `newsletter runs cancel 7`
     """
     house = opened()
+    with reading(house.engine) as connection:
+        oversight.open_run(connection, run)
     confirmed(f"Cancel run {run}?", yes)
     with house.engine.begin() as connection:
         closed = oversight.cancel(connection, run, now())
-    say(f"Run {escape(str(run))} cancelled: {closed} digests will not go out.")
+    say(f"Run {run} cancelled: {counted(closed, 'digest')} will not go out.")

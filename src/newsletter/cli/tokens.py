@@ -8,11 +8,11 @@ import typer
 from rich.markup import escape
 
 from newsletter.audience.lists import find_list
-from newsletter.cli.output import print_json, say, table
-from newsletter.cli.shared import Json, now, opened
+from newsletter.cli.output import confirmed, print_json, say, table
+from newsletter.cli.shared import Json, Yes, now, opened
 from newsletter.database import reading
 from newsletter.errors import InputError
-from newsletter.machines.tokens import SCOPES, all_tokens, create_token, revoke_token
+from newsletter.machines.tokens import SCOPES, all_tokens, create_token, find_token, revoke_token
 
 app = typer.Typer(
     name="tokens", help="What machines show to be let in, each for some things only.", no_args_is_help=True
@@ -80,12 +80,16 @@ def _facts(row: Any) -> dict[str, Any]:
 
 
 @app.command()
-def revoke(name: Name) -> None:
+def revoke(name: Name, yes: Yes = False) -> None:
     """End a token at once and for ever; its name stays taken.
 
     Example: `newsletter tokens revoke feed-importer`
     """
     house = opened()
+    with reading(house.engine) as connection:
+        found = find_token(connection, name)
+    if found.revoked_at is None:
+        confirmed(f"Revoke the token {name!r}? This cannot be undone.", yes)
     with house.engine.begin() as connection:
         done = revoke_token(connection, name, now())
     say(f"Token [bold]{escape(name)}[/] {'is revoked' if done else 'was revoked already'}.")

@@ -12,6 +12,9 @@ from newsletter.digests.calendar import SHORTEST_PATIENCE
 from newsletter.errors import StateError, UnknownName
 from newsletter.tables import OPEN, deliveries, lists, runs, subscriptions
 
+UNFINISHED = ("assembling", "held", "sending")
+"""States of a run that can be cancelled."""
+
 
 def find_run(connection: Connection, run_id: int) -> Any:
     """A run with its list's slug.
@@ -69,18 +72,44 @@ def note(connection: Connection, run_id: int, language: str, text: str) -> dict[
     return notes
 
 
+def waiting_run(connection: Connection, run_id: int) -> Any:
+    """A run that waits for approval.
+
+    Raises:
+        UnknownName: there is none of this number.
+        StateError: it does not wait.
+    """
+    run = find_run(connection, run_id)
+    if run.state != "held":
+        raise StateError(f"Run {run_id} is not waiting for approval: it is {run.state}.")
+    return run
+
+
+def open_run(connection: Connection, run_id: int) -> Any:
+    """A run that can still be cancelled.
+
+    Raises:
+        UnknownName: there is none of this number.
+        StateError: it is done or cancelled.
+    """
+    run = find_run(connection, run_id)
+    if run.state not in UNFINISHED:
+        raise StateError(f"Run {run_id} cannot be cancelled: it is {run.state}.")
+    return run
+
+
 def approve(connection: Connection, run_id: int, now: datetime) -> int:
     """Release the held digests of a run; how many there were. Their deadline does not count the wait.
 
     Raises:
         StateError: the run is not waiting for approval.
     """
-    run = find_run(connection, run_id)
+    waiting_run(connection, run_id)
     changed = connection.execute(
         update(runs).where(runs.c.id == run_id, runs.c.state == "held").values(state="sending", approved_at=now)
     )
     if changed.rowcount == 0:
-        raise StateError(f"Run {run_id} is not waiting for approval: it is {run.state}.")
+        raise StateError(f"Run {run_id} was changed at this moment.", "Try again.")
     earliest = now + SHORTEST_PATIENCE
     released = connection.execute(
         update(deliveries)
@@ -102,14 +131,12 @@ def cancel(connection: Connection, run_id: int, now: datetime) -> int:
     Raises:
         StateError: it is done or cancelled already.
     """
-    run = find_run(connection, run_id)
+    open_run(connection, run_id)
     changed = connection.execute(
-        update(runs)
-        .where(runs.c.id == run_id, runs.c.state.in_(("assembling", "held", "sending")))
-        .values(state="cancelled", finished_at=now)
+        update(runs).where(runs.c.id == run_id, runs.c.state.in_(UNFINISHED)).values(state="cancelled", finished_at=now)
     )
     if changed.rowcount == 0:
-        raise StateError(f"Run {run_id} cannot be cancelled: it is {run.state}.")
+        raise StateError(f"Run {run_id} was changed at this moment.", "Try again.")
     return close_cancelled(connection, now)
 
 

@@ -110,18 +110,21 @@ def all_tokens(connection: Connection) -> Sequence[Any]:
     ).all()
 
 
-def revoke_token(connection: Connection, name: str, now: datetime) -> bool:
-    """End a token at once; False if it was revoked before.
+def find_token(connection: Connection, name: str) -> Any:
+    """One of ``all_tokens``, by its name.
 
     Raises:
         UnknownName: there is none of this name; with suggestions.
     """
+    found = {row.name: row for row in all_tokens(connection)}
+    if name not in found:
+        raise UnknownName(f"There is no token {name!r}.", nearest(name, {known: known for known in found}))
+    return found[name]
+
+
+def revoke_token(connection: Connection, name: str, now: datetime) -> bool:
+    """End a token at once; False if it was revoked before."""
     done = connection.execute(
         update(tokens).where(tokens.c.name == name, tokens.c.revoked_at.is_(None)).values(revoked_at=now)
     )
-    if done.rowcount:
-        return True
-    names = connection.scalars(select(tokens.c.name)).all()
-    if name not in names:
-        raise UnknownName(f"There is no token {name!r}.", nearest(name, {known: known for known in names}))
-    return False
+    return done.rowcount > 0

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from commanding import CommandLine
 
+from newsletter.cli import output
+
 
 @pytest.fixture
 def cli(newsletter: CommandLine) -> CommandLine:
@@ -35,3 +37,55 @@ def test_what_a_limit_cuts_off(cli: CommandLine, noun: str, there: int) -> None:
 def test_a_limit_that_nobody_gave(cli: CommandLine) -> None:
     """Fifty rows are shown unless a limit is given."""
     assert cli("items", "list").err.startswith("There are more than these 50")
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal of 80 columns."""
+    for console in (output.console, output.errors):
+        monkeypatch.setattr(console, "_force_terminal", True)
+        monkeypatch.setattr(console, "_color_system", None)
+        monkeypatch.setattr(console, "_width", 80)
+
+
+LONG = "aicha.benali2.of-the-north-eastern-border@example.net"
+
+
+@pytest.mark.usefixtures("narrow")
+def test_what_one_copies_stays_whole(cli: CommandLine) -> None:
+    """On 80 columns an address, a slug or a zone is not parted, and no line is longer."""
+    cli("themes", "add", "counter-trafficking", "--name", "en=Counter-trafficking")
+    cli("subscribers", "add", LONG, "-t", "counter-trafficking", "--timezone", "America/Guatemala", "--confirmed")
+    shown = cli("subscribers", "list").out
+    for word in (LONG, "counter-trafficking", "America/Guatemala", "ana@example.org"):
+        assert word in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+@pytest.mark.usefixtures("narrow")
+def test_prose_is_parted_between_words(cli: CommandLine) -> None:
+    """In a table and in sentences a line ends between words."""
+    words = "Los municipios fronterizos abren ventanillas compartidas para solicitudes de protección internacional"
+    cli("items", "add", words, "--summary", "S", "--id", "x")
+    shown = cli("items", "list", "--limit", "1").out
+    assert set(words.split()) <= set(shown.split())
+    told = cli("explain", "ana@example.org", "x").out
+    assert max(map(len, told.splitlines())) <= 80
+    unparted = [line for line in cli("explain", "ana@example.org", "x", "--json").out.splitlines() if "why" in line]
+    for sentence in unparted:
+        assert set(json.loads("{" + sentence.strip() + "}")["why"].split()) <= set(told.split())
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_long_word_in_a_sentence(cli: CommandLine) -> None:
+    """An address of a page is longer than the terminal, and stays whole."""
+    url = "https://e.example/" + "a" * 100
+    assert f"{url}" in cli("explain", "ana@example.org", url, code=1).err.replace("'", "")
+
+
+def test_tables_for_other_programs(cli: CommandLine) -> None:
+    """Out of a pipe come tables whose words are whole, however wide."""
+    cli("subscribers", "add", LONG, "--timezone", "America/Guatemala", "--confirmed")
+    (line,) = [line for line in cli("subscribers", "list").out.splitlines() if LONG in line]
+    assert "America/Guatemala" in cli("subscribers", "list").out
+    assert "active" in line

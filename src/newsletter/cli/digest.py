@@ -58,7 +58,7 @@ def preview(
         reader = find_subscription(connection, email, list_row.id)
     why_not = "the list is archived" if list_row.archived_at else WHY_NOT.get(reader.state)
     if why_not and not as_json:
-        errors.print(f"Nothing would go out now: {why_not}. This is what it would be:")
+        say(f"Nothing would go out now: {why_not}. This is what it would be:", errors)
     message = preview_digest(house.engine, house.settings, reader, now())
     if message is None:
         if as_json:

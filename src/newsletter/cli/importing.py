@@ -95,7 +95,7 @@ def import_(
         except KeyboardInterrupt:
             if bookmark:
                 stack.close()
-                errors.print(f"Kept: {counted(bookmark.done, 'row')}; the same command goes on from there.")
+                say(f"Kept: {counted(bookmark.done, 'row')}; the same command goes on from there.", errors)
             raise
     if bookmark and bookmark.resumed and not as_json:
         say(f"Went on after row {bookmark.resumed}, where an earlier start stopped; --restart would begin anew.")
@@ -230,7 +230,7 @@ def _tell(sheet: Sheet, numbers: Numbers, report: _Report, *, apply: bool, as_js
         f"{numbers.suppressed} suppressed, {numbers.bad} bad."
     )
     for bad in report.first:
-        errors.print(f"[yellow]line {bad.line}[/] {escape(bad.column)}: {escape(bad.reason)}")
+        say(f"[yellow]line {bad.line}[/] {escape(bad.column)}: {escape(bad.reason)}", errors)
     if report.first and report.target:
         say(f"All bad rows: {escape(str(report.target))}")
     if not apply:

@@ -138,9 +138,9 @@ def import_(
         )
     else:
         for bad in problems[:SHOWN_PROBLEMS]:
-            errors.print((f"[yellow]{bad.unit} {bad.number}:[/] " if bad.number else "") + escape(bad.reason))
+            say((f"[yellow]{bad.unit} {bad.number}:[/] " if bad.number else "") + escape(bad.reason), errors)
         if len(problems) > SHOWN_PROBLEMS:
-            errors.print(f"and {len(problems) - SHOWN_PROBLEMS} more; `--json` lists them all.")
+            say(f"and {len(problems) - SHOWN_PROBLEMS} more; `--json` lists them all.", errors)
         say(f"{saved.added} added, {saved.revised} revised, {saved.unchanged} unchanged, {lost} not read.")
     if lost:
         raise typer.Exit(1)

@@ -12,8 +12,10 @@ from itertools import islice
 from typing import Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 
@@ -26,24 +28,30 @@ def _width() -> int | None:
 
 
 console = Console(highlight=False, width=_width())
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False)
+LONGEST_WORD = 64
+"""Characters of a word that a table keeps whole, whatever room it takes: a slug has at most so many."""
 
 
 def complain(message: str, hint: str = "") -> None:
     """An error: what and where, and on its own line how to mend it."""
-    errors.print(f"[bold red]Error:[/] {escape(message)}")
+    say(f"[bold red]Error:[/] {escape(message)}", errors)
     if hint:
-        errors.print(f"       {escape(hint)}")
+        say(f"       {escape(hint)}", errors)
 
 
 def warn(message: str, hint: str) -> None:
     """What is odd, but keeps no command from its work."""
-    errors.print(f"[yellow]Warning:[/] {escape(message)} {escape(hint)}")
+    say(f"[yellow]Warning:[/] {escape(message)} {escape(hint)}", errors)
 
 
-def say(text: str) -> None:
-    """A sentence; what comes from outside must have gone through ``escape``."""
-    console.print(text, soft_wrap=True)
+def say(text: str, where: Console = console) -> None:
+    """A sentence; what comes from outside must have gone through ``escape``.
+
+    On a terminal its lines end between words, unless one is longer than a line; elsewhere it is one line.
+    """
+    has_room = all(len(word) < where.width for word in text.split())
+    where.print(text, soft_wrap=not (where.is_terminal and has_room))
 
 
 def sign(mark: str, word: str) -> str:
@@ -96,19 +104,33 @@ def table(
 ) -> None:
     """A table, or ``empty`` if there is nothing in it; ``right`` are the columns of numbers.
 
-    Of more rows than ``most`` it shows so many, and says that there are others.
+    Its cells are parted between words only: addresses, slugs and zones can be copied. Of more rows than ``most`` it
+    shows so many, and says that there are others.
     """
-    drawn = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
-    for number, header in enumerate(headers):
-        drawn.add_column(header, justify="right" if number in right else "left", overflow="fold")
-    for row in islice(wanted := iter(rows), most):
-        drawn.add_row(*(escape(shown(cell)) for cell in row))
-    if drawn.row_count:
-        console.print(drawn)
-    else:
+    wanted = iter(rows)
+    cells = [[shown(cell) for cell in row] for row in islice(wanted, most)]
+    if not cells:
         say(empty)
+        return
+    widths = [_longest_word(column) for column in zip(headers, *cells, strict=True)]
+    if console.is_terminal and sum(widths) + 2 * len(widths) > console.width:
+        # Too narrow for what must stay whole: a row is its first cell, and the others below it.
+        for first, *rest in (headers, *cells):
+            say(f"[bold]{escape(first)}[/]")
+            console.print(Padding(escape("  ".join(rest)), (0, 0, 0, 4)))
+    else:
+        drawn = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+        for number, (header, width) in enumerate(zip(headers, widths, strict=True)):
+            drawn.add_column(header, justify="right" if number in right else "left", overflow="fold", min_width=width)
+        for row in cells:
+            drawn.add_row(*map(escape, row))
+        console.print(drawn, crop=False)
     if next(wanted, None) is not None:
-        errors.print(f"There are more than these {most}; --limit shows them.")
+        say(f"There are more than these {most}; --limit shows them.", errors)
+
+
+def _longest_word(texts: Iterable[str]) -> int:
+    return min(LONGEST_WORD, max(cell_len(word) for text in texts for word in text.split() or [""]))
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:

@@ -94,6 +94,8 @@ def test_the_way_to_the_inbox(
         for path in ("/rutas", "/account", "/nothing/here"):
             assert ('<a href="/">Open the inbox</a>' in site.get(path).text) == told
         assert "Open the inbox" not in site.get("/rutas/embed").text
+        # The inbox stands where the newsletters would.
+        assert ("To the newsletters" in site.get("/nothing/here").text) != told
 
 
 def test_site_on_a_busy_port(newsletter: CommandLine) -> None:

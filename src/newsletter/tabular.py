@@ -65,6 +65,11 @@ class Sheet:
         """Bytes read so far."""
 
     @property
+    def encoding_name(self) -> str:
+        """Its encoding as people call it."""
+        return "UTF-8" if self.encoding == "utf-8-sig" else self.encoding
+
+    @property
     def ignored(self) -> tuple[str, ...]:
         """Headers that mean nothing to us."""
         return tuple(name for n, name in enumerate(self.header) if n not in self._columns and name.strip())
@@ -112,7 +117,7 @@ class Sheet:
                 if "\x00" in cells[field]:
                     return BadRecord(line, self.fields[field], "The cell holds a NUL character.")
                 if any("\ud800" <= c <= "\udfff" or c == self._mark for c in cells[field]):
-                    return BadRecord(line, self.fields[field], f"The cell is not {self.encoding} text.")
+                    return BadRecord(line, self.fields[field], f"The cell is not {self.encoding_name} text.")
         return Record(line, cells)
 
 

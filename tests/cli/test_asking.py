@@ -88,6 +88,19 @@ def test_languages_that_there_are(cli: CommandLine) -> None:
     assert "Theme 'foo' has a name in 'xx', which is no language." in refused
 
 
+def test_words_for_people(cli: CommandLine) -> None:
+    """A list is called one wherever it is shown, nothing is a dash, and who names no theme is told where they are."""
+    shown = cli("items", "show", "1", "--json").json
+    assert (shown["list"], "slug" in shown) == ("n", False)
+    assert "brand           –" in cli("lists", "show", "n").out
+    cli("lists", "brand", "n", "--accent", "#0b6e6e")
+    assert "accent #0b6e6e" in cli("lists", "show", "n").out
+    cli("themes", "add", "aid", "--name", "en=Aid", "--list", "n")
+    refused = cli("items", "add", "B", "--summary", "S", "--list", "n", "-t", "zzzz", code=1).err
+    assert "There is no theme 'zzzz'. `newsletter themes list` shows those there are." in refused
+    assert "written as '.'" in cli("digest", "preview", "zo@example.org", "--list", "n", "-o", ".", code=1).err
+
+
 @pytest.mark.parametrize("slug", ["inbox", "messages"])
 def test_addresses_of_the_inbox(newsletter: CommandLine, slug: str) -> None:
     """No list is called as a page of the inbox is, which in a trial stands beside the site."""

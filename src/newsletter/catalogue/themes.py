@@ -76,9 +76,9 @@ def find_theme(vocabulary: Vocabulary, text: str) -> str:
         raise UnknownName(f"{word!r} may mean more than one theme.", tuple(sorted(slugs)))
     if not vocabulary:
         raise UnknownName(f"There is no theme {word!r}: the list has none yet. See `newsletter themes --help`.")
-    raise UnknownName(
-        f"There is no theme {word!r}.", nearest(word, {name: min(slugs) for name, slugs in called.items()})
-    )
+    near = nearest(word, {name: min(slugs) for name, slugs in called.items()})
+    others = "" if near else " `newsletter themes list` shows those there are."
+    raise UnknownName(f"There is no theme {word!r}.{others}", near)
 
 
 def add_themes(connection: Connection, list_id: int, wanted: Iterable[Theme]) -> tuple[int, int]:

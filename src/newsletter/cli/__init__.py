@@ -1,4 +1,4 @@
-"""The command line: one file a noun. Exit codes: 0 done, 1 refused or partly failed, 2 usage."""
+"""The command line: one file a noun. Exit codes: 0 done, 1 refused or partly failed, 2 usage, 130 Ctrl-C."""
 
 from __future__ import annotations
 

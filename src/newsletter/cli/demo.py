@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from datetime import timedelta
 from importlib.resources import as_file, files
 from pathlib import Path
+from shutil import which
 from typing import Annotated, Any
 
 import typer
@@ -84,7 +86,8 @@ def demo(
         address = f"http://{settings.inbox_host}:{settings.inbox_web_port}/"
         say(f"\nReaders' site: [bold]{address}{SAMPLE}[/]")
         say(f"Inbox: [bold]{address}[/]")
-        say(f"To look around: NEWSLETTER_HOME={escape(str(settings.home))} newsletter deliveries list")
+        command = "newsletter" if which("newsletter") else str(Path(sys.executable).with_name("newsletter"))
+        say(f"To look around: NEWSLETTER_HOME={escape(str(settings.home))} {escape(command)} deliveries list")
         if not once:
             say("Ctrl-C stops everything.")
             supervisor.watch()

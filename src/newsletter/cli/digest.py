@@ -51,7 +51,7 @@ def preview(
     Example: `newsletter digest preview ana@example.org --open`
     """
     if output and output.suffix.lower() not in KINDS:
-        raise InputError(f"A preview cannot be written as {output.name!r}.", "Let it end in .html, .txt or .eml.")
+        raise InputError(f"A preview cannot be written as {str(output)!r}.", "Let it end in .html, .txt or .eml.")
     house = opened()
     with reading(house.engine) as connection:
         list_row = chosen_list(connection, slug)

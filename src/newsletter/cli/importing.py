@@ -220,7 +220,7 @@ def _tell(sheet: Sheet, numbers: Numbers, report: _Report, *, apply: bool, as_js
         )
         return
     columns = ", ".join(f"{header} → {field}" for field, header in sheet.fields.items())
-    say(f"{escape(sheet.path.name)}: {sheet.encoding}, {escape(columns)}")
+    say(f"{escape(sheet.path.name)}: {sheet.encoding_name}, {escape(columns)}")
     if sheet.ignored:
         say(f"Columns that mean nothing here: {escape(', '.join(sheet.ignored))}")
     say(

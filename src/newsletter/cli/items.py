@@ -94,7 +94,9 @@ def import_(
     countries: Countries = None,
     regions: Regions = None,
     themes: ThemeNames = None,
-    language: Annotated[str | None, typer.Option("--language", help="Of items that do not say theirs.")] = None,
+    language: Annotated[
+        str | None, typer.Option("--language", help="Of items that do not say theirs. Default: the list's first.")
+    ] = None,
     published: Annotated[
         str | None, typer.Option("--date", help="Of items that do not say theirs: 2026-11-24. Default: now.")
     ] = None,
@@ -148,7 +150,7 @@ def import_(
 
 @app.command()
 def add(
-    title: Annotated[str, typer.Argument(help="Its title.")],
+    title: Annotated[str, typer.Argument(metavar="TITLE", help="Its title.")],
     summary: Annotated[str, typer.Option("--summary", help="One paragraph.")],
     url: Annotated[str | None, typer.Option("--url", help="Without one it gets its own page.")] = None,
     body: Annotated[str | None, typer.Option("--body", help="HTML for its own page.")] = None,
@@ -201,7 +203,8 @@ def add(
 
 
 def _facts(row: Any) -> dict[str, Any]:
-    return {name: value for name, value in row._mapping.items() if name not in ("key", "list_id", "source_tags")}
+    found = {name: value for name, value in row._mapping.items() if name not in ("key", "list_id", "source_tags")}
+    return {"list" if name == "slug" else name: value for name, value in found.items()}
 
 
 @app.command("list")

@@ -22,7 +22,7 @@ app = typer.Typer(name="lists", help="The newsletters that people subscribe to."
 
 Name = Annotated[str | None, typer.Option("--name", help="What readers see.")]
 Description = Annotated[str | None, typer.Option("--description", help="A sentence on what it brings.")]
-SenderName = Annotated[str | None, typer.Option("--sender-name", help="The From name. Default: the list's name.")]
+SenderName = Annotated[str | None, typer.Option("--sender-name", help="The From name.")]
 SenderEmail = Annotated[str | None, typer.Option("--sender-email", help="The From address.")]
 Postal = Annotated[
     str | None, typer.Option("--postal-address", help="Stands in every mail, as the law asks (CAN-SPAM).")
@@ -82,7 +82,9 @@ def create(
     name: Annotated[str, typer.Option("--name", help="What readers see.")],
     sender_email: Annotated[str, typer.Option("--sender-email", help="The From address.")],
     postal_address: Annotated[str, typer.Option("--postal-address", help="Stands in every mail.")],
-    sender_name: SenderName = None,
+    sender_name: Annotated[
+        str | None, typer.Option("--sender-name", help="The From name. Default: the list's name.")
+    ] = None,
     description: Description = None,
     languages: Languages = None,
     frequency: Frequency = None,
@@ -262,7 +264,7 @@ def brand(
         Path | None, typer.Option("--logo", metavar="FILE", help="PNG, JPEG or WebP, 112 pixels high.")
     ] = None,
     logo_dark: Annotated[
-        Path | None, typer.Option("--logo-dark", metavar="FILE", help="Its place is what is dark: dark mode, a band.")
+        Path | None, typer.Option("--logo-dark", metavar="FILE", help="Stands where it is dark: dark mode, a band.")
     ] = None,
     header: Annotated[
         str | None,
@@ -281,7 +283,7 @@ def brand(
     with house.engine.begin() as connection:
         if clear:
             clear_brand(connection, slug)
-            say(f"List [bold]{escape(slug)}[/] looks like the house again.")
+            say(f"List [bold]{escape(slug)}[/] looks as shipped again.")
             return
         colours = set_brand(
             connection,

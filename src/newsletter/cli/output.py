@@ -150,8 +150,10 @@ def counted(number: int, noun: str) -> str:
 
 def shown(value: Any) -> str:
     """A value as people read it."""
-    if value is None or value in ("", [], ()):
+    if value is None or value in ("", [], (), {}):
         return "–"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {shown(part)}" for name, part in value.items())
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M} UTC"
     if isinstance(value, bool):

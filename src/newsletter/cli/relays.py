@@ -191,4 +191,5 @@ def _chosen(relays: tuple[Relay, ...], name: str) -> Relay:
         if relay.name == name:
             return relay
     names = {relay.name: relay.name for relay in relays}
-    raise UnknownName(f"No relay is called {name!r}; there are {', '.join(names)}.", nearest(name, names))
+    are = "is" if len(names) == 1 else "are"
+    raise UnknownName(f"No relay is called {name!r}; there {are} {', '.join(names)}.", nearest(name, names))

@@ -325,7 +325,11 @@ def pause(
 
 
 @app.command()
-def unsubscribe(email: Email, slug: ListSlug = None, source: Source = COMMAND_LINE) -> None:
+def unsubscribe(
+    email: Email,
+    slug: ListSlug = None,
+    source: Annotated[str, typer.Option("--source", help="Where it was asked for, for the record.")] = COMMAND_LINE,
+) -> None:
     """End a subscription; a digest that waits for it will not go out.
 
     Example: `newsletter subscribers unsubscribe ana@example.org --source 'asked by telephone'`

@@ -13,9 +13,8 @@ from typing import Any
 from newsletter.errors import InputError
 
 
-@contextmanager
-def readable(path: Path) -> Iterator[Path]:
-    """A file that can be read more than once: itself, or what comes out of a pipe, under the pipe's name.
+def check_given(path: Path) -> None:
+    """Refuse what is no file.
 
     Raises:
         InputError: there is none, or it is a folder.
@@ -24,6 +23,16 @@ def readable(path: Path) -> Iterator[Path]:
         raise InputError(f"{path} is a folder.", "Name a file in it.")
     if not path.exists():
         raise InputError(f"There is no file {path}.", "Check the path.")
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[Path]:
+    """A file that can be read more than once: itself, or what comes out of a pipe, under the pipe's name.
+
+    Raises:
+        InputError: there is none, or it is a folder.
+    """
+    check_given(path)
     if path.is_file():
         yield path
         return

@@ -121,4 +121,4 @@ def test_an_import_that_is_stopped(cli: CommandLine, monkeypatch: pytest.MonkeyP
     words = ("subscribers", "import", "a.csv", "--list", "n", "--apply")
     assert "Kept: 1,000 rows; the same command goes on from there." in cli(*words, code=130).err
     monkeypatch.setattr(importing._Bar, "advance", advance)
-    assert "1,500 rows: 1500 new" in cli(*words).out
+    assert "1,500 rows: 1,500 new" in cli(*words).out

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commanding import CommandLine
 
-IMPORTS = (("items", "import"), ("themes", "import"), ("subscribers", "import"))
+IMPORTS = (("items", "import"), ("themes", "import"), ("subscribers", "import"), ("subscribers", "import", "--apply"))
 
 
 @pytest.fixture

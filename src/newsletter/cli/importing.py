@@ -25,7 +25,7 @@ from newsletter.cli.shared import Json, ListSlug, chosen_list, now, opened
 from newsletter.database import reading
 from newsletter.digests.calendar import next_due
 from newsletter.errors import InputError
-from newsletter.given import readable
+from newsletter.given import check_given, readable
 from newsletter.tabular import BadRecord, Sheet, open_sheet
 
 
@@ -56,8 +56,9 @@ def import_(
     Example: `newsletter subscribers import readers.csv --list rutas --source 'sign-up sheet, May fair' --apply`
     """
     house, moment = opened(), now()
-    # A pipe has no folder that a report could stand in.
-    beside = file if file.is_file() else Path(file.name)
+    check_given(file)
+    # /dev and /proc, where pipes are, take no report.
+    beside = Path(file.name) if str(file).startswith(("/dev/", "/proc/")) else file
     target = report or (beside.with_name(file.name + ".bad.csv") if apply else None)
     if target:
         _check_target(target, file)
@@ -224,10 +225,10 @@ def _tell(sheet: Sheet, numbers: Numbers, report: _Report, *, apply: bool, as_js
     if sheet.ignored:
         say(f"Columns that mean nothing here: {escape(', '.join(sheet.ignored))}")
     say(
-        f"{counted(numbers.read, 'row')}: {numbers.added} new, {numbers.changed} changed, "
-        f"{numbers.unchanged} unchanged, {numbers.confirmed} confirmed, {numbers.unsubscribed} unsubscribed, "
-        f"{numbers.merged} merged into another row, {numbers.left} had left or get no mail, "
-        f"{numbers.suppressed} suppressed, {numbers.bad} bad."
+        f"{counted(numbers.read, 'row')}: {numbers.added:,} new, {numbers.changed:,} changed, "
+        f"{numbers.unchanged:,} unchanged, {numbers.confirmed:,} confirmed, {numbers.unsubscribed:,} unsubscribed, "
+        f"{numbers.merged:,} merged into another row, {numbers.left:,} had left or get no mail, "
+        f"{numbers.suppressed:,} suppressed, {numbers.bad:,} bad."
     )
     for bad in report.first:
         say(f"[yellow]line {bad.line}[/] {escape(bad.column)}: {escape(bad.reason)}", errors)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -258,16 +259,15 @@ def select_items(
     theme: frozenset[str] = frozenset(),
     withdrawn: bool = False,
     limit: int = 50,
-) -> Sequence[Any]:
+) -> Iterator[Any]:
     """The latest items of a list by position, newest first; ``place``: countries and regions, any of them."""
     statement = select(items).where(items.c.list_id == list_id).order_by(items.c.position.desc())
     if not withdrawn:
         statement = statement.where(items.c.withdrawn_at.is_(None))
     wanted = frozenset(place)
-    found = []
-    for row in connection.execute(statement):
-        if (not wanted or wanted & {*row.countries, *row.regions}) and (not theme or theme & {*row.themes}):
-            found.append(row)
-            if len(found) == limit:
-                break
-    return found
+    fitting = (
+        row
+        for row in connection.execute(statement.execution_options(yield_per=500))
+        if (not wanted or wanted & {*row.countries, *row.regions}) and (not theme or theme & {*row.themes})
+    )
+    yield from islice(fitting, limit)

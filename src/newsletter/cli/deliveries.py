@@ -9,7 +9,7 @@ import typer
 from sqlalchemy import Connection
 
 from newsletter.audience.addresses import parse_address
-from newsletter.cli.output import complain, facts, print_json, say, table
+from newsletter.cli.output import complain, facts, print_json, print_json_rows, say, table
 from newsletter.cli.shared import BIGGEST, SHOWN, Json, Limit, ListSlug, OfRun, chosen_list, now, opened, to_ask_for
 from newsletter.database import reading
 from newsletter.delivery import ledger
@@ -86,9 +86,10 @@ def show_all(
             email_key=parse_address(email).key if email else None,
             limit=to_ask_for(limit, as_json=as_json),
         )
-    if as_json:
-        print_json([_facts(row) for row in rows])
-        return
+        if as_json:
+            print_json_rows(map(_facts, rows))
+            return
+        rows = list(rows)
     table(
         ("id", "run", "reader", "items", "state", "tries", "answer"),
         (

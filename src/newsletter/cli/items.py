@@ -25,7 +25,7 @@ from newsletter.catalogue.items import (
 )
 from newsletter.catalogue.items import retag as retag_item
 from newsletter.catalogue.themes import all_themes, descendants, find_theme
-from newsletter.cli.output import confirmed, errors, facts, print_json, say, table
+from newsletter.cli.output import confirmed, errors, facts, print_json, print_json_rows, say, table
 from newsletter.cli.shared import (
     SHOWN,
     Countries,
@@ -236,9 +236,10 @@ def show_all(
             withdrawn=withdrawn,
             limit=to_ask_for(limit, as_json=as_json),
         )
-    if as_json:
-        print_json([_facts(row) for row in rows])
-        return
+        if as_json:
+            print_json_rows(map(_facts, rows))
+            return
+        rows = list(rows)
     table(
         ("item", "date", "title", "places", "themes", ""),
         (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -71,8 +71,8 @@ def select_deliveries(
     state: str | None,
     email_key: str | None,
     limit: int,
-) -> Sequence[Any]:
-    """The latest deliveries that meet every condition given, newest first."""
+) -> Iterator[Any]:
+    """The latest deliveries that meet every condition given, newest first; a thousand at a time are held."""
     statement = _listing()
     for condition, column in (
         (list_id, runs.c.list_id),
@@ -82,7 +82,8 @@ def select_deliveries(
     ):
         if condition is not None:
             statement = statement.where(column == condition)
-    return connection.execute(statement.order_by(deliveries.c.id.desc()).limit(limit)).all()
+    statement = statement.order_by(deliveries.c.id.desc()).limit(limit)
+    yield from connection.execute(statement.execution_options(yield_per=1000))
 
 
 def _listing() -> Any:

@@ -29,7 +29,7 @@ from newsletter import checking, environment
 from newsletter.errors import SettingsError
 
 LEASE_TIMEOUTS = 20
-"""A lease outlasts this many answers: those to one message (nine, the long one to its dot included), with room."""
+"""A lease outlasts this many answers: those to one message (15, the long ones to dots included), with room."""
 
 # RFC 2606: nobody can own it. What the capture inbox holds is what a relay would get, https links included.
 PLACEHOLDER_SITE = "https://newsletter.example"

@@ -212,6 +212,21 @@ def test_hangs_up_on_one_reader(sqlite_engine: Engine, tmp_path: Path) -> None:
         engine.dispose()
 
 
+def test_hangs_up_on_several_readers(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """Several such readers, side by side or not, when they come again too, hold up nobody else and no relay."""
+    gone = {f"r{number}@example.org" for number in (*range(12), *range(20, 200, 20))}
+    relay = Misbehaving(mood=lambda number, recipient: "leave" if recipient in gone else "ok")
+    with served(sqlite_engine, tmp_path, {"only": (relay, "")}) as house:
+        fill(house, 200)
+        tally = house.send()
+        assert (tally.counts["sent"], tally.counts["relay down"]) == (200 - len(gone), 0)
+        for _ in range(3):
+            house.pass_time(minutes=5)
+            house.subscribe(f"late{house.now.minute}@example.org", due_at=None)
+            assert house.send().counts["relay down"] == 0
+    assert sum(recipient.startswith("late") for recipient, _ in relay.accepted) == 3
+
+
 def test_hangs_up_on_one_confirmation(sqlite_engine: Engine, tmp_path: Path) -> None:
     """A transactional mail at which the relay hangs up each time waits, too, and holds up nothing."""
     relay = Misbehaving(mood=lambda number, recipient: "leave" if recipient.startswith("late") else "ok")

@@ -89,7 +89,7 @@ def show_all(
         if as_json:
             print_json_rows(map(_facts, rows))
             return
-        rows = list(rows)
+        found = list(rows)
     table(
         ("id", "run", "reader", "items", "state", "tries", "answer"),
         (
@@ -102,7 +102,7 @@ def show_all(
                 r.attempts,
                 f"{r.code or ''} {r.answer or ''}".strip(),
             )
-            for r in rows
+            for r in found
         ),
         "No deliveries fit.",
         right=(0, 1, 3, 5),

@@ -239,7 +239,7 @@ def show_all(
         if as_json:
             print_json_rows(map(_facts, rows))
             return
-        rows = list(rows)
+        found = list(rows)
     table(
         ("item", "date", "title", "places", "themes", ""),
         (
@@ -251,7 +251,7 @@ def show_all(
                 " ".join(row.themes),
                 "withdrawn" if row.withdrawn_at else row.language,
             )
-            for row in rows
+            for row in found
         ),
         "No items: see `newsletter items import --help`.",
         right=(0,),

@@ -20,6 +20,8 @@ from newsletter.delivery.relays import Relay
 # RFC 5321, 4.5.3.2: a relay may think far longer about a message it holds than about a command, and who does not
 # wait sends it twice.
 DOT_PATIENCE = 6
+# The longest exchange over one message: the final dot of the one before it, three answers, and its own dot.
+ANSWERS_TO_A_MESSAGE = 2 * DOT_PATIENCE + 3
 QUIT_SECONDS = 2.0
 DOT = b".\r\n"
 
@@ -53,8 +55,8 @@ class Office(Protocol):
     def answered(self, tag: object, answer: Answer, relay: Relay) -> None:
         """The relay's answer."""
 
-    def unsent(self, tag: object, relay: Relay, *, is_first: bool) -> None:
-        """It was certainly not accepted. ``is_first``: of its connection, so that no other message is to blame."""
+    def unsent(self, tag: object, relay: Relay, *, is_to_blame: bool) -> bool:
+        """It was certainly not accepted; ``is_to_blame``: as far as is seen. Gives whether it was suspected before."""
 
     def relay_down(self, relay: Relay, reason: str) -> None:
         """The relay cannot be used at all now."""
@@ -73,6 +75,9 @@ class Owner(Protocol):
 
     def joined(self, line: Line) -> None:
         """The connection stands."""
+
+    def is_alone(self, line: Line) -> bool:
+        """Whether no other connection stands or is about to."""
 
     def left(self, line: Line, reason: str) -> None:
         """It has ended."""
@@ -104,6 +109,8 @@ class Line(asyncio.Protocol):
         self._upgrading: asyncio.Task[None] | None = None
         self.greeted = False
         """Whether it ever was ready for messages."""
+        self.suspected = False
+        """Whether it ended over a message that other connections had ended over."""
         self.carrying = 0
         self.answers = 0
         self.ready = False
@@ -194,8 +201,8 @@ class Line(asyncio.Protocol):
         self._limit = self._loop.time() + patience * (DOT_PATIENCE if self._step is Step.DOT else 1)
 
     def look(self, now: float) -> None:
-        """End it if its answer is overdue, or what we write does not move."""
-        if now < self._limit or self._step is Step.NOTHING:
+        """End it if its answer is overdue, or what we write does not move. A handshake has a limit of its own."""
+        if now < self._limit or self._step is Step.NOTHING or self._upgrading is not None:
             return
         self.abort("no answer in time")
 
@@ -210,7 +217,9 @@ class Line(asyncio.Protocol):
                     office.answered(tag, answer, self._pool.relay)
                 case Unsent(tag=tag):
                     self.carrying -= 1
-                    office.unsent(tag, self._pool.relay, is_first=self._sent == 1)
+                    # What was the first of the only connection had no other message before it, nor met a limit.
+                    blamed = self._sent == 1 and self._pool.is_alone(self) and not isinstance(events[-1], Down)
+                    self.suspected = office.unsent(tag, self._pool.relay, is_to_blame=blamed)
                 case Ready():
                     self.ready = self.greeted = True
                 case UpgradeToTls():
@@ -238,7 +247,7 @@ class Line(asyncio.Protocol):
         except (OSError, ValueError, RuntimeError, AssertionError) as error:
             self._problem = f"{relay} does not manage TLS: {error}"
         else:
-            if made is None:
+            if made is None or made.is_closing():
                 # The connection ended meanwhile.
                 self._problem = f"{relay} does not manage TLS: it closed the connection"
                 self._upgrading = None

@@ -8,15 +8,16 @@ import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from newsletter.delivery.connections import DOT_PATIENCE, QUIT_SECONDS, Line, Office
+from newsletter.delivery.connections import ANSWERS_TO_A_MESSAGE, QUIT_SECONDS, Line, Office
 from newsletter.delivery.conversation import Credentials
 from newsletter.delivery.relays import Relay
 from newsletter.errors import NewsletterError
 
 WATCH_SECONDS = 0.5
-BARREN = 3
-"""Connections in a row that ended before they were of use."""
+BARREN, BARREN_FOR_SUSPECTS = 3, 30
+"""Connections in a row that ended before they were of use: each over another message, or over whichever."""
 # Of few messages each waits less for the one before it than for a new connection.
 PER_CONNECTION = 10
 
@@ -40,7 +41,7 @@ class Pool:
         self._asking = ThreadPoolExecutor(1, "login")
         self._tls: ssl.SSLContext | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._barren = 0
+        self._barren = self._ended = 0
         self._limit = math.inf
 
     @property
@@ -70,7 +71,7 @@ class Pool:
         self._asking.shutdown(wait=False, cancel_futures=True)
         loop = asyncio.get_running_loop()
         # Each answer has its own limit; this is for all of them to have come.
-        self._limit = min(self._limit, loop.time() + 2 * DOT_PATIENCE * self.timeout)
+        self._limit = min(self._limit, loop.time() + ANSWERS_TO_A_MESSAGE * self.timeout)
         while self.busy and loop.time() < self._limit:
             await asyncio.sleep(0.01)
         for line in list(self._lines):
@@ -112,29 +113,30 @@ class Pool:
             self._not_opened(f"{relay} cannot be looked up: {error}")
 
     async def _reach(self, credentials: Credentials | None) -> None:
-        """Connect to one of its addresses, each of which is tried for as long (RFC 5321, 5)."""
+        """Connect to one of its addresses, between which the time is shared (RFC 5321, 5)."""
         relay, loop = self.relay, asyncio.get_running_loop()
         tls = self.tls() if relay.security == "tls" else None
         task = asyncio.current_task()
         assert task
+        look_up = partial(socket.getaddrinfo, relay.host, relay.port, type=socket.SOCK_STREAM)
         async with asyncio.timeout(self.timeout):
-            found = await loop.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM)
-        addresses = list(dict.fromkeys(address[0] for *_, address in found))
-        for address in addresses:
-            try:
-                async with asyncio.timeout(self.timeout):
-                    await loop.create_connection(
-                        lambda: Line(self, credentials, task),
-                        str(address),
-                        relay.port,
-                        ssl=tls,
-                        server_hostname=relay.host if tls else None,
-                    )
-            except OSError:
-                if address == addresses[-1]:
-                    raise
-            else:
-                return
+            found = await loop.run_in_executor(self._asking, look_up)
+            addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+            for address in addresses:
+                try:
+                    async with asyncio.timeout(self.timeout / len(addresses)):
+                        await loop.create_connection(
+                            lambda: Line(self, credentials, task),
+                            address,
+                            relay.port,
+                            ssl=tls,
+                            server_hostname=relay.host if tls else None,
+                        )
+                except OSError:
+                    if address == addresses[-1]:
+                        raise
+                else:
+                    return
 
     def tls(self) -> ssl.SSLContext:
         """Certificates are verified; ``ca_file`` adds to those that the system trusts."""
@@ -149,29 +151,39 @@ class Pool:
         self._opening.discard(line.task)
         self._lines.add(line)
 
+    def is_alone(self, line: Line) -> bool:
+        """Whether no other connection stands or is about to."""
+        return not self._others(line)
+
     def left(self, line: Line, reason: str) -> None:
-        """A connection has ended. One that answered nothing is a failure, and several in a row are the relay's."""
+        """A connection has ended. One that was of no use is a failure, and several in a row are the relay's."""
+        others = self._others(line)
         self._lines.discard(line)
-        if line.failed:
-            self._failed(reason, refused=not line.greeted)
-            return
-        self._barren = 0 if line.answers else self._barren + 1
-        if self._barren >= BARREN and not any(other.answers for other in self._lines):
+        if line.failed and not others:
             self._fail(reason)
+        elif line.answers:
+            self._barren = self._ended = 0
+        elif others and not (line.failed and line.greeted):
+            # While others stand, or are about to, it may be the relay's limit of connections, and no fault.
+            self._most = others
+        else:
+            self._barren += not line.suspected
+            self._ended += 1
+            too_many = self._barren >= BARREN or self._ended >= BARREN_FOR_SUSPECTS
+            if too_many and not any(other.answers for other in self._lines):
+                self._fail(reason)
 
     def _not_opened(self, reason: str) -> None:
         task = asyncio.current_task()
         assert task
         self._opening.discard(task)
-        self._failed(reason, refused=True)
-
-    def _failed(self, reason: str, *, refused: bool) -> None:
-        # While others stand, or are about to, it may be the relay's limit of connections, and no fault.
-        others = len(self._lines) + len(self._opening)
-        if not others:
-            self._fail(reason)
-        elif refused:
+        if others := self._others():
             self._most = others
+        else:
+            self._fail(reason)
+
+    def _others(self, line: Line | None = None) -> int:
+        return len(self._lines - {line}) + len(self._opening)
 
     def _fail(self, reason: str) -> None:
         if not self.down and not self.stopping:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from newsletter.delivery.outbox import Claimed
@@ -34,23 +34,24 @@ class Routing:
     def route(self, claimed: Iterable[Claimed], relays: Sequence[Relay]) -> Routed:
         """Give each its relay. What one may not carry now goes through the others, if they may. It blocks."""
         routed = Routed()
-        parts, routed.left = self._shares.allot(claimed, _slug, relays)
+        refused: defaultdict[str, set[Relay]] = defaultdict(set)
         waits: dict[int, float] = {}
-        able = tuple(relays)
-        while parts:
+        batch = list(claimed)
+        while batch:
             late: list[Claimed] = []
-            for relay, deliveries in parts.items():
-                now, later = self._granted(relay, deliveries)
-                if now:
-                    routed.now.setdefault(relay, []).extend(now)
-                if later:
-                    able = tuple(one for one in able if one is not relay)
-                for delivery, seconds in later:
-                    waits[delivery.id] = min(seconds, waits.get(delivery.id, seconds))
-                    late.append(delivery)
-            parts, rest = self._shares.allot(late, _slug, able)
-            for delivery in rest:
-                routed.later[waits[delivery.id]].append(delivery)
+            for able, deliveries in _by_able(batch, relays, refused).items():
+                parts, rest = self._shares.allot(deliveries, _slug, able)
+                for delivery in rest:
+                    (routed.later[waits[delivery.id]] if delivery.id in waits else routed.left).append(delivery)
+                for relay, part in parts.items():
+                    now, later = self._granted(relay, part)
+                    if now:
+                        routed.now.setdefault(relay, []).extend(now)
+                    for delivery, seconds in later:
+                        refused[delivery.domain].add(relay)
+                        waits[delivery.id] = min(seconds, waits.get(delivery.id, seconds))
+                        late.append(delivery)
+            batch = late
         return routed
 
     def _granted(self, relay: Relay, deliveries: list[Claimed]) -> tuple[list[Claimed], list[tuple[Claimed, float]]]:
@@ -70,6 +71,17 @@ class Routing:
             rest = found[count:]
             later += zip(rest, granted.delays(domain, len(rest)), strict=True)
         return now, later
+
+
+def _by_able(
+    batch: Iterable[Claimed], relays: Sequence[Relay], refused: Mapping[str, Collection[Relay]]
+) -> Mapping[tuple[Relay, ...], list[Claimed]]:
+    """Deliveries by the relays that have not ``refused`` their domain."""
+    found: defaultdict[tuple[Relay, ...], list[Claimed]] = defaultdict(list)
+    for delivery in batch:
+        no = refused.get(delivery.domain, ())
+        found[tuple(relay for relay in relays if relay not in no)].append(delivery)
+    return found
 
 
 def _slug(delivery: Claimed) -> str:

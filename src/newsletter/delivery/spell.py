@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from newsletter.database import reading
-from newsletter.delivery.connections import DOT_PATIENCE, Outgoing
+from newsletter.delivery.connections import ANSWERS_TO_A_MESSAGE, Outgoing
 from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.demand import UNSETTLED, Demand
 from newsletter.delivery.exchange import RELAY_PAUSE, SOON, Brought, Errand, Exchange
@@ -36,6 +36,7 @@ from newsletter.delivery.resting import State
 from newsletter.delivery.routing import Routing
 from newsletter.delivery.settling import Outcome
 from newsletter.delivery.shares import Shares
+from newsletter.delivery.suspects import Suspects
 from newsletter.delivery.throttling import is_throttle
 from newsletter.delivery.tokens import credentials_of, forget_token, safe_reason
 from newsletter.delivery.unsettled import Tally, Unsettled
@@ -50,11 +51,7 @@ T = TypeVar("T")
 SPELL_SECONDS = 50.0
 GRACE_SECONDS = 15.0
 PULSE_SECONDS = 0.5
-IN_VAIN = 2
-"""So often a relay may end the connection over one message; then it waits, and others go first."""
 PATIENCE_WITH_DATABASE = 60.0
-# The longest exchange over one message: the final dot of the one before it, three answers, and its own dot.
-ANSWERS_TO_A_MESSAGE = 2 * DOT_PATIENCE + 3
 
 
 class Kept:
@@ -62,8 +59,8 @@ class Kept:
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self.letters = Letters(engine, settings)
-        self.shares = Shares()
         self.pace = Pace(settings.redis_url, settings.workers)
+        self.routing = Routing(Shares(), self.pace)
 
 
 class Spell:
@@ -80,8 +77,7 @@ class Spell:
     ) -> None:
         self.tally = Tally()
         self.relays_down = False
-        self.is_certain = True
-        """Whether all that was claimed is known of."""
+        self.is_certain = True  # of what was claimed
         self._engine = engine
         self._settings = settings
         self._letters = kept.letters
@@ -92,8 +88,7 @@ class Spell:
         self._reserve = timedelta(seconds=settings.smtp_timeout) * ANSWERS_TO_A_MESSAGE
         self._relays = relays_of(settings)
         self._exchange = Exchange(engine, settings, self._relays, journal.owner, clock)
-        self._routing = Routing(kept.shares, kept.pace)
-        self._pace = kept.pace
+        self._routing, self._pace = kept.routing, kept.pace
         self._known: Mapping[str, State] = {relay.name: State() for relay in self._relays}
         self._usable: tuple[Relay, ...] = ()
         self._pools: dict[str, Pool] = {}
@@ -103,8 +98,7 @@ class Spell:
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
         self._failed: dict[Relay, str] = {}
-        self._in_vain: Counter[tuple[type, int]] = Counter()
-        """How often a relay has ended the connection over a message, by its kind and number."""
+        self._suspects = Suspects()
         self._demand = Demand()
         self._in_turn = False
         self._wake = asyncio.Event()
@@ -137,7 +131,7 @@ class Spell:
         await self._settle_the_rest()
 
     def stop(self) -> None:
-        """End the spell in good order."""
+        """End it in good order."""
         self._stop = True
         self._wake.set()
 
@@ -152,16 +146,23 @@ class Spell:
     async def _close_pools(self) -> None:
         """Wait for what relays still think about: who gives up sooner sends it twice. Who is asked to stop gives up."""
         pools = (*self._pools.values(), *self._retired)
-        closing = asyncio.gather(*(pool.close() for pool in pools))
+        closing = asyncio.gather(*(pool.close() for pool in pools), return_exceptions=True)
+        telling = asyncio.ensure_future(self._tell())
         while not closing.done():
             if self._stop or self._stopping():
                 for pool in pools:
                     pool.hurry(GRACE_SECONDS)
+            if self._unsettled and telling.done():
+                telling = asyncio.ensure_future(self._tell())
             await asyncio.wait([closing], timeout=PULSE_SECONDS)
+        await telling
+        for failure in filter(None, await closing):
+            raise failure
+
+    async def _tell(self) -> None:
+        with contextlib.suppress(DBAPIError):
             if self._unsettled:
-                with contextlib.suppress(DBAPIError):
-                    await self._told()
-        await closing
+                await self._told()
 
     @property
     def _busy(self) -> bool:
@@ -217,27 +218,27 @@ class Spell:
         if last or len(unsettled.outcomes) >= UNSETTLED:
             self._wake.set()
 
-    def unsent(self, tag: object, relay: Relay, *, is_first: bool) -> None:
-        """Another connection; another relay if this one cannot be used any more, which the next turn sees."""
+    def unsent(self, tag: object, relay: Relay, *, is_to_blame: bool) -> bool:
+        """Another connection, or another relay after the next turn. What a relay hangs up over twice is deferred."""
         assert isinstance(tag, (Taken, Claimed))
+        was_suspected = self._suspects.has(relay, tag)
+        blamed = is_to_blame and not self._closing
+        refusal = self._suspects.blame(relay, tag) if blamed else None
         if isinstance(tag, Claimed):
             self._forget(tag.id)
             self._hashes.pop(tag.id)
-        self._in_vain[type(tag), tag.id] += is_first
-        if self._in_vain[type(tag), tag.id] >= IN_VAIN:
-            del self._in_vain[type(tag), tag.id]
-            refusal = Answer(Verdict.DEFERRED, 0, "The relay ended the connection each time that it was offered this.")
-            if isinstance(tag, Taken):
-                self._unsettled.told.append((tag, refusal))
-            else:
+            if refusal:
                 self._unsettled.outcomes.append(Outcome(tag, refusal, relay.name))
-        elif isinstance(tag, Taken):
-            (self._unsettled.unasked if self._closing else self._waiting.notices).append(tag)
-        else:
-            self._waiting.put_back(relay, tag)
+            else:
+                (self._waiting.suspect if blamed else self._waiting.put_back)(relay, tag)
             if self._closing:
                 self._give_back(self._waiting.emptied(relay))
+        elif refusal:
+            self._unsettled.told.append((tag, refusal))
+        else:
+            (self._unsettled.unasked if self._closing else self._waiting.notices).append(tag)
         self._wake.set()
+        return was_suspected
 
     def relay_down(self, relay: Relay, reason: str) -> None:
         """What it had in hand is for others, or for later."""

@@ -20,18 +20,19 @@ class Waiting:
     def __init__(self, relays: Sequence[Relay]) -> None:
         self.notices: deque[Taken] = deque()
         self._queues: dict[str, deque[Claimed]] = {relay.name: deque() for relay in relays}
+        self._suspects: dict[str, deque[Claimed]] = {relay.name: deque() for relay in relays}
         self._unused: defaultdict[Relay, Counter[str]] = defaultdict(Counter)
 
     def __len__(self) -> int:
-        return len(self.notices) + sum(map(len, self._queues.values()))
+        return len(self.notices) + sum(map(len, (*self._queues.values(), *self._suspects.values())))
 
     def count_for(self, relay: Relay) -> int:
         """How many messages there may be for this relay."""
-        return len(self._queues[relay.name]) + len(self.notices)
+        return len(self._queues[relay.name]) + len(self._suspects[relay.name]) + len(self.notices)
 
     def deliveries(self) -> list[Claimed]:
         """Every digest that waits."""
-        return [delivery for queue in self._queues.values() for delivery in queue]
+        return [delivery for queue in (*self._queues.values(), *self._suspects.values()) for delivery in queue]
 
     def add(self, relay: Relay, deliveries: Iterable[Claimed]) -> None:
         """Digests that have leave to go through this relay."""
@@ -53,12 +54,18 @@ class Waiting:
 
     def next_delivery(self, relay: Relay) -> Claimed | None:
         """The next digest for this relay."""
-        queue = self._queues[relay.name]
+        queue = self._queues[relay.name] or self._suspects[relay.name]
         return queue.popleft() if queue else None
 
     def put_back(self, relay: Relay, delivery: Claimed) -> None:
         """A digest whose turn it was, and which keeps it."""
         self._queues[relay.name].appendleft(delivery)
+
+    def suspect(self, relay: Relay, delivery: Claimed) -> None:
+        """A digest over which the relay has hung up: the others go first, of them the one that is farthest from it."""
+        self._suspects[relay.name].append(delivery)
+        if queue := self._queues[relay.name]:
+            queue.appendleft(queue.pop())
 
     def give_up(self, relay: Relay, *deliveries: Claimed) -> None:
         """Digests that will not make use of their leave."""
@@ -66,9 +73,10 @@ class Waiting:
 
     def emptied(self, relay: Relay) -> list[Claimed]:
         """What waited for this relay, and does not need the leave for it any more."""
-        queue = self._queues[relay.name]
-        waiting = list(queue)
+        queue, suspects = self._queues[relay.name], self._suspects[relay.name]
+        waiting = [*queue, *suspects]
         queue.clear()
+        suspects.clear()
         self.give_up(relay, *waiting)
         return waiting
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from newsletter.database import connect
 from newsletter.delivery import dispatch, outbox, resting, spell
 from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.exchange import RELAY_PAUSE, Exchange
+from newsletter.delivery.outcomes import HUNG_UP
 from newsletter.delivery.relays import relays_of
 from newsletter.delivery.settling import Outcome, settle
 from newsletter.migrations import upgrade
@@ -239,6 +241,48 @@ def test_hangs_up_on_one_confirmation(sqlite_engine: Engine, tmp_path: Path) -> 
     assert "ended the connection" in notice.answer
     assert notice.due_at > house.now
     assert relay.connections <= 12
+
+
+def test_hangs_up_on_several_confirmations(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """Several transactional mails at which the relay hangs up cost one rest at most, and do not come first after it."""
+    relay = Misbehaving(mood=lambda number, recipient: "leave" if recipient.startswith("bad") else "ok")
+    with served(sqlite_engine, tmp_path, {"only": (relay, "")}) as house:
+        fill(house, 20)
+        for number in range(4):
+            house.subscribe(f"bad{number}@example.org", due_at=None)
+        downs = house.send().counts["relay down"]
+        house.pass_time(seconds=21)
+        downs += house.send().counts["relay down"]
+        assert downs <= 1
+        assert all(house.states(number) == ["sent"] for number in range(1, 21))
+
+
+def test_one_reader_and_a_far_relay(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """One reader at whom the relay hangs up takes nothing from the connections of the others."""
+    relay = Misbehaving(thinks=0.05, mood=lambda number, recipient: "leave" if recipient.startswith("r50@") else "ok")
+    with served(sqlite_engine, tmp_path, {"only": (relay, "")}) as house:
+        fill(house, 400)
+        began = time.monotonic()
+        tally = house.send()
+        assert tally.counts["sent"] == 399
+        # One connection after the other would take twenty seconds.
+        assert time.monotonic() - began < 12
+        assert house.delivery(51).answer == HUNG_UP.text
+
+
+def test_hangs_up_on_all_who_were_put_off(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """A relay that is ill is down after three connections, and costs those whom another answer put off no attempt."""
+    relay = Misbehaving(mood=lambda number, recipient: "452" if number <= 60 else "leave")
+    with served(sqlite_engine, tmp_path, {"only": (relay, "&connections=1")}) as house:
+        fill(house, 60)
+        assert house.send().counts["deferred"] == 60
+        house.pass_time(minutes=5)
+        tally = house.send()
+        assert tally.counts["relay down"] == 1
+        assert tally.counts["deferred"] <= 3
+        with house.engine.connect() as connection:
+            attempts = Counter(connection.scalars(select(deliveries.c.attempts)))
+    assert attempts[1] >= 57
 
 
 def test_rate_of_one_relay_of_two(sqlite_engine: Engine, tmp_path: Path) -> None:

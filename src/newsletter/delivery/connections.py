@@ -122,6 +122,11 @@ class Line(asyncio.Protocol):
         return self.ready and self.carrying == 0 and self._conversation.wants_message
 
     @property
+    def was_used(self) -> bool:
+        """Whether it was given a message."""
+        return self._sent > 0
+
+    @property
     def _unwritten_bytes(self) -> int:
         return self._transport.get_write_buffer_size() if self._unwritten and self._transport else 0
 

@@ -48,7 +48,7 @@ def content_hash(content: bytes) -> str:
 
 def as_claimed(row: Any, now: datetime) -> Claimed:
     """A delivery of ``find_delivery`` as it was, or would be, in a worker's hands: to compose it again."""
-    values = {name: getattr(row, name) for name in Claimed._fields if name != "expires"}
+    values = {name: getattr(row, name) for name in Claimed._fields if name not in ("expires", "hung_up")}
     values |= {"dated_at": row.dated_at or now, "claimed_at": row.claimed_at or now, "claim": row.claim or ""}
     return Claimed(**values, expires=now)
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from newsletter.columns import Moment
 from newsletter.database import IDS, any_of
+from newsletter.delivery.outcomes import HUNG_UP
 from newsletter.digests.oversight import close_cancelled
 from newsletter.digests.runs import close_finished
 from newsletter.tables import deliveries, lists, runs
@@ -42,6 +43,8 @@ class Claimed(NamedTuple):
     email: str
     name: str
     timezone: str
+    hung_up: bool = False
+    """Whether a relay hung up over it the last time."""
 
     @property
     def domain(self) -> str:
@@ -92,7 +95,8 @@ _TAKE = """
 """
 _READ = """
     SELECT taken.id, run_id, subscription_id, taken.profile_id, edition_id, attempts, deadline, dated_at,
-        subscriptions.state, frequency, email, name, timezone, erased_at IS NOT NULL, suppressed_at IS NOT NULL
+        subscriptions.state, frequency, email, name, timezone, taken.answer = '{hung_up}',
+        erased_at IS NOT NULL, suppressed_at IS NOT NULL
     FROM {taken} AS taken
     JOIN subscriptions ON subscriptions.id = subscription_id
     JOIN subscribers ON subscribers.id = subscriber_id
@@ -109,9 +113,9 @@ _CLAIM_POSTGRESQL = (
                 AND NOT (state = 'claimed' AND claim = {any_of(":living", "text")})
                 ORDER BY due_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
             ))
-            RETURNING id, run_id, subscription_id, profile_id, edition_id, attempts, deadline, dated_at
+            RETURNING id, run_id, subscription_id, profile_id, edition_id, attempts, deadline, dated_at, answer
         )
-        {_READ.format(taken="claimed")}
+        {_READ.format(taken="claimed", hung_up=HUNG_UP.text)}
     """)
     .bindparams(IDS, _NOW, bindparam("until", type_=Moment()))
     .columns(**_READ_COLUMNS)
@@ -128,6 +132,7 @@ _READ_SQLITE = (
     text(
         _READ.format(
             taken="(SELECT * FROM deliveries WHERE id IN (SELECT value FROM json_each(:ids)))",
+            hung_up=HUNG_UP.text,
         )
     )
     .bindparams(IDS)
@@ -153,7 +158,7 @@ def claim(
     claimed = []
     for row in _take(connection, values, living):
         number, run_id, subscription_id, profile_id, edition_id, attempts, deadline, dated_at = row[:8]
-        state, frequency, email, name, timezone, erased, suppressed = row[8:]
+        state, frequency, email, name, timezone, hung_up, erased, suppressed = row[8:]
         run = sending[run_id]
         if erased or suppressed or state != "active" or run.archived_at is not None or deadline < now:
             closing, why = _closing(deadline, state, now, erased=erased, suppressed=suppressed)
@@ -181,6 +186,7 @@ def claim(
                 email,
                 name,
                 timezone,
+                bool(hung_up),
             )
         )
     return claimed

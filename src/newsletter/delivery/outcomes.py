@@ -39,6 +39,10 @@ class Answer:
     status: str = ""
 
 
+HUNG_UP = Answer(Verdict.DEFERRED, 0, "The relay ended the connection each time that it was offered this.")
+"""What is noted of a message over which a relay hangs up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ready:
     """The session stands: messages are welcome."""

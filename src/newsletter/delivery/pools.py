@@ -8,7 +8,6 @@ import socket
 import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 from newsletter.delivery.connections import ANSWERS_TO_A_MESSAGE, QUIT_SECONDS, Line, Office
 from newsletter.delivery.conversation import Credentials
@@ -35,6 +34,9 @@ class Pool:
         self._credentials = credentials
         self._most = relay.connections
         """Fewer once the relay has refused one while others stood."""
+        self._over_a_message = False
+        """Whether the only connection ended: then it was no limit, if others are of use."""
+        self._addresses: asyncio.Future[list[str]] | None = None
         self._lines: set[Line] = set()
         self._opening: set[asyncio.Task[None]] = set()
         # A command that hangs is to hold up nothing but this relay.
@@ -56,6 +58,8 @@ class Pool:
         for line in list(self._lines):
             if line.idle:
                 line.go_on([])
+        if self._over_a_message and any(line.answers for line in self._lines):
+            self._most, self._over_a_message = self.relay.connections, False
         open_now = len(self._lines) + len(self._opening)
         wanted = min(self._most, -(-waiting // PER_CONNECTION))
         for _ in range(wanted - open_now):
@@ -118,10 +122,14 @@ class Pool:
         tls = self.tls() if relay.security == "tls" else None
         task = asyncio.current_task()
         assert task
-        look_up = partial(socket.getaddrinfo, relay.host, relay.port, type=socket.SOCK_STREAM)
         async with asyncio.timeout(self.timeout):
-            found = await loop.run_in_executor(self._asking, look_up)
-            addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+            if self._addresses is None:
+                self._addresses = loop.run_in_executor(self._asking, self._look_up)
+            try:
+                addresses = await asyncio.shield(self._addresses)
+            except (OSError, ValueError):
+                self._addresses = None
+                raise
             for address in addresses:
                 try:
                     async with asyncio.timeout(self.timeout / len(addresses)):
@@ -137,6 +145,10 @@ class Pool:
                         raise
                 else:
                     return
+
+    def _look_up(self) -> list[str]:
+        found = socket.getaddrinfo(self.relay.host, self.relay.port, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
     def tls(self) -> ssl.SSLContext:
         """Certificates are verified; ``ca_file`` adds to those that the system trusts."""
@@ -164,9 +176,12 @@ class Pool:
         elif line.answers:
             self._barren = self._ended = 0
         elif others and not (line.failed and line.greeted):
-            # While others stand, or are about to, it may be the relay's limit of connections, and no fault.
-            self._most = others
+            # While others stand, or are about to, it may be the relay's limit of connections, and no fault; nor is it
+            # one if it was given nothing to do.
+            if line.was_used or not line.greeted:
+                self._most = others
         else:
+            self._over_a_message = not others
             self._barren += not line.suspected
             self._ended += 1
             too_many = self._barren >= BARREN or self._ended >= BARREN_FOR_SUSPECTS

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -28,6 +28,7 @@ from newsletter.delivery.ledger import content_hash
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
+from newsletter.delivery.outcomes import HUNG_UP
 from newsletter.delivery.pace import Pace
 from newsletter.delivery.pools import Pool
 from newsletter.delivery.relays import Relay, relays_of
@@ -37,7 +38,7 @@ from newsletter.delivery.routing import Routing
 from newsletter.delivery.settling import Outcome
 from newsletter.delivery.shares import Shares
 from newsletter.delivery.suspects import Suspects
-from newsletter.delivery.throttling import is_throttle
+from newsletter.delivery.throttling import throttled
 from newsletter.delivery.tokens import credentials_of, forget_token, safe_reason
 from newsletter.delivery.unsettled import Tally, Unsettled
 from newsletter.delivery.waiting import Waiting
@@ -177,7 +178,7 @@ class Spell:
 
     def next_message(self, relay: Relay) -> Outgoing | None:
         """Notices before any digest; nothing once a turn has seen that the relay is paused or rests."""
-        if relay not in self._usable:
+        if self._stop or relay not in self._usable:
             return None
         notice = self._waiting.next_notice(relay)
         if notice is not None:
@@ -246,6 +247,12 @@ class Spell:
         reason = without_addresses(safe_reason(relay, reason))
         log.warning("the relay cannot be used", relay=relay.name, reason=reason)
         forget_token(relay)
+        # Perhaps they are to blame: then they must not be the first when it is back.
+        blamed = self._waiting.take_suspects(relay)
+        self._unsettled.outcomes += [Outcome(delivery, HUNG_UP, relay.name) for delivery in blamed]
+        for notice in [notice for notice in self._waiting.notices if self._suspects.has(relay, notice)]:
+            self._waiting.notices.remove(notice)
+            self._unsettled.told.append((notice, HUNG_UP))
         self._failed[relay] = reason
         self._wake.set()
 
@@ -338,18 +345,10 @@ class Spell:
         for relay, domains in unused:
             self._pace.refund(relay, domains)
         brought = self._exchange.run(errand)
-        self._slow_down(errand.told.outcomes)
-        return brought
-
-    def _slow_down(self, outcomes: Sequence[Outcome]) -> None:
-        domains = {
-            outcome.delivery.domain
-            for outcome in outcomes
-            if outcome.answer.verdict is Verdict.DEFERRED
-            and is_throttle(outcome.answer.code, outcome.answer.status, outcome.answer.text)
-        }
-        for domain in domains:
+        answers = [(outcome.delivery.domain, outcome.answer) for outcome in errand.told.outcomes]
+        for domain in throttled(answers):
             self._pace.slow_down(domain)
+        return brought
 
     def _prepare(self, claimed: list[Claimed]) -> None:
         try:

@@ -6,10 +6,9 @@ from collections import Counter
 
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
-from newsletter.delivery.outcomes import Answer, Verdict
+from newsletter.delivery.outcomes import HUNG_UP, Answer
 from newsletter.delivery.relays import Relay
 
-HUNG_UP = "The relay ended the connection each time that it was offered this."
 IN_VAIN = 2
 """So often a relay may end the connection over one message; then it waits, and others go first."""
 
@@ -21,15 +20,14 @@ class Suspects:
         self._counts: Counter[tuple[str, type, int]] = Counter()
 
     def has(self, relay: Relay, message: Taken | Claimed) -> bool:
-        """Whether it was suspected before, in this spell or perhaps in an earlier one."""
+        """Whether it was suspected before, in this spell or in an earlier one."""
         return self._count(relay, message) > 0
 
     def blame(self, relay: Relay, message: Taken | Claimed) -> Answer | None:
         """Count that a connection ended over it; what is noted of it if that was once too often."""
         count = self._counts[relay.name, type(message), message.id] = self._count(relay, message) + 1
-        return Answer(Verdict.DEFERRED, 0, HUNG_UP) if count >= IN_VAIN else None
+        return HUNG_UP if count >= IN_VAIN else None
 
     def _count(self, relay: Relay, message: Taken | Claimed) -> int:
-        # What was deferred before is told at once.
-        was_tried = isinstance(message, Claimed) and message.attempts > 1
-        return max(self._counts[relay.name, type(message), message.id], IN_VAIN - 1 if was_tried else 0)
+        before = IN_VAIN - 1 if isinstance(message, Claimed) and message.hung_up else 0
+        return max(self._counts[relay.name, type(message), message.id], before)

@@ -6,6 +6,9 @@ Enhanced status codes are those of RFC 3463 and its registry; the words are thos
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+
+from newsletter.delivery.outcomes import Answer, Verdict
 
 CODES = (421, 450, 451, 452)
 
@@ -46,3 +49,12 @@ def is_throttle(code: int, status: str, text: str) -> bool:
     if code not in CODES or ELSEWHERE.fullmatch(status):
         return False
     return bool(STATUSES.fullmatch(status) or LIKELY.search(text))
+
+
+def throttled(answers: Iterable[tuple[str, Answer]]) -> set[str]:
+    """The domains of which one of these answers asks us to send less."""
+    return {
+        domain
+        for domain, answer in answers
+        if answer.verdict is Verdict.DEFERRED and is_throttle(answer.code, answer.status, answer.text)
+    }

@@ -67,6 +67,13 @@ class Waiting:
         if queue := self._queues[relay.name]:
             queue.appendleft(queue.pop())
 
+    def take_suspects(self, relay: Relay) -> list[Claimed]:
+        """Take out what the relay has hung up over."""
+        taken = list(self._suspects[relay.name])
+        self._suspects[relay.name].clear()
+        self.give_up(relay, *taken)
+        return taken
+
     def give_up(self, relay: Relay, *deliveries: Claimed) -> None:
         """Digests that will not make use of their leave."""
         self._unused[relay].update(delivery.domain for delivery in deliveries)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from newsletter.catalogue.geography import place_name
+from newsletter.catalogue.items import day_of
 from newsletter.catalogue.themes import all_themes, theme_name
 from newsletter.delivery.ledger import as_claimed, find_delivery
 from newsletter.delivery.outbox import Claimed
@@ -52,7 +53,7 @@ class Story:
     list_name: str
     slug: str
     """Of its list, if that has an archive for everybody; else empty."""
-    published_at: datetime
+    day: date
     places: tuple[tuple[str, str], ...]
     """Code and name."""
     themes: tuple[tuple[str, str], ...]
@@ -144,7 +145,14 @@ def find_copied(conn: Connection, delivery_id: int, now: datetime) -> Copied | N
 def find_story(conn: Connection, item_id: int, language: str) -> Story | None:
     """The item with this number, its places and themes named in ``language``; None if there is none."""
     row: Any = conn.execute(
-        select(items, lists.c.name.label("list_name"), lists.c.slug, lists.c.is_public, lists.c.archived_at)
+        select(
+            items,
+            lists.c.name.label("list_name"),
+            lists.c.slug,
+            lists.c.timezone,
+            lists.c.is_public,
+            lists.c.archived_at,
+        )
         .join_from(items, lists, items.c.list_id == lists.c.id)
         .where(items.c.id == item_id)
     ).one_or_none()
@@ -161,7 +169,7 @@ def find_story(conn: Connection, item_id: int, language: str) -> Story | None:
         language=row.language,
         source=row.source,
         list_name=row.list_name,
-        published_at=row.published_at,
+        day=day_of(row.published_at, row.timezone),
         slug=row.slug if row.is_public and row.archived_at is None else "",
         places=tuple(zip(places, _places(places, language), strict=True)),
         themes=tuple((slug, theme_name(known[slug], language)) for slug in row.themes if slug in known),

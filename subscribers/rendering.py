@@ -165,7 +165,7 @@ def story_page(story: Story, language: str, site: str, **values: Any) -> HTMLRes
         # Cleaned on its way in already; what is marked safe here does not rely on it.
         body=Markup(clean_html(story.body)),  # noqa: S704
         paragraphs=[text for text in story.summary.split("\n\n") if text.strip()],
-        day=format_date(story.published_at.astimezone(UTC).date(), "long", locale=speak(language)),
+        day=format_date(story.day, "long", locale=speak(language)),
         host=urlsplit(story.url).hostname if story.url else "",
         **values,
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import date
 from typing import Any
 
 from babel.dates import format_date
 from sqlalchemy import Connection, select
 
 from newsletter.catalogue.geography import WORLD, all_places, countries_in
+from newsletter.catalogue.items import day_of
 from newsletter.catalogue.themes import Vocabulary, descendants, theme_name
 from newsletter.digests.archive import COUNTED, codes_in_use
 from newsletter.mail.cards import cut
@@ -43,8 +44,9 @@ class Entry:
     url: str
     language: str
     source: str
-    published_at: datetime
+    date: date
     day: str
+    """The same, written out."""
     places: tuple[str, ...]
 
 
@@ -58,16 +60,17 @@ def public_list(connection: Connection, slug: str) -> Any:
     ).one_or_none()
 
 
-def entry(row: Any, language: str) -> Entry:
-    """An item, its places and date in the reader's language."""
+def entry(row: Any, timezone: str, language: str) -> Entry:
+    """An item, its places and day in the reader's language; ``timezone``: the list's."""
+    day = day_of(row.published_at, timezone)
     return Entry(
         title=row.title,
         summary=cut(" ".join(row.summary.split()), SUMMARY),
         url=row.url or f"/items/{row.id}",
         language=row.language,
         source=row.source,
-        published_at=row.published_at,
-        day=format_date(row.published_at.astimezone(UTC).date(), "long", locale=speak(language)),
+        date=day,
+        day=format_date(day, "long", locale=speak(language)),
         places=tuple(name_of(code, language) for code in (*row.countries, *row.regions)),
     )
 

@@ -22,6 +22,7 @@ from itsdangerous import Signer
 from jinja2 import Template
 
 from newsletter.catalogue.geography import countries_in, place_name
+from newsletter.catalogue.items import day_of
 from newsletter.catalogue.themes import Theme, descendants, theme_name
 from newsletter.delivery.outbox import Claimed
 from newsletter.digests.matching import (
@@ -148,7 +149,7 @@ def letter_of(
     groups, rest = plain_arrange(
         chosen, picks, countries_in, lambda slug: descendants(vocabulary, slug), list_row.max_items, list_row.sections
     )
-    card = _card_maker(site, vocabulary, language)
+    card = _card_maker(site, vocabulary, list_row.timezone, language)
 
     def name(code: str) -> str:
         if not code:
@@ -171,7 +172,7 @@ def letter_of(
     )
 
 
-def _card_maker(site: str, vocabulary: dict[str, Theme], language: str) -> Callable[[PlainPlaced], Card]:
+def _card_maker(site: str, vocabulary: dict[str, Theme], timezone: str, language: str) -> Callable[[PlainPlaced], Card]:
     def places(codes: Iterable[str]) -> tuple[str, ...]:
         return tuple(place_name(code, language) for code in codes)
 
@@ -186,7 +187,7 @@ def _card_maker(site: str, vocabulary: dict[str, Theme], language: str) -> Calla
             url=item.url or f"{site}/items/{item.id}",
             language=item.language,
             source=item.source,
-            day=item.published_at.date(),
+            day=day_of(item.published_at, timezone),
             places=places((*item.countries, *item.regions)),
             themes=themes(item.themes),
             because=places(placed.why.places) + themes(placed.why.themes),

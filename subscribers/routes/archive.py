@@ -59,7 +59,7 @@ def routes(site: Site) -> APIRouter:
             list=row,
             site=site.settings.site,
             chosen=chosen,
-            entries=[entry(item, language) for item in here.items],
+            entries=[entry(item, row.timezone, language) for item in here.items],
             newer=positions[0] if here.newer and positions else None,
             older=positions[-1] if here.older and positions else None,
             past=before is not None and not positions,

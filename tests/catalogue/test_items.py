@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from newsletter.catalogue.importing import BadItem, Defaults, parse_moment, parse_url, read_items
-from newsletter.catalogue.items import Draft, save_items
+from newsletter.catalogue.items import Draft, day_of, save_items
 from newsletter.catalogue.themes import Theme
 from newsletter.errors import InputError
 from newsletter.tables import items
@@ -238,6 +239,19 @@ def test_printed_text(tmp_path: Path) -> None:
     drafts, bad = read(tmp_path / "june.txt", "One\n\nIts summary.\nTwo\nAnother.\n\nThree\n")
     assert [(d.title, d.summary) for d in drafts] == [("One", "Its summary."), ("Two", "Another.")]
     assert [b.number for b in bad] == [7]
+
+
+@pytest.mark.parametrize(
+    ("moment", "zone", "day"),
+    [
+        ("2026-11-29T04:00:00+00:00", "America/Guatemala", "2026-11-28"),
+        ("2026-11-29T00:00:00+00:00", "America/Guatemala", "2026-11-29"),
+        ("2026-11-28T20:00:00+00:00", "Asia/Manila", "2026-11-29"),
+    ],
+)
+def test_days_of_items(moment: str, zone: str, day: str) -> None:
+    """An item is of the day that it is where its list is; what was given as a day is of that day everywhere."""
+    assert day_of(datetime.fromisoformat(moment), zone).isoformat() == day
 
 
 def test_urls_become_ascii() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from itertools import islice
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, insert, select, update
 
@@ -244,6 +245,12 @@ def identify_item(connection: Connection, text: str, list_id: int | None) -> Any
         )
     where = "" if list_id is None else " on this list"
     raise UnknownName(f"There is no item {text!r}{where}. `newsletter items list` shows those there are.")
+
+
+def day_of(published_at: datetime, timezone: str) -> date:
+    """The day that an item is of where its list is. What was given as a day stands at midnight in UTC, and is of it."""
+    at = published_at.astimezone(UTC)
+    return at.date() if at.time() == time() else at.astimezone(ZoneInfo(timezone)).date()
 
 
 def item_name(row: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.geography import all_places, countries_in, place_name
+from newsletter.catalogue.items import day_of
 from newsletter.catalogue.themes import Theme, descendants, theme_name
 from newsletter.digests.arranging import NUMBERS, Arranger, Placeable, arrange
 from newsletter.digests.matching import Item
@@ -23,7 +24,7 @@ from newsletter.mail.setting import SetItem
 from newsletter.mail.words import words
 
 SHELF_COLUMNS = (
-    *("id", "slug", "name", "sender_name", "sender_email", "postal_address", "max_items"),
+    *("id", "slug", "name", "sender_name", "sender_email", "postal_address", "timezone", "max_items"),
     *("brand", "header", "style", "sections"),
 )
 MASKS_KEPT = 10_000
@@ -197,7 +198,7 @@ class Shelf:
         one = set_items.get(number)
         size = one.size if one else 0
         if one is None:
-            one = set_items[number] = setter.set_item(card_of(item, self._vocabulary, self._site, language))
+            one = set_items[number] = setter.set_item(card_of(item, self._row, self._vocabulary, self._site, language))
         placing = placeable.placing(hit)
         why = self._reason(language, placing.places, placing.themes)
         made = setter.set_card(one, self._name(placing.heading, language), why)
@@ -223,15 +224,15 @@ class Shelf:
         return self.frame(language).cards.reason(because)
 
 
-def card_of(item: Item, vocabulary: Mapping[str, Theme], site: str, language: str) -> Card:
-    """An item in names instead of codes."""
+def card_of(item: Item, list_row: Any, vocabulary: Mapping[str, Theme], site: str, language: str) -> Card:
+    """An item in names instead of codes, dated where its list is."""
     return Card(
         title=item.title,
         summary=item.summary,
         url=item.url or f"{site}/items/{item.id}",
         language=item.language,
         source=item.source,
-        day=item.published_at.date(),
+        day=day_of(item.published_at, list_row.timezone),
         places=_places((*item.countries, *item.regions), language),
         themes=_themes(item.themes, vocabulary, language),
         image=item.image or "",

@@ -216,7 +216,8 @@ class Writer:
         elif row.kind == "run_held":
             _, found = self._run(row.data["run"])
         vocabulary = self._vocabulary(list_row.id)
-        return tuple(card_of(item, vocabulary, self._settings.site, language) for item in found[: -LATEST - 1 : -1])
+        site = self._settings.site
+        return tuple(card_of(item, list_row, vocabulary, site, language) for item in found[: -LATEST - 1 : -1])
 
     def _read_index(self, list_id: int) -> Index:
         upper = self._list(list_id).last_position

@@ -77,6 +77,9 @@ def _by_able(
     batch: Iterable[Claimed], relays: Sequence[Relay], refused: Mapping[str, Collection[Relay]]
 ) -> Mapping[tuple[Relay, ...], list[Claimed]]:
     """Deliveries by the relays that have not ``refused`` their domain."""
+    if not refused:
+        # As it nearly always is: to tell them apart costs a tenth of what is done for a message.
+        return {tuple(relays): list(batch)}
     found: defaultdict[tuple[Relay, ...], list[Claimed]] = defaultdict(list)
     for delivery in batch:
         no = refused.get(delivery.domain, ())

@@ -611,30 +611,20 @@ def test_fewer_connections_than_we_open(refusal: bytes) -> None:
     assert len(refused) <= 6
 
 
-def test_ends_each_connection_at_uneven_speed() -> None:
-    """A relay that ends each connection before it took a message is down, though another is ready at every moment."""
+@pytest.mark.parametrize("answer", [b"421 4.3.2 not now\r\n", b"530 5.7.0 Authentication required\r\n"])
+def test_refuses_each_message_at_uneven_speed(answer: bytes) -> None:
+    """A relay that ends each connection, or wants a login, before it took a message is down, though another connection
+    is ready at every moment. Where it wants a login no message is to blame."""
 
     def script(connection: socket.socket, number: int) -> None:
         time.sleep(0.05 * (number % 4))
-        talk(connection, {b"MAIL": b"421 4.3.2 not now\r\n"})
+        talk(connection, {b"MAIL": answer})
 
     with scripted(script, at_once=True) as url:
         desk = send(url, [f"r{n}@e.example" for n in range(100)], connections=4)
     assert len(desk.down) == 1
     assert len(desk.unsent_) < 20
-
-
-def test_wants_a_login_at_uneven_speed() -> None:
-    """A relay that wants a login for each message is down, over whichever connections, and no message is to blame."""
-
-    def script(connection: socket.socket, number: int) -> None:
-        time.sleep(0.05 * (number % 4))
-        talk(connection, {b"MAIL": b"530 5.7.0 Authentication required\r\n"})
-
-    with scripted(script, at_once=True) as url:
-        desk = send(url, [f"r{n}@e.example" for n in range(100)], connections=4)
-    assert len(desk.down) == 1
-    assert (len(desk.unsent_) < 20, desk.blamed) == (True, [])
+    assert answer.startswith(b"421") or desk.blamed == []
 
 
 @pytest.mark.parametrize("verb", [b"MAIL", b"RCPT"])

@@ -249,6 +249,7 @@ class Line(asyncio.Protocol):
             )
         except ssl.SSLCertVerificationError as error:
             self._problem = f"{relay} has a certificate that is not trusted: {error.verify_message}"
+        # Each event loop has its own for a connection that ends in the middle of it.
         except (OSError, ValueError, RuntimeError, AssertionError) as error:
             self._problem = f"{relay} does not manage TLS: {error}"
         else:

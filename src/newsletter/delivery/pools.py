@@ -35,12 +35,12 @@ class Pool:
         self._most = relay.connections
         """Fewer once the relay has refused one while others stood."""
         self._over_a_message = False
-        """Whether the only connection ended: then it was no limit, if others are of use."""
+        """Whether the only connection ended over one: if another is of use then, that was to blame, and no limit."""
         self._addresses: asyncio.Future[list[str]] | None = None
         self._lines: set[Line] = set()
         self._opening: set[asyncio.Task[None]] = set()
-        # A command that hangs is to hold up nothing but this relay.
-        self._asking = ThreadPoolExecutor(1, "login")
+        # A token command or a lookup that hangs is to hold up nothing but this relay.
+        self._asking = ThreadPoolExecutor(1, "asking")
         self._tls: ssl.SSLContext | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._barren = self._ended = 0

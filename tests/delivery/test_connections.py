@@ -169,6 +169,16 @@ def test_certificates_are_verified(authority, security: str, fault: str) -> None
     assert (relay.messages, desk.answers) == ([], {})
 
 
+@pytest.mark.parametrize("security", ["smtp+starttls", "smtps"])
+def test_a_file_of_certificates_that_is_gone(authority, security: str, tmp_path: Path) -> None:
+    """A file of certificates that cannot be read is what is blamed, and not the relay's address."""
+    with secured(authority[0], security) as relay:
+        desk = send(f"{security}://{LOGIN}127.0.0.1:{relay.port}", ca_file=tmp_path / "none.pem")
+    assert len(desk.down) == 1
+    assert "The CA certificates in" in desk.down[0]
+    assert "cannot be reached" not in desk.down[0]
+
+
 def test_starttls_is_never_left_out(relay) -> None:
     """A server that no longer offers STARTTLS gets nothing, in clear least of all."""
     desk = send(f"smtp+starttls://127.0.0.1:{relay.port}")

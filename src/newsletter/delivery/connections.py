@@ -16,6 +16,7 @@ from typing import Protocol, cast
 from newsletter.delivery.conversation import Answer, Conversation, Credentials, Verdict
 from newsletter.delivery.outcomes import Answered, Closed, Down, Event, Ready, Step, Unsent, UpgradeToTls
 from newsletter.delivery.relays import Relay
+from newsletter.errors import NewsletterError
 
 # RFC 5321, 4.5.3.2: a relay may think far longer about a message it holds than about a command, and who does not
 # wait sends it twice.
@@ -249,6 +250,8 @@ class Line(asyncio.Protocol):
             )
         except ssl.SSLCertVerificationError as error:
             self._problem = f"{relay} has a certificate that is not trusted: {error.verify_message}"
+        except NewsletterError as error:
+            self._problem = f"{relay}: {error}"
         # Each event loop has its own for a connection that ends in the middle of it.
         except (OSError, ValueError, RuntimeError, AssertionError) as error:
             self._problem = f"{relay} does not manage TLS: {error}"

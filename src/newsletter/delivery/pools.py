@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from newsletter.delivery.connections import ANSWERS_TO_A_MESSAGE, QUIT_SECONDS, Line, Office
 from newsletter.delivery.conversation import Credentials
+from newsletter.delivery.probing import trusting
 from newsletter.delivery.relays import Relay
 from newsletter.errors import NewsletterError
 
@@ -153,9 +154,7 @@ class Pool:
     def tls(self) -> ssl.SSLContext:
         """Certificates are verified; ``ca_file`` adds to those that the system trusts."""
         if self._tls is None:
-            self._tls = ssl.create_default_context()
-            if self.relay.ca_file:
-                self._tls.load_verify_locations(self.relay.ca_file)
+            self._tls = trusting(self.relay)
         return self._tls
 
     def joined(self, line: Line) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import re
 import subprocess
@@ -21,9 +22,10 @@ from newsletter.audience.picks import Picks, load_profiles
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.catalogue.themes import all_themes, rename_theme
 from newsletter.delivery import letters as module
-from newsletter.delivery import outbox, shelves
+from newsletter.delivery import outbox, sections, shelves
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
+from newsletter.delivery.sections import Sections
 from newsletter.digests import oversight
 from newsletter.digests.runs import as_item
 from newsletter.languages import LANGUAGES
@@ -299,6 +301,45 @@ def test_cards_grow_old(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(made) == before
         assert all(len(cards) + len(cards.older) <= 2 * shelves.GENERATION for cards in shelf._cards.values())
     assert len(made) > 2 * shelves.GENERATION
+
+
+def test_sections_are_joined_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A section that several digests have is joined once, for two generations of uses; none differs for it."""
+    monkeypatch.setattr(sections, "KEPT", 6)
+    claimed, letters, shelf = prepared(house)
+    joined = 0
+    for delivery in [one for one in claimed for _ in range(3)] + claimed:
+        assert composed(letters, delivery) == plainly(house, delivery)
+        for kept in shelf._sections.values():
+            assert len(kept._known) + len(kept._older) <= 12
+            joined += kept.held > 0
+    assert joined
+    held = shelf.held
+    freed = shelf.age() + shelf.age()
+    assert freed == held - shelf.held > 0
+    assert not any(kept.held for kept in shelf._sections.values())
+
+
+def test_sections_of_unlike_readers(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where hardly a section is asked for twice, none is kept for a while, and then tried again; no digest differs."""
+    monkeypatch.setattr(sections, "KEPT", 2)
+    monkeypatch.setattr(sections, "ASKED_AGAIN", 1000)
+    monkeypatch.setattr(sections, "UNKEPT", 7)
+    groups = Sections.groups
+    unkept: list[bool] = []
+
+    def watched(kept: Sections, found: dict[str, list[Any]]) -> Any:
+        before, left = dict(kept._known), kept._unkept
+        made = groups(kept, found)
+        assert left <= 0 or kept._known == before
+        unkept.append(left > 0)
+        return made
+
+    monkeypatch.setattr(Sections, "groups", watched)
+    claimed, letters, _ = prepared(house)
+    for delivery in claimed * 2:
+        assert composed(letters, delivery) == plainly(house, delivery)
+    assert sum(one != other for one, other in itertools.pairwise(unkept)) > 3
 
 
 def test_cards_that_grew_old_are_kept(house: House) -> None:

@@ -153,7 +153,11 @@ class Letters:
             if not chosen:
                 return None
         if job.shared and chosen is job.item_ids:
-            groups, rest = job.arranged = job.arranged or shelf.arranged(chosen, job.mask, job.language)
+            if job.arranged is None:
+                job.arranged = shelf.arranged(chosen, job.mask, job.language)
+                for group in job.arranged[0]:
+                    group.share()
+            groups, rest = job.arranged
         else:
             groups, rest = shelf.arranged(chosen, job.mask, job.language)
         mark = seal(self._key, "delivery", delivery.id)

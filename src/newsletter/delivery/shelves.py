@@ -14,9 +14,10 @@ from newsletter.audience.picks import Picks
 from newsletter.catalogue.geography import all_places, countries_in, place_name
 from newsletter.catalogue.items import day_of
 from newsletter.catalogue.themes import Theme, descendants, theme_name
+from newsletter.delivery.sections import Sections
 from newsletter.digests.arranging import NUMBERS, Arranger, Placeable, arrange
 from newsletter.digests.matching import Item
-from newsletter.mail.cards import UNPLACED, Placed, Section, Shown, ShownGroup, named_of, section_of
+from newsletter.mail.cards import UNPLACED, Placed, Shown, ShownGroup, named_of, section_of
 from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Masthead
 from newsletter.mail.look import Look
@@ -31,7 +32,6 @@ MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
 ITEM_COST, CARD_COST, REASON_COST = 4000, 250, 400
 REASONS_KEPT = 12_000
-SECTIONS_KEPT = 2000
 GENERATION = 50_000
 """Cards of a language made, or asked for again, until those not asked for since the last time are dropped."""
 
@@ -100,12 +100,13 @@ class Shelf:
         self._frames: dict[str, Frame] = {}
         self._set_items: dict[str, dict[int, SetItem]] = {}
         self._cards: dict[str, _Cards] = {}
-        self._section = lru_cache(SECTIONS_KEPT)(self._section_of)
+        self._sections: dict[str, Sections] = {}
 
     @property
     def held(self) -> int:
         """Bytes kept, roughly."""
-        kept = [cards.held for cards in self._cards.values()] + [frame.size for frame in self._frames.values()]
+        kept = [one.held for kinds in (self._cards, self._sections) for one in kinds.values()]
+        kept += [frame.size for frame in self._frames.values()]
         return self._held + sum(kept) + REASON_COST * self._reason.cache_info().currsize
 
     def put(self, item: Item, revision: int) -> None:
@@ -175,20 +176,17 @@ class Shelf:
             cards = self._begin(language)
         hits = map(and_, map(self._item_masks.__getitem__, ids), repeat(mask))
         found, rest = arrange(list(map(cards.__getitem__, hits)), self._row.max_items)
-        # Of cards that stand under the only heading nobody asks how many they are.
-        several = len(found) > 1
-        section = self._section
-        groups = [ShownGroup(section(language, code, len(one) if several else 0), one) for code, one in found.items()]
-        return groups, named_of(rest) if rest else []
+        return self._sections[language].groups(found), named_of(rest) if rest else []
 
     def _begin(self, language: str) -> _Cards:
         self._set_items[language] = {}
         cards = self._cards[language] = _Cards(lambda hit: self._card(hit, language))
-        return cards
-
-    def _section_of(self, language: str, code: str, cards: int) -> Section:
         said = words(language)
-        return section_of(self._name(code, language) or said.say(UNPLACED[self._row.sections]), cards, said)
+        unplaced = said.say(UNPLACED[self._row.sections])
+        self._sections[language] = Sections(
+            lambda code, count: section_of(self._name(code, language) or unplaced, count, said)
+        )
+        return cards
 
     def _card(self, hit: int, language: str) -> Placed:
         number = hit & NUMBERS
@@ -215,8 +213,9 @@ class Shelf:
     def age(self) -> int:
         """Begin a generation: cards that were not asked for in the last one are dropped; the bytes held for them."""
         held = self.held
-        for cards in self._cards.values():
+        for cards, sections in zip(self._cards.values(), self._sections.values(), strict=True):
             cards.age()
+            sections.age()
         return held - self.held
 
     def _reason_of(self, language: str, places: tuple[str, ...], themes: tuple[str, ...]) -> str:

@@ -85,6 +85,13 @@ class ShownGroup:
 
     section: Section
     placed: Sequence[Placed]
+    joined: dict[int, bytes] | None = None
+    """What the loop of each number makes of it, if several digests have this group."""
+
+    def share(self) -> None:
+        """Several digests have it: what is made of it is kept."""
+        if self.joined is None:
+            self.joined = {}
 
     @property
     def cards(self) -> list[Shown]:

@@ -94,20 +94,24 @@ class Joiner:
     def _run_groups(self, loop: Loop, values: Values, out: list[bytes], carry: str) -> str:
         headings = self._headings[loop.number]
         for group in values[GROUPS]:
+            joined = group.joined
+            if joined and not carry and loop.number in joined:
+                out.append(joined[loop.number])
+                continue
             body = headings.get(group.section) or self._heading(loop, group)
             if body.simple and not carry:
                 begun = len(out)
                 out += body.before
                 part = body.part
-                if part is None:
-                    continue
-                for card in group.placed:
+                for card in group.placed if part else ():
                     lines = card[part]
                     if not lines:
                         break
                     out += lines
                 else:
                     out += body.after
+                    if joined is not None:
+                        joined[loop.number] = b"".join(out[begun:])
                     continue
                 del out[begun:]
             values[loop.target] = group

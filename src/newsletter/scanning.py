@@ -22,7 +22,7 @@ def _finder() -> Callable[..., list[int]]:
     strstr.argtypes, strstr.restype = (ctypes.c_void_p, ctypes.c_char_p), ctypes.c_void_p
 
     def places_quickly(data: bytes, what: bytes, most: int = 0) -> list[int]:
-        if b"\0" in data:  # where strstr would stop
+        if data.find(b"\0") >= 0:  # where strstr would stop
             return places(data, what, most)
         # Most often it is not there, and then nobody need know where the bytes lie, which takes as long as the search.
         if strstr(data, what) is None:

@@ -16,6 +16,7 @@ TEXT_LIMIT = 500
 """Characters of an answer that are kept."""
 
 _CODES = {b"%d" % code: code for code in range(200, 600)}
+_MARKS = (b" ", b"-", b"")
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.])")
 
 
@@ -106,7 +107,8 @@ class Replies:
                 raise Garbage("a line is too long")
             line = line.removesuffix(b"\r")
             code, mark = _CODES.get(line[:3]), line[3:4]
-            if code is None or mark not in b" -":  # nothing is in it, too: a line may end behind the code
+            # Not ``in b" -"``: that asks first whether it is a number. A line may end behind the code.
+            if code is None or mark not in _MARKS:
                 raise Garbage("a line does not begin with a reply code")
             if mark != b"-" and not self._lines:
                 yield Reply(code, [line[4:]])

@@ -25,6 +25,10 @@ class Misbehaving:
     closes_after: int = 0
     thinks: float = 0.0
     """Seconds before it answers a final dot."""
+    allows: int = 0
+    """Connections at once, if it refuses more."""
+    standing: int = 0
+    refused: int = 0
     port: int = 0
     connections: int = 0
     accepted: list[tuple[str, bytes]] = field(default_factory=list)
@@ -35,11 +39,17 @@ class Misbehaving:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
+        self.standing += 1
         try:
-            await self._talk(reader, writer)
+            if self.allows and self.standing > self.allows:
+                self.refused += 1
+                writer.write(b"421 4.7.0 too many connections\r\n")
+            else:
+                await self._talk(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
+            self.standing -= 1
             writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

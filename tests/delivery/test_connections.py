@@ -325,6 +325,21 @@ def test_several_connections_at_once() -> None:
     assert most == 4
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="only Linux can be told so")
+@pytest.mark.usefixtures("any_loop")
+def test_answers_written_one_by_one() -> None:
+    """A relay that writes each answer by itself is not kept waiting for acknowledgments, 40 ms each message."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        talk(connection, {**USUAL, b"EHLO": b"250-hello\r\n250 PIPELINING\r\n"})
+
+    with scripted(script) as url:
+        began = time.monotonic()
+        desk = send(url, [f"r{n}@e.example" for n in range(200)], connections=1)
+    assert desk.verdicts == [Verdict.ACCEPTED] * 200
+    assert time.monotonic() - began < 200 * 0.04 / 2
+
+
 @pytest.mark.parametrize(
     ("place", "answer", "verdict"),
     [

@@ -48,7 +48,7 @@ def test_rests_grow_and_end(engine: Engine) -> None:
         now = until
     assert rests == [20, 40, 80, 160, 320, 640, 900, 900, 900]
     with engine.begin() as connection:
-        assert resting.recovered(connection, MAIN, now)
+        assert resting.recovered(connection, MAIN, now, now)
         assert resting.rest(connection, MAIN, "again", now) == now + timedelta(seconds=20)
     assert (state(engine).failures, state(engine).last_error, state(engine).last_ok_at) == (1, "again", now)
     assert rest_after(10_000) == resting.LONGEST
@@ -81,7 +81,7 @@ def test_failing_together_counts_once(engine: Engine) -> None:
 def test_whoever_comes_second_waits_and_sees(engine: Engine) -> None:
     """A worker that finds the relay failing while another is just writing its rest down joins that rest."""
     with engine.begin() as connection:
-        resting.recovered(connection, MAIN, NOW)
+        resting.recovered(connection, MAIN, NOW, NOW)
 
     def fail() -> datetime:
         with engine.begin() as connection:
@@ -102,12 +102,35 @@ def test_success_under_way_does_not_end_a_rest(engine: Engine) -> None:
     """A message that was under way when the relay began to fail proves nothing: the rest goes on."""
     with engine.begin() as connection:
         resting.rest(connection, MAIN, "x", NOW)
-        assert not resting.recovered(connection, MAIN, seconds(5))
+        assert not resting.recovered(connection, MAIN, NOW, seconds(5))
     assert state(engine).failures == 1
 
 
+def test_success_since_then_ends_a_rest(engine: Engine) -> None:
+    """A relay that took what was begun after it had failed for another worker does not rest; whom it serves goes on
+    meanwhile, but not if it is paused."""
+    with engine.begin() as connection:
+        resting.rest(connection, MAIN, "x", NOW)
+        known = resting.states(connection, BOTH)
+        assert resting.usable(known, BOTH, seconds(1)) == (SPARE,)
+        assert resting.usable(known, BOTH, seconds(1), [MAIN]) == BOTH
+        assert resting.recovered(connection, MAIN, seconds(1), seconds(5))
+        assert resting.pause(connection, MAIN, NOW)
+        assert resting.usable(resting.states(connection, BOTH), BOTH, seconds(5), [MAIN]) == (SPARE,)
+    assert (state(engine).failures, state(engine).rests_until) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("last", "ours", "served"), [(None, None, False), (1, None, True), (1, 0, True), (1, 1, False), (-30, None, False)]
+)
+def test_serves_others(last: int | None, ours: int | None, served: bool) -> None:
+    """That a relay took something lately, and since it took something of ours, shows that it serves others."""
+    known = resting.State(last_ok_at=None if last is None else seconds(last))
+    assert known.serves_others(None if ours is None else seconds(ours), seconds(2)) == served
+
+
 def test_success_seldom_writes(engine: Engine) -> None:
-    """A healthy relay costs one write in five minutes, and otherwise nothing but a question."""
+    """A healthy relay costs one write in ten seconds, and otherwise nothing but a question."""
     written: list[str] = []
     event.listen(
         engine,
@@ -115,13 +138,13 @@ def test_success_seldom_writes(engine: Engine) -> None:
         lambda connection, cursor, statement, *_: written.append(statement) if "SELECT" not in statement[:9] else None,
     )
     with engine.begin() as connection:
-        assert resting.recovered(connection, MAIN, NOW)
+        assert resting.recovered(connection, MAIN, NOW, NOW)
     written.clear()
     with reading(engine) as connection:
-        assert not any(resting.recovered(connection, MAIN, seconds(n)) for n in range(1, 300, 7))
+        assert not any(resting.recovered(connection, MAIN, NOW, seconds(n)) for n in range(1, 10))
     assert [statement for statement in written if not statement.startswith("BEGIN")] == []
     with engine.begin() as connection:
-        assert resting.recovered(connection, MAIN, seconds(300))
+        assert resting.recovered(connection, MAIN, NOW, seconds(10))
     assert written
 
 
@@ -130,7 +153,7 @@ def test_pause_and_resume(engine: Engine) -> None:
     with engine.begin() as connection:
         assert resting.pause(connection, MAIN, NOW)
         assert not resting.pause(connection, MAIN, seconds(1))
-        resting.recovered(connection, MAIN, seconds(2))
+        resting.recovered(connection, MAIN, NOW, seconds(2))
     assert usable(engine, NOW + timedelta(days=300)) == ["spare"]
     assert state(engine).paused_at == NOW
     with engine.begin() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from newsletter.catalogue.items import withdraw
 from newsletter.database import connect
 from newsletter.delivery import dispatch, outbox, resting, spell
 from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.demand import BATCH
 from newsletter.delivery.exchange import RELAY_PAUSE, Exchange
 from newsletter.delivery.outcomes import HUNG_UP
 from newsletter.delivery.relays import relays_of
@@ -293,6 +295,58 @@ def test_rate_of_one_relay_of_two(sqlite_engine: Engine, tmp_path: Path) -> None
         tally = house.send()
     assert tally.counts["sent"] == 400
     assert 1 <= len(first.accepted) <= 5
+
+
+def state_of(house: House) -> resting.State:
+    """What is known of the only relay."""
+    with house.engine.connect() as connection:
+        (known,) = resting.states(connection, relays_of(house.settings)).values()
+    return known
+
+
+@pytest.mark.parametrize("allows", [1, 3])
+def test_no_room_for_another_worker(engine: Engine, tmp_path: Path, allows: int) -> None:
+    """A relay that allows fewer connections than there are workers is not put to rest: who is served goes on, and a
+    confirmation that the other one took is not late."""
+    relay = Misbehaving(allows=allows, thinks=0.01)
+    with served(engine, tmp_path, {"only": (relay, "")}) as house, ThreadPoolExecutor(2) as workers:
+        fill(house, 300)
+        clock = running(house)
+        first = workers.submit(dispatch.dispatch, house.engine, house.settings, clock)
+        while not state_of(house).last_ok_at:
+            time.sleep(0.01)
+        house.subscribe("ana@example.org", due_at=None)
+        second = workers.submit(dispatch.dispatch, house.engine, house.settings, clock)
+        waited = time.monotonic()
+        while not any(recipient == "ana@example.org" for recipient, _ in relay.accepted):
+            assert time.monotonic() < waited + 3
+            time.sleep(0.01)
+        counts = first.result().counts + second.result().counts
+        known = state_of(house)
+        with house.engine.connect() as connection:
+            later = connection.scalars(select(deliveries.c.due_at).where(deliveries.c.state != "sent")).all()
+    assert relay.refused
+    assert (known.failures, known.rests_until) == (0, None)
+    assert counts["relay down"] == 0
+    assert counts["sent"] + len(later) == 300
+    assert len(later) <= BATCH[0]
+    assert all(due_at <= clock() + RELAY_PAUSE for due_at in later)
+    assert len({recipient for recipient, _ in relay.accepted}) == len(relay.accepted)
+
+
+def test_workers_that_begin_at_once(engine: Engine, tmp_path: Path) -> None:
+    """Who was turned away before anybody was served puts such a relay to rest; whom it serves goes on, and ends it."""
+    relay = Misbehaving(allows=1, thinks=0.01)
+    with served(engine, tmp_path, {"only": (relay, "")}) as house, ThreadPoolExecutor(2) as workers:
+        fill(house, 300)
+        clock = running(house)
+        first = workers.submit(dispatch.dispatch, house.engine, house.settings, clock)
+        while not relay.accepted:
+            time.sleep(0.001)
+        with house.engine.begin() as connection:
+            resting.rest(connection, *relays_of(house.settings), "too many connections", clock())
+        assert first.result().counts["sent"] == 300
+        assert (state_of(house).failures, state_of(house).rests_until) == (0, None)
 
 
 def test_thinks_longer_than_the_spell(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
 from sqlalchemy import Connection, Engine
 
 from newsletter.delivery import notices, outbox, resting, settling
@@ -22,10 +23,12 @@ from newsletter.delivery.relays import Relay
 from newsletter.delivery.unsettled import Unsettled
 from newsletter.settings import Settings
 
+log = structlog.get_logger("newsletter.delivery")
+
 # Who may send nothing for longer than this has better things to do; what is due sooner is waited for.
 SOON = timedelta(seconds=5)
 RELAY_PAUSE = timedelta(seconds=20)
-"""So much later is due what no relay may carry now."""
+"""So much later is due what no relay may carry now; and so long a worker leaves a relay to others that serves them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Brought:
 
     counts: Counter[str]
     known: Mapping[str, resting.State]
+    full: frozenset[Relay]
+    """Relays that have no room for this worker, since they serve others."""
     usable: tuple[Relay, ...]
     claimed: list[Claimed]
     taken: list[Taken]
@@ -69,6 +74,10 @@ class Exchange:
         self._owner = owner
         self._clock = clock
         self._lease = timedelta(seconds=settings.lease_seconds)
+        self._served_at: dict[Relay, datetime] = {}
+        """When each relay last took a message of ours."""
+        self._full_at: dict[Relay, datetime] = {}
+        """When each turned us away while it served others."""
 
     def run(self, errand: Errand) -> Brought:
         """Settle everything, then claim what is wanted, for the relays that can be used. Blocks.
@@ -80,19 +89,21 @@ class Exchange:
             # Read here, since SQLite may have waited for another writer.
             now = self._clock()
             counts = self._settle(connection, errand, now)
-            for relay, reason in errand.failed.items():
-                resting.rest(connection, relay, reason, now)
+            self._fail(connection, errand.failed, now)
             known = resting.states(connection, self._relays)
-            usable = resting.usable(known, self._relays, now)
+            full = frozenset(relay for relay, at in self._full_at.items() if abs(now - at) < RELAY_PAUSE)
+            # That others are turned away is no reason to stop for whom it serves.
+            serving = [relay for relay, at in self._served_at.items() if abs(now - at) < resting.REFRESH]
+            usable = resting.usable(known, [relay for relay in self._relays if relay not in full], now, serving)
             taken = notices.claim(connection, self._settings, now) if usable and errand.notices else []
             if not (usable and errand.room):
-                return Brought(counts, known, usable, [], taken)
+                return Brought(counts, known, full, usable, [], taken)
             living = living_owners(journals(self._settings))
             claimed = outbox.claim(connection, self._owner, now, self._lease, errand.room, living)
             # Fewer may come back than were claimed.
             more = len(claimed) == errand.room or outbox.ready_count(connection, now, 1) > 0
             dry = not more and outbox.ready_count(connection, now + SOON, 1) == 0
-            return Brought(counts, known, usable, claimed, taken, more, dry)
+            return Brought(counts, known, full, usable, claimed, taken, more, dry)
 
     def _settle(self, connection: Connection, errand: Errand, now: datetime) -> Counter[str]:
         told = errand.told
@@ -105,8 +116,23 @@ class Exchange:
         counts["notices"] += notices.settle(connection, told.told, now)
         notices.give_back(connection, told.unasked, now)
         notices.give_back(connection, told.unroutable, now + RELAY_PAUSE)
-        thanks = {outcome.relay for outcome in told.outcomes if outcome.answer.verdict is Verdict.ACCEPTED}
+        accepted = [outcome for outcome in told.outcomes if outcome.answer.verdict is Verdict.ACCEPTED]
+        begun = {outcome.relay: outcome.delivery.claimed_at for outcome in accepted}
         for relay in self._relays:
-            if relay.name in thanks and not errand.known[relay.name].is_well(now):
-                resting.recovered(connection, relay, now)
+            if relay.name in begun:
+                self._served_at[relay] = now
+                if not errand.known[relay.name].is_well(now):
+                    resting.recovered(connection, relay, begun[relay.name], now)
         return counts
+
+    def _fail(self, connection: Connection, failed: Mapping[Relay, str], now: datetime) -> None:
+        """Let relays rest that could not be used, but for those that only have no room for this worker."""
+        if not failed:
+            return
+        known = resting.states(connection, self._relays)
+        for relay, reason in failed.items():
+            if known[relay.name].serves_others(self._served_at.pop(relay, None), now):
+                self._full_at[relay] = now
+                log.info("the relay serves other workers and has no room for this one", relay=relay.name)
+            else:
+                resting.rest(connection, relay, reason, now)

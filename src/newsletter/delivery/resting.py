@@ -5,7 +5,7 @@ A rest ends by itself. Redis has no part in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,8 +18,8 @@ from newsletter.tables import relays as table
 
 SHORTEST = timedelta(seconds=20)
 LONGEST = timedelta(minutes=15)
-# How old "last used" may be in what admins see; each refresh is a write.
-REFRESH = timedelta(minutes=5)
+# How old ``last_ok_at`` may become while a relay takes messages; each refresh is a write.
+REFRESH = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,15 @@ class State:
         """Whether one more message that the relay took is nothing new."""
         return not self.failures and self.last_ok_at is not None and now - self.last_ok_at < REFRESH
 
+    def serves_others(self, served_at: datetime | None, now: datetime) -> bool:
+        """Whether it takes other workers' messages now; it took the last one of ours at ``served_at``."""
+        at = self.last_ok_at
+        return at is not None and abs(now - at) < 2 * REFRESH and (served_at is None or served_at < at)
+
+    def forgives(self, begun: datetime, now: datetime) -> bool:
+        """Whether a message ``begun`` then, and taken, ends its rest; or there is none."""
+        return not self.rests(now) or (self.last_error_at is not None and self.last_error_at < begun)
+
     def rests(self, now: datetime) -> bool:
         """Whether its rest is not over; one beyond the longest was written by a clock that was ahead, and is none."""
         return self.rests_until is not None and now < self.rests_until <= now + LONGEST
@@ -65,9 +74,12 @@ def states(connection: Connection, relays: Sequence[Relay]) -> dict[str, State]:
     return {relay.name: found.get(relay.name, State()) for relay in relays}
 
 
-def usable(known: Mapping[str, State], relays: Sequence[Relay], now: datetime) -> tuple[Relay, ...]:
-    """Those that are neither paused nor resting, by their ``states``."""
-    return tuple(relay for relay in relays if known[relay.name].word(now) == "ready")
+def usable(
+    known: Mapping[str, State], relays: Sequence[Relay], now: datetime, serving: Collection[Relay] = ()
+) -> tuple[Relay, ...]:
+    """Those that are neither paused nor resting, by their ``states``; of those ``serving`` us also who rests."""
+    words = {relay: known[relay.name].word(now) for relay in relays}
+    return tuple(relay for relay, word in words.items() if word == "ready" or (word == "resting" and relay in serving))
 
 
 def rest(connection: Connection, relay: Relay, reason: str, now: datetime) -> datetime:
@@ -92,19 +104,17 @@ def rest(connection: Connection, relay: Relay, reason: str, now: datetime) -> da
     return until
 
 
-def recovered(connection: Connection, relay: Relay, now: datetime) -> bool:
+def recovered(connection: Connection, relay: Relay, begun: datetime, now: datetime) -> bool:
     """Note that a relay took a message; whether anything had to be written. Call it where writing is allowed.
 
-    Failures are forgotten, but not while it rests: a message that was under way when it began to fail proves
-    nothing. Without failures, one write in five minutes keeps ``last_ok_at`` for admins.
+    Failures are forgotten, and its rest is over, but not by a message ``begun`` before it failed, which proves
+    nothing. Without failures, one write in ten seconds keeps ``last_ok_at`` for admins and other workers.
     """
     state = states(connection, [relay])[relay.name]
-    if state.word(now) == "resting":
-        return False
-    if state.is_well(now):
+    if state.is_well(now) or not state.forgives(begun, now):
         return False
     state = _locked(connection, relay.name)
-    if state.word(now) == "resting":
+    if not state.forgives(begun, now):
         return False
     _write(connection, relay.name, failures=0, rests_until=None, last_ok_at=now)
     return True

@@ -315,7 +315,9 @@ class Spell:
         self.relays_down = not self._usable
         self._open_pools()
         self._waiting.notices += brought.taken
-        self._unsettled.unroutable += self._waiting.take_notices(unless_for=self._usable)
+        # Where it is others whom a relay serves, they can send them at once.
+        unsettled = self._unsettled.unasked if brought.full else self._unsettled.unroutable
+        unsettled += self._waiting.take_notices(unless_for=self._usable)
         if brought.claimed:
             self._prepare(brought.claimed)
         await self._share_out(brought.claimed)
@@ -331,7 +333,7 @@ class Spell:
         self._unsettled.drop(told)
         for relay in failed:
             del self._failed[relay]
-        self.tally.counts += brought.counts + Counter({"relay down": len(failed)})
+        self.tally.counts += brought.counts + Counter({"relay down": len(failed.keys() - brought.full)})
         self._demand.settled(len(told.outcomes), _at())
         return brought
 

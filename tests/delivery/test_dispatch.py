@@ -434,6 +434,25 @@ def test_preparing_fails_for_one_only(house: House, relay) -> None:
     assert "https://e.example/one" in relay.messages[-1][2].decode()
 
 
+def test_lost_in_a_cancelled_run(house: House, relay) -> None:
+    """What a machine that is gone had in hand of a cancelled run does not keep its reader from all digests to come."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    with house.engine.begin() as connection:
+        assert outbox.claim(connection, "a" * 32, house.now, timedelta(minutes=5), 10)
+        oversight.cancel(connection, 1, house.now)
+    house.send()
+    assert house.states(reader) == ["claimed"]
+    house.pass_time(minutes=5)
+    house.send()
+    assert (house.states(reader), house.delivery(reader).doubtful) == (["cancelled"], True)
+    house.pass_time(days=1)
+    house.tick()
+    house.send()
+    assert house.states(reader) == ["cancelled", "sent"]
+
+
 def test_every_delivery_keeps_what_it_refers_to(house: House, relay) -> None:
     """Whatever is withdrawn, cancelled, forgotten or erased: no run, profile or edition of a delivery goes with it."""
     house.subscribe("ana@example.org", Picks(countries=frozenset({"GT"})))

@@ -230,7 +230,7 @@ def test_open_deliveries_get_no_second(house: House) -> None:
     runs.assemble(house.engine, open_run(house), house.now, 100)
     with reading(house.engine) as connection:
         holders = set(connection.scalars(select(deliveries.c.subscription_id)))
-    house.pass_time(days=1)
+    house.pass_time(hours=3)
     with house.engine.begin() as connection:
         connection.execute(update(subscriptions).values(due_at=house.now))
     before = snapshot(house)
@@ -251,7 +251,7 @@ def test_queued_again_meanwhile(house: House, monkeypatch: pytest.MonkeyPatch) -
     with house.engine.begin() as connection:
         connection.execute(update(deliveries).where(deliveries.c.subscription_id != chosen).values(state="failed"))
         connection.execute(update(subscriptions).values(due_at=house.now))
-    house.pass_time(days=1)
+    house.pass_time(hours=3)
     monkeypatch.setattr(shards, "with_open_delivery", lambda connection, ids: set())
     runs.assemble(house.engine, open_run(house), house.now, 30)
     with reading(house.engine) as connection:
@@ -260,6 +260,57 @@ def test_queued_again_meanwhile(house: House, monkeypatch: pytest.MonkeyPatch) -
     again = {row.subscription_id for row in states if row.state == "queued"} - {chosen}
     assert again == {row.subscription_id for row in states if row.state == "failed"}
     assert len(again) > 30
+
+
+def test_who_becomes_due_meanwhile(house: House) -> None:
+    """Who comes in while a run is assembled, with a lower cursor than all before, is not passed over: an import of
+    readers goes on for minutes."""
+    house.subscribe("a@example.org", frequency="immediate", cursor=1)
+    house.subscribe("b@example.org", frequency="immediate", cursor=1)
+    house.publish("one", "two")
+    house.pass_time(minutes=1)
+    new: list[int] = []
+
+    def come_in() -> None:
+        if not new:
+            due_at = house.now - timedelta(seconds=30)
+            new.append(house.subscribe("c@example.org", frequency="immediate", due_at=due_at))
+
+    runs.assemble(house.engine, open_run(house), house.now, 1, come_in)
+    made = house.delivery(new[0])
+    assert made.lower == 0
+    with reading(house.engine) as connection:
+        ids = connection.scalar(select(editions.c.item_ids).where(editions.c.id == made.edition_id))
+    assert list(ids) == [1, 2]
+
+
+def test_who_comes_last(house: House) -> None:
+    """So it is for a worker who had found nobody to be due."""
+    house.subscribe("a@example.org", frequency="immediate")
+    house.publish("one", "two")
+    house.pass_time(minutes=1)
+    run_id = open_run(house)
+    first = runs._prepare(house.engine, run_id, house.now)
+    assert first is not None
+    assert runs._pass(house.engine, first, 5000, lambda: None) == 1
+    second = runs._prepare(house.engine, run_id, house.now)
+    assert second is not None
+    new = house.subscribe("b@example.org", frequency="immediate", due_at=house.now - timedelta(seconds=30))
+    assert runs._pass(house.engine, second, 5000, lambda: None) == 1
+    assert house.states(new) == ["queued"]
+
+
+@pytest.mark.parametrize("frequency", ["daily", "monthly"])
+def test_assembled_late(house: House, frequency: str) -> None:
+    """What the workers assemble days after the run was opened is sent, and not past its deadline from the start."""
+    house.pass_time(days=7)
+    reader = house.subscribe("a@example.org", frequency=frequency)
+    house.publish("one")
+    runs.open_due_runs(house.engine, house.now)
+    house.pass_time(days=5, hours=2)
+    house.tick()
+    house.send()
+    assert house.states(reader) == ["sent"]
 
 
 def test_shards_cost_the_same(house: House) -> None:

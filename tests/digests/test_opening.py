@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import pytest
-from house import House
-from sqlalchemy import Engine, select, update
+from house import START, House
+from sqlalchemy import Connection, Engine, select, update
 
-from newsletter.database import reading
-from newsletter.digests import oversight, runs
+from newsletter.database import connect, reading
+from newsletter.delivery import resting
+from newsletter.delivery.relays import relays_of
+from newsletter.digests import oversight, runs, shards
 from newsletter.settings import Settings
-from newsletter.tables import deliveries
+from newsletter.tables import deliveries, subscriptions
 from newsletter.tables import runs as runs_table
 
 
@@ -99,3 +103,129 @@ def test_beat_waits_for_who_is_starting(house: House) -> None:
         assert beat.is_alive()
     beat.join()
     assert opened(house) == ["admin"]
+
+
+def cancel(house: House, run_id: int = 1) -> None:
+    with house.engine.begin() as connection:
+        oversight.cancel(connection, run_id, house.now)
+
+
+def due(house: House, number: int) -> datetime:
+    with reading(house.engine) as connection:
+        statement = select(subscriptions.c.due_at).where(subscriptions.c.id == number)
+        moment: datetime = connection.execute(statement).scalar_one()
+    return moment
+
+
+def test_started_by_mistake(house: House) -> None:
+    """A run that is started by hand and cancelled at once mails nobody: all wait for their own moments again."""
+    tomorrow = house.now + timedelta(days=1)
+    hours = {"UTC": 8, "America/Guatemala": 2, "Asia/Kathmandu": 13}
+    readers = [
+        house.subscribe(
+            f"{frequency}-{hour}@example.org", frequency=frequency, timezone=zone, hour=hour, due_at=tomorrow
+        )
+        for frequency in ("daily", "weekly", "monthly")
+        for zone, hour in hours.items()
+    ]
+    house.publish("half finished")
+    house.pass_time(hours=4)
+    run_id = start(house)
+    house.pass_time(seconds=10)
+    cancel(house, run_id)
+    house.pass_time(seconds=50)
+    house.tick()
+    assert not any(house.states(reader) for reader in readers)
+    assert {due(house, reader) > house.now for reader in readers} == {True}
+    assert (due(house, readers[0]), due(house, readers[1])) == (tomorrow, tomorrow)
+
+
+def test_cancelled_in_the_middle_of_its_assembly(house: House) -> None:
+    """Whom a cancelled run had still to look at gets its items at the next slot, as all others do, and not sooner."""
+    readers = [house.subscribe(f"r{n}@example.org") for n in range(4)]
+    house.publish("wrong")
+    runs.open_due_runs(house.engine, house.now)
+    runs.assemble(house.engine, 1, house.now, shard=2, on_shard=lambda: cancel(house))
+    house.pass_time(minutes=1)
+    house.tick()
+    house.send()
+    assert not any("sent" in house.states(reader) for reader in readers)
+    house.pass_time(hours=23, minutes=59)
+    house.tick()
+    house.send()
+    assert all(house.states(reader)[-1] == "sent" for reader in readers)
+
+
+def test_cancelled_while_a_shard_is_in_hand(database_url: str, engine: Engine, house: House) -> None:
+    """To cancel a run does not wait for a shard that is being written, nor does the shard undo it."""
+    if engine.dialect.name == "sqlite":
+        pytest.skip("writers take turns")
+    readers = [house.subscribe(f"r{n}@example.org") for n in range(4)]
+    house.publish("wrong")
+    runs.open_due_runs(engine, house.now)
+    assembly = runs._prepare(engine, 1, house.now)
+    assert assembly is not None
+    other = connect(database_url)
+    with ThreadPoolExecutor(1) as pool, other.begin() as connection:
+        with_open_delivery, done = shards.with_open_delivery, []
+
+        def look(connection: Connection, ids: Sequence[int]) -> set[int]:
+            # Two are locked: the other two are for whoever cancels.
+            done.append(pool.submit(cancel, house))
+            done[0].result(10)
+            return with_open_delivery(connection, ids)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shards, "with_open_delivery", look)
+            assert shards.assemble_shard(connection, assembly, 2) == 2
+    other.dispose()
+    for _ in range(2):
+        house.pass_time(minutes=1)
+        house.tick()
+        house.send()
+    assert not any("sent" in house.states(reader) for reader in readers)
+    assert {due(house, reader) for reader in readers} == {START + timedelta(days=1)}
+
+
+def test_cancelled_for_who_reads_immediately(house: House) -> None:
+    """Who reads immediately gets the items of a cancelled run with the next item, and not a minute later."""
+    reader = house.subscribe("a@example.org", frequency="immediate")
+    house.publish("wrong")
+    house.tick()
+    cancel(house)
+    for _ in range(3):
+        house.pass_time(minutes=1)
+        house.tick()
+        house.send()
+    assert house.states(reader) == ["cancelled"]
+    house.publish("right")
+    house.pass_time(minutes=1)
+    house.tick()
+    house.send()
+    assert house.states(reader) == ["cancelled", "sent"]
+    assert house.cursor(reader) == 2
+
+
+def test_past_its_deadline(house: House) -> None:
+    """A digest that nobody could send until the next slot does not cost that: its items are in the digest of then."""
+    (relay,) = relays_of(house.settings)
+    reader, immediate = house.subscribe("a@example.org"), house.subscribe("b@example.org", frequency="immediate")
+    house.publish("monday")
+    with house.engine.begin() as connection:
+        resting.pause(connection, relay, house.now)
+    for _ in range(24 * 2):
+        house.tick()
+        house.send()
+        house.pass_time(minutes=30)
+    house.publish("tuesday")
+    house.tick()
+    assert house.states(reader) == ["expired", "queued"]
+    with house.engine.begin() as connection:
+        resting.resume(connection, relay, house.now)
+    house.pass_time(minutes=20)
+    for _ in range(3):
+        house.tick()
+        house.send()
+        house.pass_time(minutes=1)
+    assert (house.states(reader), house.cursor(reader)) == (["expired", "sent"], 2)
+    assert (house.states(immediate), house.cursor(immediate)) == (["expired", "sent"], 2)

@@ -159,7 +159,7 @@ def approve(run: Number, yes: Yes = False) -> None:
 
 @app.command()
 def cancel(run: Number, yes: Yes = False) -> None:
-    """Stop a run: what has not gone out stays in, and its items are left for the next run.
+    """Stop a run: what has not gone out stays in, and its items are left for each reader's next digest.
 
     Example: `newsletter runs cancel 7`
     """

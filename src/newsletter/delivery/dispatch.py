@@ -16,7 +16,7 @@ from newsletter.database import reading
 from newsletter.delivery import notices, outbox, settling
 from newsletter.delivery.demand import BATCH
 from newsletter.delivery.exchange import SOON
-from newsletter.delivery.journal import Journal, abandoned, journals
+from newsletter.delivery.journal import Journal, abandoned, journals, living_owners
 from newsletter.delivery.loops import run
 from newsletter.delivery.probing import trusting
 from newsletter.delivery.relays import relays_of
@@ -57,7 +57,7 @@ def sweep(engine: Engine, settings: Settings, now: datetime) -> int:
     """Close what is over, settle what dead workers left, and say how many workers are worth calling."""
     recover(engine, settings, now)
     with engine.begin() as connection:
-        outbox.sweep(connection, now)
+        outbox.sweep(connection, now, living_owners(journals(settings)))
     with reading(engine) as connection:
         ready = outbox.ready_count(connection, now, settings.workers * BATCH[0])
         return max(-(-ready // BATCH[0]), int(notices.any_due(connection, now)))
@@ -98,7 +98,7 @@ def dispatch(
     finally:
         journal.close(settled=settled)
     with engine.begin() as connection:
-        outbox.sweep(connection, clock())
+        outbox.sweep(connection, clock(), living_owners(journals(settings)))
     with reading(engine) as connection:
         spell.tally.more = not spell.relays_down and outbox.ready_count(connection, clock() + SOON, 1) > 0
     return spell.tally

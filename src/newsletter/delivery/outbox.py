@@ -16,7 +16,7 @@ from sqlalchemy import Connection, bindparam, func, select, text, update
 from newsletter.columns import Moment
 from newsletter.database import IDS, any_of
 from newsletter.delivery.outcomes import HUNG_UP
-from newsletter.digests.oversight import close_cancelled
+from newsletter.digests.oversight import EXPIRED, close_cancelled
 from newsletter.digests.runs import close_finished
 from newsletter.tables import deliveries, lists, runs
 
@@ -210,11 +210,21 @@ def _closing(deadline: datetime, state: str, now: datetime, *, erased: bool, sup
     if state != "active":
         return "dropped", f"The subscription is {state}."
     if deadline < now:
-        return "expired", f"Not accepted by {deadline:%Y-%m-%d %H:%M} UTC; the items go into the next digest."
+        return "expired", EXPIRED
     return "dropped", "The list is archived."
 
 
-def sweep(connection: Connection, now: datetime) -> None:
-    """Put in order what nobody else will: what a cancelled run still holds, and runs that have finished."""
+def sweep(connection: Connection, now: datetime, living: Sequence[str]) -> None:
+    """Put in order what nobody else will: what a cancelled run still holds, and runs that have finished.
+
+    Of the former also what was claimed by who is not among the ``living`` any more: it may have been sent.
+    """
     close_cancelled(connection, now)
+    cancelled = select(runs.c.id).where(runs.c.state == "cancelled").scalar_subquery()
+    connection.execute(
+        update(deliveries)
+        .where(deliveries.c.run_id.in_(cancelled), deliveries.c.state == "claimed", deliveries.c.due_at <= now)
+        .where(deliveries.c.claim.not_in(living))
+        .values(state="cancelled", doubtful=True, closed_at=now)
+    )
     close_finished(connection, now)

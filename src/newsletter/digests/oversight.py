@@ -8,10 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, select, update
 
-from newsletter.digests.calendar import SHORTEST_PATIENCE
+from newsletter.digests.calendar import IMMEDIATE, SHORTEST_PATIENCE, next_due
+from newsletter.digests.shards import is_due
 from newsletter.errors import StateError, UnknownName
-from newsletter.tables import OPEN, deliveries, lists, runs, subscriptions
+from newsletter.tables import OPEN, deliveries, lists, runs, subscribers, subscriptions
 
+EXPIRED = "Not accepted in time; the items go into the next digest."
 UNFINISHED = ("assembling", "held", "sending")
 """States of a run that can be cancelled."""
 
@@ -124,20 +126,55 @@ def approve(connection: Connection, run_id: int, now: datetime) -> int:
 
 
 def cancel(connection: Connection, run_id: int, now: datetime) -> int:
-    """Cancel a run; how many digests will now not go out. Their items are left for the next run.
+    """Cancel a run; how many digests will now not go out. Their items are left for each reader's next digest.
 
-    What a worker holds in its hands at this moment is still sent, and settled as sent.
+    What a worker holds in its hands at this moment is still sent, and settled as sent. Whom the run had still to look
+    at waits for the next regular moment; who reads immediately, for the next item (``runs.open_due_runs``).
 
     Raises:
         StateError: it is done or cancelled already.
     """
-    open_run(connection, run_id)
+    run = open_run(connection, run_id)
     changed = connection.execute(
         update(runs).where(runs.c.id == run_id, runs.c.state.in_(UNFINISHED)).values(state="cancelled", finished_at=now)
     )
     if changed.rowcount == 0:
         raise StateError(f"Run {run_id} was changed at this moment.", "Try again.")
+    _move_on(connection, run, now)
     return close_cancelled(connection, now)
+
+
+def _move_on(connection: Connection, run: Any, now: datetime) -> None:
+    """Have all who are still due in the run wait for their next moment: else the next tick opens another for them."""
+    schedule = (subscriptions.c.frequency, subscriptions.c.hour, subscriptions.c.weekday, subscribers.c.timezone)
+    due = (
+        select(*schedule)
+        .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
+        .where(is_due(run.list_id, run.slot, run.upper), subscriptions.c.frequency != IMMEDIATE)
+    )
+    for chosen in connection.execute(due.distinct()).all():
+        alike = [column == value for column, value in zip(schedule, chosen, strict=True)]
+        # A shard that has locked some moves them itself, and then waits for us.
+        free = (
+            due.with_only_columns(subscriptions.c.id).where(*alike).with_for_update(of=subscriptions, skip_locked=True)
+        )
+        connection.execute(
+            update(subscriptions).where(subscriptions.c.id.in_(free)).values(due_at=next_due(*chosen, now))
+        )
+
+
+def close_expired(connection: Connection, list_id: int, now: datetime) -> None:
+    """Close what is past its deadline and in nobody's hands: before a run looks who has an open digest."""
+    sending = select(runs.c.id).where(runs.c.list_id == list_id, runs.c.state == "sending").scalar_subquery()
+    connection.execute(
+        update(deliveries)
+        .where(
+            deliveries.c.run_id.in_(sending),
+            deliveries.c.state.in_(("queued", "deferred")),
+            deliveries.c.deadline <= now,
+        )
+        .values(state="expired", answer=func.coalesce(deliveries.c.answer, EXPIRED), closed_at=now)
+    )
 
 
 def close_cancelled(connection: Connection, now: datetime) -> int:

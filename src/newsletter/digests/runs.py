@@ -17,6 +17,7 @@ from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.themes import all_themes, descendants
 from newsletter.database import insert, reading
 from newsletter.digests.matching import Index, Item
+from newsletter.digests.oversight import close_expired
 from newsletter.digests.shards import Assembly, assemble_shard, calls_for_run, is_due
 from newsletter.tables import OPEN, deliveries, items, lists, runs, subscriptions
 
@@ -29,13 +30,16 @@ def open_due_runs(engine: Engine, slot: datetime) -> None:
     None is opened for a list of which one is being assembled: the two would take each other's readers.
     """
     with reading(engine) as connection:
+        cancelled = select(func.max(runs.c.upper)).where(runs.c.list_id == lists.c.id, runs.c.state == "cancelled")
         active = connection.execute(
-            select(lists.c.id, lists.c.last_position).where(lists.c.archived_at.is_(None))
+            select(
+                lists.c.id, lists.c.last_position, func.coalesce(cancelled.scalar_subquery(), 0).label("cancelled")
+            ).where(lists.c.archived_at.is_(None))
         ).all()
         due = [
             row.id
             for row in active
-            if connection.scalar(select(exists().where(calls_for_run(row.id, slot, row.last_position))))
+            if connection.scalar(select(exists().where(calls_for_run(row.id, slot, row.last_position, row.cancelled))))
         ]
     for list_id in due:
         with engine.begin() as connection:
@@ -52,6 +56,7 @@ def _lock(connection: Connection, list_id: int) -> None:
 
 def open_run(connection: Connection, list_id: int, slot: datetime, started_by: str, now: datetime) -> int | None:
     """Open the run of ``(list, slot)`` up to the list's present position; None if it was open already."""
+    close_expired(connection, list_id, now)
     row = connection.execute(select(lists.c.last_position, lists.c.needs_approval).where(lists.c.id == list_id)).one()
     statement = (
         insert(connection, runs)
@@ -148,11 +153,16 @@ def _prepare(engine: Engine, run_id: int, now: datetime) -> Assembly | None:
         lowest = connection.scalar(
             select(func.min(subscriptions.c.cursor)).where(is_due(run.list_id, run.slot, run.upper))
         )
-        vocabulary = all_themes(connection, run.list_id)
-        found = load_items(connection, run.list_id, run.upper if lowest is None else lowest, run.upper)
         languages = connection.scalar(select(lists.c.languages).where(lists.c.id == run.list_id))
-    index = Index(found, countries_in, lambda slug: descendants(vocabulary, slug))
-    return Assembly(run, index, languages or ["en"], now)
+        assembly = Assembly(run, languages or ["en"], now, _load_index)
+        assembly.reach(connection, run.upper if lowest is None else lowest)
+    return assembly
+
+
+def _load_index(connection: Connection, run: Any, lower: int) -> Index:
+    vocabulary = all_themes(connection, run.list_id)
+    found = load_items(connection, run.list_id, lower, run.upper)
+    return Index(found, countries_in, lambda slug: descendants(vocabulary, slug))
 
 
 def load_items(connection: Connection, list_id: int, lower: int, upper: int) -> list[Item]:

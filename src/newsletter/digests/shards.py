@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, and_, exists, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, exists, false, or_, select, tuple_, update
 
 from newsletter.audience.picks import load_profiles
 from newsletter.digests import calendar
@@ -59,13 +59,15 @@ def is_due(list_id: int, slot: datetime, upper: int) -> Any:
     )
 
 
-def calls_for_run(list_id: int, slot: datetime, upper: int) -> Any:
-    """Being due, and not only to find once more that the last digest is still on its way.
+def calls_for_run(list_id: int, slot: datetime, upper: int, cancelled: int = 0) -> Any:
+    """Being due, and not only to find once more that the last digest is still on its way, or was ``cancelled``.
 
     That would be so at each tick for who reads immediately. A run that is open anyway looks at them all the same.
+    ``cancelled``: the highest position of a cancelled run.
     """
     waiting = exists().where(deliveries.c.subscription_id == subscriptions.c.id, deliveries.c.state.in_(OPEN))
-    return and_(is_due(list_id, slot, upper), or_(subscriptions.c.frequency != calendar.IMMEDIATE, ~waiting))
+    at_once = ~waiting if upper > cancelled else false()
+    return and_(is_due(list_id, slot, upper), or_(subscriptions.c.frequency != calendar.IMMEDIATE, at_once))
 
 
 class Recent(Generic[Key, Value]):
@@ -98,14 +100,21 @@ class Assembly:
     """What a worker keeps of a run from shard to shard; its size does not depend on that of the list."""
 
     run: Any
-    index: Index
     languages: Sequence[str]
     now: datetime
+    load: Callable[[Connection, Any, int], Index]
+    """Loads the items of a run from a cursor on."""
     schedules: dict[Schedule, tuple[datetime, datetime]] = field(default_factory=dict)
     place: Place | None = None
+    lower: int | None = None
+    """The cursor from which on items are at hand."""
 
-    def __post_init__(self) -> None:
-        """Make room."""
+    def reach(self, connection: Connection, cursor: int) -> None:
+        """Have the items from this cursor on at hand: who comes in meanwhile may have a lower one than all before."""
+        if self.lower is not None and self.lower <= cursor:
+            return
+        self.lower = cursor
+        self.index: Index = self.load(connection, self.run, cursor)
         bits = len(self.index.items)
         most = REMEMBERED_BYTES // 2 // (bits // 8 + 200)
         self.masks: Recent[int, int] = Recent(most)
@@ -123,6 +132,8 @@ class Assembly:
             slot = self.run.slot
             after = slot if frequency == calendar.IMMEDIATE else max(slot, self.now.replace(second=0, microsecond=0))
             deadline = calendar.deadline(slot, calendar.next_due(*schedule, slot), frequency)
+            # What the workers come to late is not to be over before it is tried.
+            deadline = max(deadline, self.now + calendar.SHORTEST_PATIENCE)
             found = self.schedules[schedule] = calendar.next_due(*schedule, after), deadline
         return found
 
@@ -161,6 +172,7 @@ def _no_collection() -> Iterator[None]:
 def _settle(connection: Connection, assembly: Assembly, taken: Sequence[Any]) -> None:
     """Judge what was taken, and write what comes out."""
     run = assembly.run
+    assembly.reach(connection, min(row[2] for row in taken))
     busy = with_open_delivery(connection, [row[0] for row in taken])
     masks = _masks(connection, assembly, {row[1] for row in taken})
     new = {cursor: assembly.index.after(cursor) for cursor in {row[2] for row in taken}}

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from newsletter.collecting import collect_seldom
 from newsletter.database import engine_for
 from newsletter.delivery import dispatch
-from newsletter.delivery.spell import Kept
+from newsletter.delivery.kept import Kept
 from newsletter.digests import runs, upkeep
 from newsletter.digests.calendar import slot_of
 from newsletter.errors import StateError

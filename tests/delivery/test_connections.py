@@ -831,3 +831,73 @@ def test_international_addresses(relay) -> None:
     with serving(Relay(), enable_SMTPUTF8=False) as old:
         desk = send(f"smtp://127.0.0.1:{old.port}", ["peña@e.example", "b@e.example"])
     assert [answer.code for (answer,) in desk.answers.values()] == [553, 250]
+
+
+@pytest.mark.usefixtures("any_loop")
+def test_loop_stalls_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection whose time is over at the moment it stands is tried again, or its relay is down; it is not kept."""
+    made = Line.connection_made
+
+    def slowly(line: Line, transport: asyncio.BaseTransport) -> None:
+        made(line, transport)
+        time.sleep(0.5)
+
+    monkeypatch.setattr(Line, "connection_made", slowly)
+    with scripted(lambda connection, _: talk(connection, USUAL), at_once=True) as url:
+        desk = send(url, ["a@e.example", "b@e.example"], connections=1, timeout=0.3)
+    assert desk.answers or "does not answer" in desk.down[0]
+
+
+def test_reason_of_a_relay_that_is_silent() -> None:
+    """Of a relay that falls silent it is said that it did, and not that it closed the connection."""
+
+    def script(connection: socket.socket, number: int) -> None:
+        connection.sendall(b"220 hello\r\n")
+        connection.recv(1000)
+        connection.sendall(b"250 hello\r\n")
+        while connection.recv(1000):
+            pass
+
+    with scripted(script, at_once=True) as url:
+        desk = send(url, [f"{who}@e.example" for who in "abc"], connections=1, timeout=0.3)
+    assert desk.down == [f"{url}: no answer in time"]
+
+
+def test_reason_that_a_relay_gave() -> None:
+    """What a relay says when it ends the conversation is kept: perhaps it says what to do."""
+    with scripted(lambda c, _: talk(c, {b"MAIL": b"421 4.7.0 Your address 192.0.2.1 is blocked\r\n"})) as url:
+        desk = send(url, [f"{who}@e.example" for who in "abc"], connections=1)
+    assert "421 4.7.0 Your address 192.0.2.1 is blocked" in desk.down[0]
+
+
+@pytest.mark.usefixtures("any_loop")
+def test_tls_that_lingers(authority) -> None:
+    """A relay that says 421 over TLS and does not close has its place taken by another connection after a moment."""
+    made, ca_file = authority
+    context, over = server_tls(made, "127.0.0.1"), threading.Event()
+
+    def script(connection: socket.socket, number: int) -> None:
+        secure = context.wrap_socket(connection, server_side=True)
+        stream = secure.makefile("rb")
+        secure.sendall(b"220 hello\r\n")
+        mails = 0
+        while line := stream.readline():
+            verb = line[:4].upper().strip()
+            if verb == b"DATA":
+                secure.sendall(b"354 go\r\n")
+                while stream.readline() != b".\r\n":
+                    pass
+                mails += 1
+                secure.sendall(b"250 ok\r\n")
+            elif verb == b"MAIL" and mails:
+                secure.sendall(b"421 4.3.2 enough\r\n")
+                over.wait(20)
+                return
+            else:
+                secure.sendall(b"250 ok\r\n")
+
+    with scripted(script, at_once=True) as url:
+        began = time.monotonic()
+        send(url.replace("smtp", "smtps"), ["a@e.example", "b@e.example"], ca_file=ca_file, connections=1, timeout=2)
+        assert time.monotonic() < began + 10
+        over.set()

@@ -34,12 +34,14 @@ SHORTEST_WAIT = 0.05
 class Granted:
     """How many of each domain may go now, and when the rest: ask again in ``wait`` seconds.
 
-    ``finish`` has, for each domain with a rest, in how many seconds the last of it may go as things are.
+    ``finish`` has, for each domain with a rest, in how many seconds the last of it may go as things are. ``full`` says
+    in how many seconds the relay may carry anything at all, if its own rate is used up.
     """
 
     by_domain: dict[str, int]
     wait: float = 0.0
     finish: dict[str, float] = field(default_factory=dict)
+    full: float = 0.0
 
     def delays(self, domain: str, count: int) -> Iterator[float]:
         """For ``count`` deliveries of the rest: in how many seconds each may be due, spread until ``finish``."""
@@ -130,7 +132,7 @@ class Buckets:
             soonest = max(SHORTEST_WAIT, soonest)
             waits.append(soonest)
             finish[domain] = min(max(soonest, last), max(LONGEST_SPREAD, soonest))
-        return Granted(dict(zip(domains, granted, strict=True)), min(waits), finish)
+        return Granted(dict(zip(domains, granted, strict=True)), min(waits), finish, relay_wait)
 
     def refund(self, relay: str, rates: Sequence[Rate], domains: Mapping[str, int], now: float) -> None:
         """Put back tokens of messages that did not go; the latest first."""

@@ -70,6 +70,7 @@ class Owner(Protocol):
     office: Office
     timeout: float
     stopping: bool
+    moved_at: float
 
     def tls(self) -> ssl.SSLContext:
         """For STARTTLS."""
@@ -119,6 +120,10 @@ class Line(asyncio.Protocol):
         self._sent = 0
         self._problem = ""
         self._upgrading: asyncio.Task[None] | None = None
+        self._last_words = ""
+        self._over = False
+        self.overdue = False
+        """Whether it was ended since an answer did not come in time."""
         self.greeted = False
         """Whether it ever was ready for messages."""
         self.suspected = False
@@ -175,6 +180,7 @@ class Line(asyncio.Protocol):
         if self._upgrading is not None:
             return
         reason = f"{self._pool.relay} closed the connection" + (f": {error}" if error else "")
+        reason = self._last_words or reason
         # Where the next envelope followed the dot, nobody knows whether the kernel's rest was only that.
         self._report(self._conversation.lost(reason, dot_written=not self._unwritten or self._after_dot > 0))
         self.failed = bool(self._problem) or not self.greeted
@@ -217,14 +223,19 @@ class Line(asyncio.Protocol):
 
     def _restart_clock(self) -> None:
         self._step = self._conversation.waiting_for
-        patience = QUIT_SECONDS if self._step is Step.QUIT else self._pool.timeout
+        patience = QUIT_SECONDS if self._step is Step.QUIT or self._over else self._pool.timeout
         self._limit = self._loop.time() + patience * (DOT_PATIENCE if self._step is Step.DOT else 1)
 
     def look(self, now: float) -> None:
         """End it if its answer is overdue, or what we write does not move. A handshake has a limit of its own."""
-        if now < self._limit or self._step is Step.NOTHING or self._upgrading is not None:
+        if now < self._limit or self._upgrading is not None:
             return
-        self.abort("no answer in time")
+        if self._over and self._transport is not None:
+            # The end of TLS is a conversation, too.
+            self._transport.abort()
+        elif self._step is not Step.NOTHING:
+            self.overdue = True
+            self.abort("no answer in time")
 
     def _report(self, events: list[Event]) -> None:
         office = self._pool.office
@@ -234,6 +245,7 @@ class Line(asyncio.Protocol):
                     self.carrying -= 1
                     # An answer that was lost is none: a relay that always hangs up then must not get the whole queue.
                     self.answers += answer.verdict is not Verdict.UNKNOWN
+                    self._pool.moved_at = self._loop.time()
                     office.answered(tag, answer, self._pool.relay)
                 case Unsent(tag=tag):
                     self.carrying -= 1
@@ -242,12 +254,14 @@ class Line(asyncio.Protocol):
                     self.suspected = office.unsent(tag, self._pool.relay, is_to_blame=blamed)
                 case Ready():
                     self.ready = self.greeted = True
+                    self._pool.moved_at = self._loop.time()
                 case UpgradeToTls():
                     self._upgrading = self._loop.create_task(self._upgrade())
                 case Down(reason=reason):
                     self._problem = f"{self._pool.relay}: {reason}"
                     self._hang_up()
-                case Closed():
+                case Closed(reason=reason):
+                    self._last_words = f"{self._pool.relay}: {reason}"
                     self._hang_up()
 
     async def _upgrade(self) -> None:
@@ -299,13 +313,16 @@ class Line(asyncio.Protocol):
         # Nothing is left, too, once the transport has met an error and thrown away what the kernel did not take.
         dot_written = not self._unwritten or self._unwritten_bytes <= self._after_dot > 0
         self._report(self._conversation.lost(reason, dot_written=dot_written))
+        self._last_words = self._last_words or f"{self._pool.relay}: {reason}"
         if not self.greeted and not self._problem:
-            self._problem = f"{self._pool.relay}: {reason}"
+            self._problem = self._last_words
         if self._transport is not None:
             self._transport.abort()
 
     def _hang_up(self) -> None:
         self.ready = False
+        self._over = True
+        self._restart_clock()
         if self._transport is not None:
             with contextlib.suppress(OSError):
                 # What the relay does not read would keep a connection open that is over.

@@ -17,11 +17,12 @@ from newsletter.delivery import notices, outbox, settling
 from newsletter.delivery.demand import BATCH
 from newsletter.delivery.exchange import SOON
 from newsletter.delivery.journal import Journal, abandoned, journals, living_owners
+from newsletter.delivery.kept import Kept
 from newsletter.delivery.loops import run
 from newsletter.delivery.probing import trusting
 from newsletter.delivery.relays import relays_of
 from newsletter.delivery.signatures import check_key
-from newsletter.delivery.spell import Kept, Spell
+from newsletter.delivery.spell import Spell
 from newsletter.delivery.unsettled import Tally
 from newsletter.digests import runs
 from newsletter.mail.templates import load_templates

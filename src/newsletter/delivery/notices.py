@@ -17,7 +17,7 @@ from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.wording import Writer
 from newsletter.errors import NewsletterError
 from newsletter.mail.letter import Message
-from newsletter.settings import Settings
+from newsletter.settings import LEASE_TIMEOUTS, Settings
 from newsletter.tables import notices, subscribers, subscriptions
 
 log = structlog.get_logger("newsletter.delivery")
@@ -51,8 +51,11 @@ def any_due(connection: Connection, now: datetime) -> bool:
 
 
 def claim(connection: Connection, settings: Settings, now: datetime) -> list[Taken]:
-    """Take up to fifty notices that are due, composed. Who dies with them leaves them due in ten minutes."""
-    while rows := _take(connection, now):
+    """Take up to fifty notices that are due, composed. Who dies with them leaves them due in ten minutes, or more where
+    relays may think longer.
+    """
+    pause = max(PAUSE, timedelta(seconds=LEASE_TIMEOUTS * settings.smtp_timeout))
+    while rows := _take(connection, now, pause):
         writer = Writer(connection, settings, now)
         blocked = suppressed(connection, settings.keys, {_key(row) for row in rows if not row.gone})
         taken = []
@@ -105,7 +108,7 @@ def give_back(connection: Connection, untried: Sequence[Taken], due_at: datetime
         )
 
 
-def _take(connection: Connection, now: datetime) -> Sequence[Any]:
+def _take(connection: Connection, now: datetime, pause: timedelta) -> Sequence[Any]:
     due = (
         select(notices.c.id)
         .where(notices.c.due_at <= now)
@@ -119,7 +122,7 @@ def _take(connection: Connection, now: datetime) -> Sequence[Any]:
     connection.execute(
         update(notices)
         .where(notices.c.id.in_(ids))
-        .values(due_at=now + PAUSE, dated_at=func.coalesce(notices.c.dated_at, now))
+        .values(due_at=now + pause, dated_at=func.coalesce(notices.c.dated_at, now))
     )
     same = and_(subscriptions.c.subscriber_id == notices.c.subscriber_id, subscriptions.c.list_id == notices.c.list_id)
     return connection.execute(

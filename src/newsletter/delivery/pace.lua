@@ -184,7 +184,7 @@ local function grant()
     end
     if limit then known[#known + 1] = { pair[1], limit.rate, limit.origin, limit.slowed_at, limit.tokens, limit.at } end
   end
-  return { granted = granted, wait = wait or 0, finish = finish, limits = known }
+  return { granted = granted, wait = wait or 0, finish = finish, full = relay_wait, limits = known }
 end
 
 local function refund()

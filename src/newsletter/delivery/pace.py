@@ -79,6 +79,7 @@ class Pace:
             dict(zip(domains, map(int, reply["granted"]), strict=True)),
             reply["wait"],
             {domain: seconds for domain, seconds in zip(domains, reply["finish"], strict=True) if seconds},
+            reply["full"],
         )
 
     def refund(self, relay: Relay, domains: Mapping[str, int], now: float | None = None) -> None:

@@ -6,26 +6,44 @@ import asyncio
 import math
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
-from newsletter.delivery.connections import ANSWERS_TO_A_MESSAGE, QUIT_SECONDS, Line, Office
+from newsletter.delivery.connections import ANSWERS_TO_A_MESSAGE, QUIT_SECONDS, Line, Office, local_name
 from newsletter.delivery.conversation import Credentials
 from newsletter.delivery.probing import trusting
 from newsletter.delivery.relays import Relay
 from newsletter.errors import NewsletterError
 
 WATCH_SECONDS = 0.5
+STANDSTILL_SECONDS = 2.0
+"""After so long without an answer to what it has in hand, others carry what waits for a relay, as far as they may."""
 BARREN, BARREN_FOR_SUSPECTS = 3, 30
 """Connections in a row that ended before they were of use: each over another message, or over whichever."""
 # Of few messages each waits less for the one before it than for a new connection.
 PER_CONNECTION = 10
 
 
+@dataclass(slots=True)
+class Record:
+    """Connections in a row that ended before they were of use. It outlives a spell: three may take longer."""
+
+    barren: int = 0
+    ended: int = 0
+
+
 class Pool:
     """All connections of this process to one relay."""
 
-    def __init__(self, relay: Relay, office: Office, timeout: float, credentials: Callable[[], Credentials | None]):
+    def __init__(
+        self,
+        relay: Relay,
+        office: Office,
+        timeout: float,
+        credentials: Callable[[], Credentials | None],
+        record: Record | None = None,
+    ) -> None:
         """``timeout`` in seconds holds for each answer; ``credentials`` may take its time (a token command)."""
         self.relay = relay
         self.office = office
@@ -44,18 +62,32 @@ class Pool:
         self._asking = ThreadPoolExecutor(1, "asking")
         self._tls: ssl.SSLContext | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._barren = self._ended = 0
+        self._record = record or Record()
         self._limit = math.inf
+        self.moved_at = 0.0
+        """When it last answered, or began to have something in hand."""
 
     @property
     def busy(self) -> bool:
         """Whether a message is in flight, or a connection is being opened for one."""
         return bool(self._opening) or any(line.carrying for line in self._lines)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether it is busy, or a greeting is still to come."""
+        return self.busy or not all(line.greeted for line in self._lines)
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether it has long had no answer to what it has in hand, or no greeting."""
+        return self.at_work and asyncio.get_running_loop().time() > self.moved_at + STANDSTILL_SECONDS
+
     def kick(self, waiting: int) -> None:
         """There is work for ``waiting`` more messages: offer it to idle connections, open more as needed."""
         if self.down or self.stopping:
             return
+        if not self.at_work:
+            self.moved_at = asyncio.get_running_loop().time()
         for line in list(self._lines):
             if line.idle:
                 line.go_on([])
@@ -119,9 +151,7 @@ class Pool:
 
     async def _reach(self, credentials: Credentials | None) -> None:
         """Connect to one of its addresses, between which the time is shared (RFC 5321, 5)."""
-        relay, loop = self.relay, asyncio.get_running_loop()
-        tls = self.tls() if relay.security == "tls" else None
-        task = asyncio.current_task()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task
         async with asyncio.timeout(self.timeout):
             if self._addresses is None:
@@ -134,20 +164,28 @@ class Pool:
             for address in addresses:
                 try:
                     async with asyncio.timeout(self.timeout / len(addresses)):
-                        await loop.create_connection(
-                            lambda: Line(self, credentials, task),
-                            address,
-                            relay.port,
-                            ssl=tls,
-                            server_hostname=relay.host if tls else None,
-                        )
+                        await self._connect_to(address, Line(self, credentials, task))
                 except OSError:
                     if address == addresses[-1]:
                         raise
                 else:
                     return
 
+    async def _connect_to(self, address: str, line: Line) -> None:
+        relay, loop = self.relay, asyncio.get_running_loop()
+        tls = self.tls() if relay.security == "tls" else None
+        host = relay.host if tls else None
+        try:
+            await loop.create_connection(lambda: line, address, relay.port, ssl=tls, server_hostname=host)
+        except BaseException:
+            if line in self._lines:
+                # Its time was over just when it stood, and not every event loop tells it that it has ended.
+                self._lines.discard(line)
+                self._opening.add(line.task)
+            raise
+
     def _look_up(self) -> list[str]:
+        local_name()  # for the greeting: it may take as long
         found = socket.getaddrinfo(self.relay.host, self.relay.port, type=socket.SOCK_STREAM)
         return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
@@ -168,22 +206,26 @@ class Pool:
 
     def left(self, line: Line, reason: str) -> None:
         """A connection has ended. One that was of no use is a failure, and several in a row are the relay's."""
-        others = self._others(line)
+        if line not in self._lines:
+            # Its time was over while it was opened.
+            return
+        others, record = self._others(line), self._record
         self._lines.discard(line)
         if line.failed and not others:
             self._fail(reason)
         elif line.answers:
-            self._barren = self._ended = 0
-        elif others and not (line.failed and line.greeted):
-            # While others stand, or are about to, it may be the relay's limit of connections, and no fault; nor is it
-            # one if it was given nothing to do.
-            if line.was_used or not line.greeted:
-                self._most = others
+            record.barren = record.ended = 0
+        elif line.greeted and not line.was_used and not line.failed:
+            # It was given nothing to do.
+            pass
+        elif others and not line.overdue and not (line.failed and line.greeted):
+            # While others stand, or are about to, it may be the relay's limit of connections, and no fault.
+            self._most = others
         else:
             self._over_a_message = not others
-            self._barren += not line.suspected
-            self._ended += 1
-            too_many = self._barren >= BARREN or self._ended >= BARREN_FOR_SUSPECTS
+            record.barren += not line.suspected
+            record.ended += 1
+            too_many = record.barren >= BARREN or record.ended >= BARREN_FOR_SUSPECTS
             if too_many and not any(other.answers for other in self._lines):
                 self._fail(reason)
 
@@ -202,6 +244,7 @@ class Pool:
     def _fail(self, reason: str) -> None:
         if not self.down and not self.stopping:
             self.down = True
+            self._record.barren = self._record.ended = 0
             self.office.relay_down(self.relay, reason)
 
     def _look(self) -> None:
@@ -209,3 +252,34 @@ class Pool:
         for line in list(self._lines):
             line.look(now)
         self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
+
+
+class Pools:
+    """The pools of a spell, by relay. One that was down is followed by another when its relay can be used again."""
+
+    def __init__(self, make: Callable[[Relay], Pool]) -> None:
+        self._make = make
+        self._pools: dict[Relay, Pool] = {}
+        self.all: list[Pool] = []
+        """Also those that were down."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message is in flight, or a connection is being opened for one and not greeted yet."""
+        return any(pool.at_work for pool in self._pools.values())
+
+    def open(self, relays: Iterable[Relay]) -> None:
+        """Have one for each of these."""
+        for relay in relays:
+            pool = self._pools.get(relay)
+            if pool is None or pool.down:
+                self._pools[relay] = self._make(relay)
+                self.all.append(self._pools[relay])
+
+    def kick(self, relay: Relay, waiting: int) -> None:
+        """There is work for ``waiting`` more messages."""
+        self._pools[relay].kick(waiting)
+
+    def moving(self, relays: Iterable[Relay]) -> tuple[Relay, ...]:
+        """Those of these relays that do not stand still."""
+        return tuple(relay for relay in relays if not self._pools[relay].stands_still)

@@ -22,6 +22,8 @@ class Routed:
     """What no relay may carry before so many seconds."""
     left: list[Claimed] = field(default_factory=list)
     """What none of the relays carries at all."""
+    full: dict[Relay, float] = field(default_factory=dict)
+    """Relays whose rate is used up, and in how many seconds each may carry anything again."""
 
 
 class Routing:
@@ -44,7 +46,7 @@ class Routing:
                 for delivery in rest:
                     (routed.later[waits[delivery.id]] if delivery.id in waits else routed.left).append(delivery)
                 for relay, part in parts.items():
-                    now, later = self._granted(relay, part)
+                    now, later = self._granted(relay, part, routed.full)
                     if now:
                         routed.now.setdefault(relay, []).extend(now)
                     for delivery, seconds in later:
@@ -54,7 +56,9 @@ class Routing:
             batch = late
         return routed
 
-    def _granted(self, relay: Relay, deliveries: list[Claimed]) -> tuple[list[Claimed], list[tuple[Claimed, float]]]:
+    def _granted(
+        self, relay: Relay, deliveries: list[Claimed], full: dict[Relay, float]
+    ) -> tuple[list[Claimed], list[tuple[Claimed, float]]]:
         """Those that may go now, and the others, each with the seconds until its time comes."""
         by_domain: dict[str, list[Claimed]] = defaultdict(list)
         for delivery in deliveries:
@@ -63,6 +67,8 @@ class Routing:
         granted = self._pace.grant(relay, wanted)
         if granted.by_domain == wanted:
             return deliveries, []
+        if granted.full:
+            full[relay] = granted.full
         now: list[Claimed] = []
         later: list[tuple[Claimed, float]] = []
         for domain, found in by_domain.items():

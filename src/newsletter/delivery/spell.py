@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -21,22 +21,19 @@ from sqlalchemy.exc import DBAPIError
 from newsletter.database import reading
 from newsletter.delivery.connections import ANSWERS_TO_A_MESSAGE, Outgoing
 from newsletter.delivery.conversation import Answer, Verdict
-from newsletter.delivery.demand import UNSETTLED, Demand
+from newsletter.delivery.demand import BATCH, UNSETTLED, Demand
 from newsletter.delivery.exchange import RELAY_PAUSE, SOON, Brought, Errand, Exchange
 from newsletter.delivery.journal import Journal
+from newsletter.delivery.kept import Kept
 from newsletter.delivery.ledger import content_hash
-from newsletter.delivery.letters import Letters
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.outcomes import HUNG_UP
-from newsletter.delivery.pace import Pace
-from newsletter.delivery.pools import Pool
+from newsletter.delivery.pools import Pool, Pools
 from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.reporting import without_addresses
 from newsletter.delivery.resting import State
-from newsletter.delivery.routing import Routing
 from newsletter.delivery.settling import Outcome
-from newsletter.delivery.shares import Shares
 from newsletter.delivery.suspects import Suspects
 from newsletter.delivery.throttling import throttled
 from newsletter.delivery.tokens import credentials_of, forget_token, safe_reason
@@ -53,15 +50,8 @@ SPELL_SECONDS = 50.0
 GRACE_SECONDS = 15.0
 PULSE_SECONDS = 0.5
 PATIENCE_WITH_DATABASE = 60.0
-
-
-class Kept:
-    """What a worker process keeps from spell to spell. Made after the fork: it holds connections."""
-
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self.letters = Letters(engine, settings)
-        self.pace = Pace(settings.redis_url, settings.workers)
-        self.routing = Routing(Shares(), self.pace)
+NOTICES = 200
+"""In hand at once, most of them for relays that stand still."""
 
 
 class Spell:
@@ -92,9 +82,10 @@ class Spell:
         self._routing, self._pace = kept.routing, kept.pace
         self._known: Mapping[str, State] = {relay.name: State() for relay in self._relays}
         self._usable: tuple[Relay, ...] = ()
-        self._pools: dict[str, Pool] = {}
-        self._retired: list[Pool] = []
+        self._records = kept.records
+        self._pools = Pools(self._pool)
         self._waiting = Waiting(self._relays)
+        self._stuck = 0  # digests that wait for relays that stand still
         self._unsettled = Unsettled()
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
@@ -121,7 +112,7 @@ class Spell:
                 if self._finished():
                     break
                 for relay in self._usable:
-                    self._pools[relay.name].kick(self._waiting.count_for(relay))
+                    self._pools.kick(relay, self._waiting.count_for(relay))
                 await self._woken()
         finally:
             self._closing = True
@@ -146,12 +137,11 @@ class Spell:
 
     async def _close_pools(self) -> None:
         """Wait for what relays still think about: who gives up sooner sends it twice. Who is asked to stop gives up."""
-        pools = (*self._pools.values(), *self._retired)
-        closing = asyncio.gather(*(pool.close() for pool in pools), return_exceptions=True)
+        closing = asyncio.gather(*(pool.close() for pool in self._pools.all), return_exceptions=True)
         telling = asyncio.ensure_future(self._tell())
         while not closing.done():
             if self._stop or self._stopping():
-                for pool in pools:
+                for pool in self._pools.all:
                     pool.hurry(GRACE_SECONDS)
             if self._unsettled and telling.done():
                 telling = asyncio.ensure_future(self._tell())
@@ -165,12 +155,8 @@ class Spell:
             if self._unsettled:
                 await self._told()
 
-    @property
-    def _busy(self) -> bool:
-        return any(pool.busy for pool in self._pools.values())
-
     def _finished(self) -> bool:
-        if self._waiting or self._unsettled or self._failed or self._busy:
+        if self._waiting or self._unsettled or self._failed or self._pools.busy:
             return False
         return self.relays_down or self._demand.dry or self._demand.held_until > _at() + SOON.total_seconds()
 
@@ -215,7 +201,7 @@ class Spell:
             if tag.id in self._handed:
                 self._journal.note_answer(tag.id, answer)
             unsettled.outcomes.append(Outcome(tag, answer, relay.name, self._hashes.pop(tag.id)))
-        last = self._demand.dry and not self._waiting and not self._busy
+        last = self._demand.dry and not self._waiting and not self._pools.busy
         if last or len(unsettled.outcomes) >= UNSETTLED:
             self._wake.set()
 
@@ -284,7 +270,7 @@ class Spell:
         self._handed.discard(delivery_id)
 
     def _claim_if_urgent(self) -> None:
-        if not self._in_turn and self._demand.is_urgent(len(self._waiting), self._journal.room, _at()):
+        if not self._in_turn and self._demand.is_urgent(*self._places()):
             self._wake.set()
 
     # Turns with the database.
@@ -305,15 +291,20 @@ class Spell:
         self._claim_if_urgent()
 
     async def _turn(self) -> None:
-        room = self._demand.room(len(self._waiting), self._journal.room, _at())
-        brought = await self._told(room, notices=not self._waiting.notices)
+        room = self._demand.room(*self._places())
+        # Those of a relay that stands still are not to hold up those of others.
+        moving = self._pools.moving(self._usable) or self._usable
+        wanted = len(self._waiting.notices) < NOTICES and not self._waiting.notices_for(moving)
+        brought = await self._told(room, notices=wanted)
         if room and brought.usable:
             self._demand.claimed(len(brought.claimed), more=brought.more, dry=brought.dry)
+        elif room:
+            self._demand.failed()
         self._known = brought.known
         # One that has failed meanwhile rests from the next turn on.
         self._usable = tuple(relay for relay in brought.usable if relay not in self._failed)
         self.relays_down = not self._usable
-        self._open_pools()
+        self._pools.open(self._usable)
         self._waiting.notices += brought.taken
         # Where it is others whom a relay serves, they can send them at once.
         unsettled = self._unsettled.unasked if brought.full else self._unsettled.unroutable
@@ -362,27 +353,39 @@ class Spell:
         except Exception as error:  # noqa: BLE001 - read one by one, only those with the defect wait
             log.warning("a batch could not be prepared at once", error=type(error).__name__)
 
-    def _open_pools(self) -> None:
-        for relay in self._usable:
-            pool = self._pools.get(relay.name)
-            if pool is None or pool.down:
-                if pool is not None:
-                    self._retired.append(pool)
-                self._pools[relay.name] = Pool(relay, self, self._settings.smtp_timeout, partial(credentials_of, relay))
+    def _pool(self, relay: Relay) -> Pool:
+        credentials = partial(credentials_of, relay)
+        return Pool(relay, self, self._settings.smtp_timeout, credentials, self._records[relay.name])
+
+    def _places(self) -> tuple[int, int, float]:
+        """What the demand depends on: what waits, but for what stands still; room in the journal; the moment."""
+        return len(self._waiting) - self._stuck, self._journal.room - self._stuck, _at()
 
     async def _share_out(self, claimed: list[Claimed]) -> None:
-        """To each relay its part of what was claimed, and of what lies in the queues of relays that cannot send it."""
+        """To each relay its part of what was claimed, and of what lies in the queues of relays that do not send it."""
+        moving = self._pools.moving(self._usable)
+        still = [relay for relay in self._usable if relay not in moving]
         for relay in self._relays:
             if relay not in self._usable:
                 claimed = [*self._waiting.emptied(relay), *claimed]
-        routed = await self._aside(self._routing.route, claimed, self._usable)
-        self._give_back(routed.left, RELAY_PAUSE, "No relay for this list can be used now.")
+            elif relay in still:
+                claimed = [*self._waiting.movable(relay, moving), *claimed]
+        left = await self._route(claimed, moving)
+        if left and still:
+            left = await self._route(left, [relay for relay in still if self._waiting.digests_for(relay) < BATCH[0]])
+        self._give_back(left, RELAY_PAUSE, "No relay for this list can be used now.")
+        self._stuck = sum(map(self._waiting.digests_for, still)) if moving else 0
+
+    async def _route(self, claimed: list[Claimed], relays: Sequence[Relay]) -> list[Claimed]:
+        """Digests to these relays as far as their pace allows; what none of them carries."""
+        routed = await self._aside(self._routing.route, claimed, relays)
         for relay, deliveries in routed.now.items():
             self._waiting.add(relay, deliveries)
         for seconds, deliveries in routed.later.items():
             self._give_back(deliveries, timedelta(seconds=seconds))
-        if routed.later and not routed.now:
-            self._demand.held_until = _at() + min(routed.later)
+        if routed.full.keys() == set(relays) != set():
+            self._demand.hold(_at() + min(routed.full.values()))
+        return routed.left
 
     async def _settle_the_rest(self) -> None:
         limit = _at() + PATIENCE_WITH_DATABASE

@@ -28,7 +28,15 @@ class Waiting:
 
     def count_for(self, relay: Relay) -> int:
         """How many messages there may be for this relay."""
-        return len(self._queues[relay.name]) + len(self._suspects[relay.name]) + len(self.notices)
+        return self.digests_for(relay) + self.notices_for([relay])
+
+    def notices_for(self, relays: Sequence[Relay]) -> int:
+        """How many notices wait that any of these relays may carry."""
+        return sum(bool(usable_for(relays, notice.slug)) for notice in self.notices)
+
+    def digests_for(self, relay: Relay) -> int:
+        """How many digests wait for this relay."""
+        return len(self._queues[relay.name]) + len(self._suspects[relay.name])
 
     def deliveries(self) -> list[Claimed]:
         """Every digest that waits."""
@@ -77,6 +85,15 @@ class Waiting:
     def give_up(self, relay: Relay, *deliveries: Claimed) -> None:
         """Digests that will not make use of their leave."""
         self._unused[relay].update(delivery.domain for delivery in deliveries)
+
+    def movable(self, relay: Relay, others: Sequence[Relay]) -> list[Claimed]:
+        """Take out what waited for this relay and others may carry; what it hung up over stays."""
+        queue = self._queues[relay.name]
+        moved = [delivery for delivery in queue if usable_for(others, delivery.slug)]
+        if moved:
+            self._queues[relay.name] = deque(delivery for delivery in queue if not usable_for(others, delivery.slug))
+            self.give_up(relay, *moved)
+        return moved
 
     def emptied(self, relay: Relay) -> list[Claimed]:
         """What waited for this relay, and does not need the leave for it any more."""

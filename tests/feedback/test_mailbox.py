@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+import trustme
 from commanding import KEY
 from house import House
 from hypothesis import given
@@ -19,6 +22,7 @@ from sqlalchemy import Engine, select
 from newsletter.audience.consents import was_given_for
 from newsletter.audience.links import seal
 from newsletter.errors import SettingsError, StateError
+from newsletter.feedback import mailbox as room
 from newsletter.feedback.mailbox import Mailbox, Read, _named, mailbox_of, read_mailbox
 from newsletter.settings import Settings, load_settings
 from newsletter.tables import consents, notices, subscribers, subscriptions
@@ -135,27 +139,58 @@ def test_troubles_are_sentences(sqlite_engine: Engine, folder: Folder) -> None:
         with pytest.raises(StateError, match=r"The leave mailbox at 127.+ cannot be read") as caught:
             read_mailbox(sqlite_engine, reading, found(reading), House(sqlite_engine, reading).now)
         assert not any(secret in str(caught.value) for secret in ("secret", PASSWORD))
-    with _talking_plainly() as port:
+    with _talking() as port:
         reading = settings_for(folder, leave_mailbox=f"imaps://leave%40x.example:secret-word@127.0.0.1:{port}")
         with pytest.raises(StateError, match="cannot be read"):
             read_mailbox(sqlite_engine, reading, found(reading), House(sqlite_engine, reading).now)
 
 
-class _talking_plainly:
-    """A server that greets without TLS."""
+@pytest.mark.parametrize("word", [b"", b"* OK still here\r\n"])
+@pytest.mark.parametrize("scheme", ["imap", "imaps"])
+def test_no_answer_ever(
+    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str, word: bytes
+) -> None:
+    """A server that is silent, or talks and never answers, holds a worker for the time of a reading and no more."""
+    monkeypatch.setattr(room, "PATIENCE", 0.5)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    with _talking(word, tls if scheme == "imaps" else None) as port:
+        url = f"{scheme}://leave%40x.example:secret@127.0.0.1:{port}"
+        reading = load_settings(secret_key=KEY, leave_mailbox=url, smtp_ca_file=tmp_path / "ca.pem")
+        told: list[str] = []
 
-    def __enter__(self) -> int:
-        class Greet(socketserver.StreamRequestHandler):
-            def handle(self) -> None:
-                self.wfile.write(b"* OK ready\r\n")
+        def read() -> None:
+            with pytest.raises(StateError) as caught:
+                read_mailbox(sqlite_engine, reading, found(reading), House(sqlite_engine, reading).now)
+            told.append(caught.value.message)
 
-        self.server = socketserver.TCPServer(("127.0.0.1", 0), Greet)
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-        return int(self.server.server_address[1])
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        reader.join(5)
+    assert told == ["The leave mailbox at 127.0.0.1 cannot be read: it took more than 0.5 seconds."]
 
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+
+@contextmanager
+def _talking(word: bytes = b"", tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """A server that greets, says a word for ever, and never answers."""
+    over = threading.Event()
+
+    class Talk(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                connection = tls.wrap_socket(self.request, server_side=True) if tls else self.request
+                connection.sendall(b"* OK ready\r\n")
+                while not over.wait(0.05):
+                    connection.sendall(word)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Talk) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield int(server.server_address[1])
+        over.set()
+        server.shutdown()
 
 
 @pytest.mark.parametrize(

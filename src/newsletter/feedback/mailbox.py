@@ -10,13 +10,16 @@ import email
 import email.policy
 import imaplib
 import re
+import socket
 import ssl
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.header import decode_header, make_header
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -35,8 +38,8 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 PORTS = {"imaps": 993, "imap": 143}
 MOST = 500
 """Messages looked at in one reading, the newest first."""
-PATIENCE = 30
-"""Seconds to wait for each answer of the server."""
+PATIENCE = 60
+"""Seconds that a reading may take: half of the time until beat asks for the next one."""
 SOURCE = "mail to the leave address"
 WORDING = "List-Unsubscribe: <mailto:…>"
 FIELDS = ("Subject", "To", "Cc", "Delivered-To", "X-Original-To")
@@ -151,28 +154,76 @@ def read_mailbox(engine: Engine, settings: Settings, mailbox: Mailbox, now: date
 @contextmanager
 def _opened(mailbox: Mailbox) -> Iterator[imaplib.IMAP4]:
     """The folder, ready to be read; any trouble with the server becomes a sentence."""
+    ends = monotonic() + PATIENCE
     try:
-        if mailbox.is_secure:
-            context = ssl.create_default_context()
-            if mailbox.ca_file:
-                context.load_verify_locations(mailbox.ca_file)
-            server: imaplib.IMAP4 = imaplib.IMAP4_SSL(mailbox.host, mailbox.port, ssl_context=context, timeout=PATIENCE)
-        else:
-            server = imaplib.IMAP4(mailbox.host, mailbox.port, timeout=PATIENCE)
-        try:
-            server.login(mailbox.user, mailbox.password)
-            quoted = mailbox.folder.replace("\\", "\\\\").replace('"', '\\"')
-            _answer(server.select(f'"{quoted}"'))
-            yield server
-        finally:
-            with suppress(imaplib.IMAP4.error, OSError):
-                server.logout()
+        with _connected(mailbox, lambda: max(ends - monotonic(), 0.01)) as connection:
+            server = _Server(connection)
+            try:
+                server.login(mailbox.user, mailbox.password)
+                quoted = mailbox.folder.replace("\\", "\\\\").replace('"', '\\"')
+                _answer(server.select(f'"{quoted}"'))
+                yield server
+            finally:
+                with suppress(imaplib.IMAP4.error, OSError):
+                    server.logout()
     except (imaplib.IMAP4.error, OSError) as error:
-        reason = " ".join(str(error).replace(mailbox.password, "[secret]").split())[:200]
+        reason = " ".join(str(error).replace(mailbox.password, "[secret]").split())[:200] or type(error).__name__
+        if monotonic() >= ends:
+            reason = f"it took more than {PATIENCE} seconds"
         raise StateError(
-            f"The leave mailbox at {mailbox.host} cannot be read: {reason or type(error).__name__}.",
+            f"The leave mailbox at {mailbox.host} cannot be read: {reason}.",
             "See NEWSLETTER_LEAVE_MAILBOX in docs/configuration.md; nothing is lost, the messages wait there.",
         ) from None
+
+
+class _Server(imaplib.IMAP4):
+    """IMAP over a connection that is there already."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        super().__init__()
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:
+        return self._connection
+
+
+@contextmanager
+def _connected(mailbox: Mailbox, left: Callable[[], float]) -> Iterator[socket.socket]:
+    """A connection that lasts as long as there are seconds ``left``."""
+    connection = _reached(mailbox, left)
+    connection.settimeout(left())
+    if mailbox.is_secure:
+        context = ssl.create_default_context()
+        if mailbox.ca_file:
+            context.load_verify_locations(mailbox.ca_file)
+        connection = context.wrap_socket(connection, server_hostname=mailbox.host)
+    # A time-out alone begins anew with each word of a server that talks and never answers.
+    timer = threading.Timer(left(), _cut, [connection])
+    timer.daemon = True
+    timer.start()
+    try:
+        with connection:
+            yield connection
+    finally:
+        timer.cancel()
+
+
+def _reached(mailbox: Mailbox, left: Callable[[], float]) -> socket.socket:
+    """A connection to the first address that answers; each gets its share of the time that is left."""
+    places = socket.getaddrinfo(mailbox.host, mailbox.port, type=socket.SOCK_STREAM)
+    while True:
+        *_, place = places.pop(0)
+        try:
+            return socket.create_connection((str(place[0]), mailbox.port), left() / (len(places) + 1))
+        except OSError:
+            if not places:
+                raise
+
+
+def _cut(connection: socket.socket) -> None:
+    # One over TLS forgets its TLS at its own shutdown, while the other thread still reads from it.
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def _answer(result: tuple[str, Any]) -> Any:

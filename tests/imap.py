@@ -15,12 +15,15 @@ from typing import Any
 
 @dataclass
 class Folder:
-    """Messages by UID; those in ``marked`` are deleted but not expunged; every command that came in."""
+    """Messages by UID; those in ``marked`` are deleted but not expunged, those in ``damaged`` cannot be fetched; every
+    command that came in.
+    """
 
     password: str
     has_uidplus: bool = True
     messages: dict[int, bytes] = field(default_factory=dict)
     marked: set[int] = field(default_factory=set)
+    damaged: set[int] = field(default_factory=set)
     commands: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -67,6 +70,8 @@ class _Session(socketserver.StreamRequestHandler):
             self.say(f"* SEARCH {found}".encode())
         elif name == "FETCH":
             number = int(words[0])
+            if number in folder.damaged:
+                return False
             fields = re.findall(r"[\w-]+", command.partition("FIELDS (")[2].partition(")")[0])
             message = message_from_bytes(folder.messages[number])
             lines = [f"{k}: {v}" for k, v in message.items() if k.lower() in {name.lower() for name in fields}]

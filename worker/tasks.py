@@ -103,6 +103,8 @@ def mailbox() -> None:
         return
     if told.left:
         log.info("left by mail", readers=told.left)
+    if told.refused:
+        log.warning("the leave mailbox does not give messages", messages=told.refused)
 
 
 TASKS = {"tick": tick, "assemble": assemble, "deliver": deliver}

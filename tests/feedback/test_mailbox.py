@@ -9,10 +9,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
-from commanding import KEY
+from commanding import KEY, CommandLine
 from house import House
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,8 +38,11 @@ def folder() -> Iterator[Folder]:
 
 
 def settings_for(folder: Folder, **values: object) -> Settings:
-    url = f"imap://leave:a%20b%25c@127.0.0.1:{folder.port}/INBOX?address=leave@news.example"
-    return load_settings(**{"secret_key": KEY, "leave_mailbox": url, **values})
+    return load_settings(**{"secret_key": KEY, "leave_mailbox": url_of(folder), **values})
+
+
+def url_of(folder: Folder) -> str:
+    return f"imap://leave:a%20b%25c@127.0.0.1:{folder.port}/INBOX?address=leave@news.example"
 
 
 def found(settings: Settings) -> Mailbox:
@@ -115,6 +119,51 @@ def test_only_ours_are_expunged(sqlite_engine: Engine, settings: Settings, folde
     assert read_mailbox(sqlite_engine, reading, found(reading), house.now).left == 1
     assert (list(folder.messages), folder.marked) == ([ours], {ours})
     assert not [command for command in folder.commands if "EXPUNGE" in command]
+
+
+def test_a_damaged_message(sqlite_engine: Engine, settings: Settings, folder: Folder) -> None:
+    """A message that the server does not give is told; those before and after it are read and deleted."""
+    house = House(sqlite_engine, settings).create()
+    marks = [seal(KEY, "leave", house.subscribe(f"reader{n}@example.org")) for n in range(3)]
+    folder.put(f"leave {marks[0]}")
+    damaged = folder.put(f"leave {marks[1]}")
+    folder.put(f"leave {marks[2]}")
+    folder.damaged = {damaged}
+    reading = settings_for(folder)
+    assert read_mailbox(sqlite_engine, reading, found(reading), house.now) == Read(2, 0, 0, refused=1)
+    assert list(folder.messages) == [damaged]
+    assert states(house) == ["unsubscribed", "active", "unsubscribed"]
+
+
+def test_the_command(newsletter: CommandLine, monkeypatch: pytest.MonkeyPatch, folder: Folder) -> None:
+    """`newsletter mailbox` says what a reading came to, and what the server does not give."""
+    folder.put("Where is my digest?")
+    folder.damaged = {folder.put("damaged")}
+    monkeypatch.setenv("NEWSLETTER_LEAVE_MAILBOX", url_of(folder))
+    assert "does not give 1 message of the mailbox" in newsletter("mailbox").out
+
+
+def test_a_reading_that_breaks_off(
+    sqlite_engine: Engine, settings: Settings, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the database when a reading breaks off is deleted."""
+    house = House(sqlite_engine, settings).create()
+    for number in range(2):
+        folder.put(f"leave {seal(KEY, 'leave', house.subscribe(f'reader{number}@example.org'))}")
+    plain, calls = room.leave, []
+
+    def break_off(*arguments: Any) -> object:
+        calls.append(arguments)
+        if len(calls) > 1:
+            raise RuntimeError
+        return plain(*arguments)
+
+    monkeypatch.setattr(room, "leave", break_off)
+    reading = settings_for(folder)
+    with pytest.raises(RuntimeError):
+        read_mailbox(sqlite_engine, reading, found(reading), house.now)
+    assert states(house) == ["active", "unsubscribed"]
+    assert list(folder.messages) == [1]
 
 
 def test_an_old_key(sqlite_engine: Engine, settings: Settings, folder: Folder) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from newsletter.cli.output import print_json, say
+from newsletter.cli.output import counted, print_json, say
 from newsletter.cli.shared import Json, now, opened
 from newsletter.errors import StateError
 from newsletter.feedback.mailbox import mailbox_of, read_mailbox
@@ -24,3 +24,5 @@ def mailbox(as_json: Json = False) -> None:
         print_json(asdict(told))
         return
     say(f"{told.left} left now, {told.again} had left before; {told.alone} other messages were left alone.")
+    if told.refused:
+        say(f"The server does not give {counted(told.refused, 'message')} of the mailbox.")

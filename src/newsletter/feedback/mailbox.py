@@ -71,11 +71,15 @@ class Mailbox:
 
 @dataclass(frozen=True)
 class Read:
-    """What a reading came to: readers who left now, messages of some who had left before, and those left alone."""
+    """What a reading came to: readers who left now, messages of some who had left before, and those left alone.
+
+    ``refused``: messages that the server does not give, such as one whose file is damaged.
+    """
 
     left: int
     again: int
     alone: int
+    refused: int = 0
 
 
 def mailbox_of(settings: Settings) -> Mailbox | None:
@@ -131,24 +135,27 @@ def read_mailbox(engine: Engine, settings: Settings, mailbox: Mailbox, now: date
     Raises:
         StateError: the server cannot be reached or refuses; without a secret.
     """
-    left = again = alone = 0
+    left = again = alone = refused = 0
+    done: list[bytes] = []
     with _opened(mailbox) as server:
-        done = []
-        for number, head in _heads(server):
-            subscription = _named(settings.keys, head)
-            if subscription is None:
-                alone += 1
-                continue
-            with engine.begin() as connection:
-                address_key = str(key_of(connection, subscription))
-                proof = Proof(address_hash=consent_hash(settings.keys, address_key), wording=WORDING)
-                ended = bool(
-                    forget_sign_ups(connection, [subscription]) or leave(connection, subscription, SOURCE, now, proof)
-                )
-            left, again = left + ended, again + (not ended)
-            done.append(number)
-        _delete(server, done)
-    return Read(left, again, alone)
+        try:
+            for number, head in _heads(server):
+                subscription = _named(settings.keys, head or b"")
+                if subscription is None:
+                    alone, refused = alone + (head is not None), refused + (head is None)
+                    continue
+                with engine.begin() as connection:
+                    address_key = str(key_of(connection, subscription))
+                    proof = Proof(address_hash=consent_hash(settings.keys, address_key), wording=WORDING)
+                    ended = bool(
+                        forget_sign_ups(connection, [subscription])
+                        or leave(connection, subscription, SOURCE, now, proof)
+                    )
+                left, again = left + ended, again + (not ended)
+                done.append(number)
+        finally:
+            _delete(server, done)
+    return Read(left, again, alone, refused)
 
 
 @contextmanager
@@ -233,16 +240,23 @@ def _answer(result: tuple[str, Any]) -> Any:
     return data
 
 
-def _heads(server: imaplib.IMAP4) -> Iterator[tuple[bytes, bytes]]:
-    """Number (UID) and the header fields that may carry a seal, of each unread message; it stays unread."""
+def _heads(server: imaplib.IMAP4) -> Iterator[tuple[bytes, bytes | None]]:
+    """Number (UID) and head of each unread message, None if the server refuses it; it stays unread."""
     found = _answer(server.uid("SEARCH", "UNDELETED", "UNSEEN"))[0] or b""
     for number in found.split()[: -MOST - 1 : -1]:
-        parts = _answer(
-            server.uid("FETCH", number.decode(), f"(BODY.PEEK[HEADER.FIELDS ({' '.join(FIELDS)})]<0.{HEAD_LIMIT}>)")
-        )
-        for part in parts:
-            if isinstance(part, tuple):
-                yield number, part[1][:HEAD_LIMIT]
+        yield number, _head(server, number)
+
+
+def _head(server: imaplib.IMAP4, number: bytes) -> bytes | None:
+    """The header fields of a message that may carry a seal."""
+    kind, parts = server.uid(
+        "FETCH", number.decode(), f"(BODY.PEEK[HEADER.FIELDS ({' '.join(FIELDS)})]<0.{HEAD_LIMIT}>)"
+    )
+    if kind != "OK":
+        # What came before the refusal would pass for a part of the next answer.
+        server.response("FETCH")
+        return None
+    return next((part[1][:HEAD_LIMIT] for part in parts if isinstance(part, tuple)), None)
 
 
 def _named(keys: Any, head: bytes) -> int | None:

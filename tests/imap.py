@@ -15,14 +15,15 @@ from typing import Any
 
 @dataclass
 class Folder:
-    """Messages by UID; those in ``marked`` are deleted but not expunged, those in ``damaged`` cannot be fetched; every
-    command that came in.
+    """Messages by UID; those in ``marked`` are deleted but not expunged, somebody has read those in ``seen``, and those
+    in ``damaged`` cannot be fetched; every command that came in.
     """
 
     password: str
     has_uidplus: bool = True
     messages: dict[int, bytes] = field(default_factory=dict)
     marked: set[int] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)
     damaged: set[int] = field(default_factory=set)
     commands: list[str] = field(default_factory=list)
     port: int = 0
@@ -66,19 +67,11 @@ class _Session(socketserver.StreamRequestHandler):
                 return False
             self.say(f"* {len(folder.messages)} EXISTS".encode())
         elif name == "SEARCH":
-            found = " ".join(str(number) for number in folder.messages if number not in folder.marked)
+            left_out = folder.marked | (folder.seen if "UNSEEN" in words else set())
+            found = " ".join(str(number) for number in folder.messages if number not in left_out)
             self.say(f"* SEARCH {found}".encode())
         elif name == "FETCH":
-            number = int(words[0])
-            if number in folder.damaged:
-                return False
-            fields = re.findall(r"[\w-]+", command.partition("FIELDS (")[2].partition(")")[0])
-            message = message_from_bytes(folder.messages[number])
-            lines = [f"{k}: {v}" for k, v in message.items() if k.lower() in {name.lower() for name in fields}]
-            head = "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
-            partial = re.search(r"<0\.(\d+)>", command)
-            head = head[: int(partial[1])] if partial else head
-            self.say(f"* 1 FETCH (UID {number} BODY[HEADER] {{{len(head)}}}".encode(), head + b")")
+            return all(self.fetch(int(number), command) for number in words[0].split(","))
         elif name == "STORE":
             folder.marked |= {int(number) for number in words[0].split(",")}
         elif name == "EXPUNGE":
@@ -86,6 +79,20 @@ class _Session(socketserver.StreamRequestHandler):
                 del folder.messages[number]
         elif name == "LOGOUT":
             self.say(b"* BYE")
+        return True
+
+    def fetch(self, number: int, command: str) -> bool:
+        if number in self.folder.damaged:
+            return False
+        fields = re.findall(r"[\w-]+", command.partition("FIELDS (")[2].partition(")")[0])
+        message = message_from_bytes(self.folder.messages[number])
+        lines = [f"{k}: {v}" for k, v in message.items() if k.lower() in {name.lower() for name in fields}]
+        head = "\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape")
+        partial = re.search(r"<0\.(\d+)>", command)
+        head = head[: int(partial[1])] if partial else head
+        # Servers name the number where they like.
+        before, after = (f"UID {number} ", ")") if number % 2 else ("", f" UID {number})")
+        self.say(f"* 1 FETCH ({before}BODY[HEADER] {{{len(head)}}}".encode(), head + after.encode())
         return True
 
 

@@ -143,6 +143,32 @@ def test_the_command(newsletter: CommandLine, monkeypatch: pytest.MonkeyPatch, f
     assert "does not give 1 message of the mailbox" in newsletter("mailbox").out
 
 
+def test_mails_that_somebody_has_read(sqlite_engine: Engine, settings: Settings, folder: Folder) -> None:
+    """Who opens a mail in a webmail does not keep its reader from leaving."""
+    house = House(sqlite_engine, settings).create()
+    folder.seen = {folder.put(f"leave {seal(KEY, 'leave', house.subscribe('ana@example.org'))}")}
+    reading = settings_for(folder)
+    assert read_mailbox(sqlite_engine, reading, found(reading), house.now) == Read(1, 0, 0)
+
+
+def test_a_full_mailbox(sqlite_engine: Engine, settings: Settings, folder: Folder) -> None:
+    """Of a mailbox full of other mail the newest are looked at, by few commands, and stay as they are."""
+    house = House(sqlite_engine, settings).create()
+    marks = [seal(KEY, "leave", house.subscribe(f"reader{n}@example.org")) for n in range(2)]
+    folder.put(f"leave {marks[0]}")
+    others = [folder.put("Where is my digest?") for _ in range(room.MOST - 1)]
+    folder.put(f"leave {marks[1]}")
+    folder.damaged = {others[250]}
+    reading = settings_for(folder)
+    first = read_mailbox(sqlite_engine, reading, found(reading), house.now)
+    assert first == Read(1, 0, room.MOST - 2, refused=1)
+    assert states(house) == ["active", "unsubscribed"]
+    assert len(folder.commands) < room.MOST / 4
+    assert read_mailbox(sqlite_engine, reading, found(reading), house.now).left == 1
+    assert list(folder.messages) == others
+    assert all("PEEK" in command for command in folder.commands if "FETCH" in command)
+
+
 def test_a_reading_that_breaks_off(
     sqlite_engine: Engine, settings: Settings, folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

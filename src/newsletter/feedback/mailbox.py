@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.header import decode_header, make_header
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -38,6 +39,8 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 PORTS = {"imaps": 993, "imap": 143}
 MOST = 500
 """Messages looked at in one reading, the newest first."""
+AT_ONCE = 100
+"""Messages asked for by one command: a mailbox may be far away, and full of what is no leaving."""
 PATIENCE = 60
 """Seconds that a reading may take: half of the time until beat asks for the next one."""
 SOURCE = "mail to the leave address"
@@ -47,6 +50,7 @@ HEAD_LIMIT = 16 * 1024
 """Bytes of a message's header fields that are looked at: anybody can write to this address."""
 SEAL = re.compile(r"(?<![\w.])\d{1,19}\.[0-9a-f]{20}(?![\w.])", re.ASCII | re.IGNORECASE)
 SEAL_KIND = "leave"
+UID = re.compile(rb"[( ]UID (\d+)")
 
 
 @dataclass(frozen=True)
@@ -241,22 +245,31 @@ def _answer(result: tuple[str, Any]) -> Any:
 
 
 def _heads(server: imaplib.IMAP4) -> Iterator[tuple[bytes, bytes | None]]:
-    """Number (UID) and head of each unread message, None if the server refuses it; it stays unread."""
-    found = _answer(server.uid("SEARCH", "UNDELETED", "UNSEEN"))[0] or b""
-    for number in found.split()[: -MOST - 1 : -1]:
-        yield number, _head(server, number)
+    """Number (UID) and head of each message, None if the server refuses it; what is unread stays so."""
+    # Read ones, too: who looks at a mail in a webmail does not let its reader leave.
+    found = _answer(server.uid("SEARCH", "UNDELETED"))[0] or b""
+    numbers = found.split()[: -MOST - 1 : -1]
+    for start in range(0, len(numbers), AT_ONCE):
+        asked = numbers[start : start + AT_ONCE]
+        heads = _given(server, asked)
+        for number in asked:
+            # The refusal of one may hide others.
+            yield number, heads.get(number) or _given(server, [number]).get(number)
 
 
-def _head(server: imaplib.IMAP4, number: bytes) -> bytes | None:
-    """The header fields of a message that may carry a seal."""
-    kind, parts = server.uid(
-        "FETCH", number.decode(), f"(BODY.PEEK[HEADER.FIELDS ({' '.join(FIELDS)})]<0.{HEAD_LIMIT}>)"
-    )
+def _given(server: imaplib.IMAP4, numbers: list[bytes]) -> dict[bytes, bytes]:
+    """The header fields that may carry a seal, of those of the messages that the server gives."""
+    wanted = f"(UID BODY.PEEK[HEADER.FIELDS ({' '.join(FIELDS)})]<0.{HEAD_LIMIT}>)"
+    kind, parts = server.uid("FETCH", b",".join(numbers).decode(), wanted)
     if kind != "OK":
-        # What came before the refusal would pass for a part of the next answer.
-        server.response("FETCH")
-        return None
-    return next((part[1][:HEAD_LIMIT] for part in parts if isinstance(part, tuple)), None)
+        # What came before a refusal counts, and would pass for a part of the next answer.
+        _, parts = server.response("FETCH")
+    heads: dict[bytes, bytes] = {}
+    for part, after in pairwise([*parts, b""]):
+        # The number stands before the fields or behind them.
+        if isinstance(part, tuple) and (number := UID.search(part[0] + after)):
+            heads[number[1]] = part[1][:HEAD_LIMIT]
+    return heads
 
 
 def _named(keys: Any, head: bytes) -> int | None:

@@ -6,6 +6,7 @@ import re
 import shlex
 import socketserver
 import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ class Folder:
     """
 
     password: str
+    user: str = "leave"
+    can: str = "IMAP4rev1"
     has_uidplus: bool = True
     messages: dict[int, bytes] = field(default_factory=dict)
     marked: set[int] = field(default_factory=set)
@@ -49,6 +52,9 @@ class _Session(socketserver.StreamRequestHandler):
             name, *words = shlex.split(command)
             if name == "UID":
                 name, *words = words
+            if name == "AUTHENTICATE":
+                self.say(b"+ ")
+                words = b64decode(self.rfile.readline()).decode().split("\0")
             known = self.answer(name.upper(), words, command)
             self.say(tag.encode() + (b" OK done" if known else b" NO refused"))
             if name == "LOGOUT":
@@ -58,9 +64,10 @@ class _Session(socketserver.StreamRequestHandler):
         folder = self.folder
         if name == "CAPABILITY":
             # As Dovecot does: what it can do with messages it says to those it knows.
-            self.say(b"* CAPABILITY IMAP4rev1" + (b" UIDPLUS" if folder.has_uidplus and self.is_known else b""))
-        elif name == "LOGIN":
-            self.is_known = words[1] == folder.password
+            uidplus = " UIDPLUS" if folder.has_uidplus and self.is_known else ""
+            self.say(f"* CAPABILITY {folder.can}{uidplus}".encode())
+        elif name in ("LOGIN", "AUTHENTICATE"):
+            self.is_known = words[-2:] == [folder.user, folder.password]
             return self.is_known
         elif name == "SELECT":
             if words[0] != "INBOX":

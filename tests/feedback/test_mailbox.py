@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -200,6 +201,21 @@ def test_an_old_key(sqlite_engine: Engine, settings: Settings, folder: Folder) -
     assert read_mailbox(sqlite_engine, reading, found(reading), house.now).left == 1
 
 
+@pytest.mark.parametrize("has_plain", [False, True])
+@pytest.mark.parametrize("name", ["leave box", r"corp\leave", 'a"b', "leáve"])
+def test_users_and_passwords(sqlite_engine: Engine, folder: Folder, name: str, has_plain: bool) -> None:
+    """Any user and password are let in; beyond ASCII only by a server with AUTH=PLAIN, else a sentence says so."""
+    folder.user = folder.password = name
+    folder.can += " AUTH=PLAIN" if has_plain else ""
+    url = f"imap://{quote(name)}:{quote(name)}@127.0.0.1:{folder.port}?address=leave@news.example"
+    reading = settings_for(folder, leave_mailbox=url)
+    if has_plain or name.isascii():
+        assert read_mailbox(sqlite_engine, reading, found(reading), House(sqlite_engine, reading).now) == Read(0, 0, 0)
+        return
+    with pytest.raises(StateError, match=r"takes no user and no password beyond ASCII\."):
+        read_mailbox(sqlite_engine, reading, found(reading), House(sqlite_engine, reading).now)
+
+
 def test_troubles_are_sentences(sqlite_engine: Engine, folder: Folder) -> None:
     """A wrong password, a folder that is not there, no server, one that speaks no TLS: sentences without a secret."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -218,6 +234,14 @@ def test_troubles_are_sentences(sqlite_engine: Engine, folder: Folder) -> None:
         reading = settings_for(folder, leave_mailbox=f"imaps://leave%40x.example:secret-word@127.0.0.1:{port}")
         with pytest.raises(StateError, match="cannot be read"):
             read_mailbox(sqlite_engine, reading, found(reading), House(sqlite_engine, reading).now)
+
+
+def test_an_answer_beyond_ascii(sqlite_engine: Engine, folder: Folder) -> None:
+    """A server that says what is no IMAP ends in a sentence."""
+    folder.can = "IMAP4rev1 ñ"
+    reading = settings_for(folder)
+    with pytest.raises(StateError, match="its answer is not ASCII"):
+        read_mailbox(sqlite_engine, reading, found(reading), House(sqlite_engine, reading).now)
 
 
 @pytest.mark.parametrize("word", [b"", b"* OK still here\r\n"])
@@ -279,6 +303,9 @@ def _talking(word: bytes = b"", tls: ssl.SSLContext | None = None) -> Iterator[i
         ("imaps://leave%40x.example@mail.example?password_file=/nothing/here", "cannot be read"),
         ("imaps://leave%40x.example:pw-secret@mail.example:99999", "not usable"),
         ("imaps://leave%40x.example:pw-secret@mail.example/a%0d%0ab", "ASCII"),
+        ("imaps://leave%40x.example:pw-secret%0d%0a@mail.example", "control character"),
+        ("imaps://leave%40x.example:pw-secret@imap..example", "its host cannot be one"),
+        (f"imaps://leave%40x.example:pw-secret@{'a' * 70}.example", "its host cannot be one"),
     ],
 )
 def test_what_is_no_mailbox(url: str, why: str) -> None:

@@ -50,6 +50,7 @@ HEAD_LIMIT = 16 * 1024
 """Bytes of a message's header fields that are looked at: anybody can write to this address."""
 SEAL = re.compile(r"(?<![\w.])\d{1,19}\.[0-9a-f]{20}(?![\w.])", re.ASCII | re.IGNORECASE)
 SEAL_KIND = "leave"
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 UID = re.compile(rb"[( ]UID (\d+)")
 
 
@@ -108,6 +109,10 @@ def _read_url(url: str, ca_file: Path | None) -> Mailbox:
     parts = urlsplit(url)
     if parts.scheme not in PORTS or not parts.hostname:
         raise ValueError("it has to look like imaps://user:password@host/folder")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError:
+        raise ValueError("its host cannot be one") from None
     if parts.scheme == "imap" and parts.hostname not in LOCAL:
         raise ValueError("it would send a password in clear; use imaps://")
     options = dict(parse_qsl(parts.query))
@@ -121,6 +126,8 @@ def _read_url(url: str, ca_file: Path | None) -> Mailbox:
             raise ValueError("password_file cannot be read") from None
     if not user or not password:
         raise ValueError("user or password is missing")
+    if CONTROL.search(user + password):
+        raise ValueError("user or password has a control character")
     address = parse_address(options.get("address", user)).email
     if not address.isascii():
         raise ValueError("the address must be ASCII")
@@ -170,15 +177,16 @@ def _opened(mailbox: Mailbox) -> Iterator[imaplib.IMAP4]:
         with _connected(mailbox, lambda: max(ends - monotonic(), 0.01)) as connection:
             server = _Server(connection)
             try:
-                server.login(mailbox.user, mailbox.password)
-                quoted = mailbox.folder.replace("\\", "\\\\").replace('"', '\\"')
-                _answer(server.select(f'"{quoted}"'))
+                _login(server, mailbox.user, mailbox.password)
+                _answer(server.select(_quoted(mailbox.folder)))
                 yield server
             finally:
                 with suppress(imaplib.IMAP4.error, OSError):
                     server.logout()
-    except (imaplib.IMAP4.error, OSError) as error:
+    except (imaplib.IMAP4.error, OSError, UnicodeError) as error:
         reason = " ".join(str(error).replace(mailbox.password, "[secret]").split())[:200] or type(error).__name__
+        if isinstance(error, UnicodeError):
+            reason = "its answer is not ASCII"
         if monotonic() >= ends:
             reason = f"it took more than {PATIENCE} seconds"
         raise StateError(
@@ -235,6 +243,20 @@ def _cut(connection: socket.socket) -> None:
     # One over TLS forgets its TLS at its own shutdown, while the other thread still reads from it.
     with suppress(OSError):
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+def _login(server: imaplib.IMAP4, user: str, password: str) -> None:
+    if "AUTH=PLAIN" in server.capabilities:
+        server.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
+    elif (user + password).isascii():
+        # Of the two, imaplib quotes the password alone.
+        server.login(_quoted(user), password)
+    else:
+        raise imaplib.IMAP4.error("it takes no user and no password beyond ASCII")
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _answer(result: tuple[str, Any]) -> Any:

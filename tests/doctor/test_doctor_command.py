@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from servers import Relay, serving
 from stack import wait_until
 from valkeys import running_valkey
 
+from newsletter.audience.leaving import leave
 from newsletter.cli.supervising import free_port
 from newsletter.database import engine_for
 from newsletter.settings import load_settings
@@ -121,6 +123,26 @@ def test_all_is_well(patient: Patient, tmp_path: Path) -> None:
     assert "TLSv1." in found["relay"][0]["found"]
     assert len(found["DKIM"]) == len(found["templates"]) == 2
     assert "0 to mend" in told
+
+
+def test_readers_who_have_left(patient: Patient, tmp_path: Path) -> None:
+    """That the oldest reader has left is no fault of the site; if all have, there is no page to look at."""
+    patient.cli("subscribers", "add", "ben@example.org", "--confirmed")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    patient.monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    engine = engine_for(load_settings().database)
+    with over_https(site_app(engine, load_settings()), tmp_path, authority) as port:
+        patient.set("BASE_URL", f"https://localhost:{port}")
+        told = []
+        for number in (1, 2):
+            with engine.begin() as connection:
+                assert leave(connection, number, "test", datetime.now(UTC))
+            (found,) = patient.seen(code=None)["one-click"]
+            told.append(found["found"])
+    assert told == [
+        "It answers, to this machine only.", "It answers; with a first reader, their page can be looked at."
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from sqlalchemy import Engine, func, select
 
+from newsletter.audience.leaving import LIVE
 from newsletter.audience.links import make_token
 from newsletter.database import reading
 from newsletter.delivery.relays import LOCAL
@@ -61,7 +62,8 @@ def one_click(settings: Settings, engine: Engine, resolver: Resolver) -> Iterato
             return
         address = addresses[0]
     with reading(engine) as connection:
-        number = connection.scalar(select(func.min(subscriptions.c.id)))
+        # The page of who has left has no form to leave by.
+        number = connection.scalar(select(func.min(subscriptions.c.id)).where(subscriptions.c.state.in_(LIVE)))
     path = f"{place.path}/u/{make_token(settings.key, 'unsubscribe', number or 0)}"
     try:
         answer = _get(address, place.port or (443 if place.scheme == "https" else 80), place, path)

@@ -25,6 +25,7 @@ from valkeys import running_valkey
 from newsletter.audience.leaving import leave
 from newsletter.cli.supervising import free_port
 from newsletter.database import engine_for
+from newsletter.doctor import mails
 from newsletter.settings import load_settings
 from subscribers.app import site_app
 
@@ -183,6 +184,15 @@ def test_nothing_speaks_for_the_domain(patient: Patient) -> None:
     assert found["DKIM"][0]["mend"] == "newsletter dkim create rutas.example"
     patient.cli("dkim", "create")
     assert "do not sign yet; their records are not published" in patient.seen()["DKIM"][0]["found"]
+
+
+def test_digests_that_are_clipped(patient: Patient) -> None:
+    """Gmail clips the HTML: what the text part adds to a digest is no fault, HTML that is too long is."""
+    patient.cli("lists", "edit", "rutas", "--max-items", "150")
+    assert {one["level"] for one in patient.seen()["templates"]} == {"ok"}
+    patient.monkeypatch.setattr(mails, "CLIPPED", 50_000)
+    found = patient.seen()["templates"]
+    assert all("items has" in one["found"] and "--max-items" in one["mend"] for one in found)
 
 
 def test_lists_that_no_relay_carries(patient: Patient) -> None:

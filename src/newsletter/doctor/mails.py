@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +16,7 @@ from newsletter.doctor.findings import Finding, Level
 from newsletter.errors import NewsletterError
 from newsletter.mail.faults import breaks
 from newsletter.mail.frames import HTML_LIMIT
-from newsletter.mail.letter import Masthead
+from newsletter.mail.letter import Masthead, Message
 from newsletter.mail.overriding import look_of, looks_of
 from newsletter.mail.samples import sample_digest, sample_message
 from newsletter.mail.templates import KINDS, load_templates
@@ -72,15 +74,22 @@ def _composed(settings: Settings, row: Any, themes: list[str], language: str) ->
             sample_message(kind, masthead(kind))
     except (TemplateError, NewsletterError, ValueError, LookupError) as error:
         return _broken(about, error)
-    # The text part is small: what holds of the whole message holds of its HTML.
-    size = len(digest.content)
+    size = _html_size(digest)
     if size > CLIPPED:
         return Finding(
-            "templates", Level.ERROR, about, f"A digest of {row.max_items} items has {size:,} bytes.",
+            "templates", Level.ERROR, about, f"A digest of {row.max_items} items has {size:,} bytes of HTML.",
             "Gmail hides what is beyond 102 KB, the way to leave included.",
             f"newsletter lists edit {row.slug} --max-items {max(1, row.max_items * HTML_LIMIT // size)}",
         )  # fmt: skip
-    return Finding("templates", Level.OK, about, f"All mails can be composed; a full digest has {size / 1000:.0f} KB.")
+    found = f"All mails can be composed; a full digest has {size / 1000:.0f} KB of HTML."
+    return Finding("templates", Level.OK, about, found)
+
+
+def _html_size(message: Message) -> int:
+    """The bytes of the HTML as it is sent."""
+    read = email.message_from_bytes(message.content, policy=email.policy.default)
+    html = read.get_body(("html",))
+    return len(str(html.get_payload())) if html else 0
 
 
 def _broken(about: str, error: Exception) -> Finding:

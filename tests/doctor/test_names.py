@@ -82,6 +82,10 @@ def test_the_same_key(published: str, same: bool) -> None:
     assert same_key(published, LONG) is same
 
 
+BETWEEN = '_dmarc.mail.rutas.example. TXT "v=DMARC1; p=none"'
+ABOVE = f'{BETWEEN}\n_dmarc.rutas.example. TXT "v=DMARC1; p=reject"'
+
+
 @pytest.mark.parametrize(
     ("zone", "domain", "found"),
     [
@@ -93,10 +97,25 @@ def test_the_same_key(published: str, same: bool) -> None:
         ('_dmarc.a. TXT "v=DMARC1; p=none"\n_dmarc.a. TXT "v=DMARC1; p=reject"', "a", ""),
         ('_dmarc.rutas.example. TXT "v=spf1 -all"', "rutas.example", None),
         ('_dmarc.example. TXT "v=DMARC1; p=none"', "rutas.example", None),
+        ('_dmarc.example. TXT "v=DMARC1; p=none; psd=y"', "rutas.example", "none"),
+        (ABOVE, "news.mail.rutas.example", "reject"),
+        (ABOVE, "mail.rutas.example", "none"),
+        (BETWEEN, "news.mail.rutas.example", "none"),
+        (ABOVE.replace("p=none", "p=none; psd=n"), "news.mail.rutas.example", "none"),
+        (ABOVE.replace("p=reject", "p=reject; psd=y"), "news.mail.rutas.example", "none"),
+        (ABOVE.replace("p=reject", "p=reject; psd=y"), "a.news.mail.rutas.example", "none"),
+        (ABOVE.replace("p=reject", "p=reject; psd=y"), "news.post.rutas.example", "reject"),
+        (
+            ABOVE.replace("_dmarc.mail", "_dmarc.a.mail").replace("reject", "reject; psd=y"),
+            "b.a.mail.rutas.example",
+            "reject",
+        ),
     ],
 )
 def test_policies(zone: str, domain: str, found: str | None, tmp_path: Path) -> None:
-    """A domain's own policy, else that of the nearest above; what cannot be used is none."""
+    """A domain's own policy, else that of its Organizational Domain, whatever stands between; what cannot be used is
+    none.
+    """
     (tmp_path / "zone").write_text(zone + "\n")
     policy = policy_of(from_file(tmp_path / "zone"), domain)
     assert (policy and policy.word) == found

@@ -22,18 +22,42 @@ class Policy(NamedTuple):
 
 
 def policy_of(resolver: Resolver, domain: str) -> Policy | None:
-    """The policy for mails from ``domain``: its own, or that of the nearest domain above it (4.10, the tree walk).
+    """The policy for mails from ``domain``: its own, else that of its Organizational Domain (4.10).
 
-    ``word`` is empty if the record cannot be used. None if there is none.
+    That is the highest above it that has a record, unless one says ``psd=n`` (it is this one) or ``psd=y`` (it is the
+    one below, and where that has no record, this one speaks for it). ``word`` is empty if the record cannot be used.
+    None if there is none.
     """
     labels = domain.split(".")
-    walk = [labels, *(labels[start:] for start in range(max(1, len(labels) - MOST_LABELS + 1), len(labels) - 1))]
-    for above in walk:
-        name = f"_dmarc.{'.'.join(above)}"
-        records = [text for text in resolver.texts(name) if text.split(";")[0].replace(" ", "") == "v=DMARC1"]
-        if records:
-            found = tags(records[0])
-            word = (found.get("sp") if above is not labels else None) or found.get("p", "none")
-            usable = len(records) == 1 and word.lower() in POLICIES
-            return Policy(name, records, word.lower() if usable else "", "rua" in found)
-    return None
+    if records := _records(resolver, domain):
+        return _policy(domain, records, "p")
+    found = None
+    for start in range(max(1, len(labels) - MOST_LABELS + 1), len(labels)):
+        above, below = (".".join(labels[first:]) for first in (start, start - 1))
+        records = _records(resolver, above)
+        if not records:
+            continue
+        policy, psd = _policy(above, records, "sp"), tags(records[0]).get("psd", "").lower()
+        if psd == "y":
+            return found if found and found.name == _name(below) else policy
+        # A top-level domain is nobody's own, and its record one for those below only if it says so.
+        if "." in above:
+            found = policy
+        if psd == "n":
+            break
+    return found
+
+
+def _name(domain: str) -> str:
+    return f"_dmarc.{domain}"
+
+
+def _records(resolver: Resolver, domain: str) -> list[str]:
+    return [text for text in resolver.texts(_name(domain)) if text.split(";")[0].replace(" ", "") == "v=DMARC1"]
+
+
+def _policy(domain: str, records: list[str], tag: str) -> Policy:
+    found = tags(records[0])
+    word = (found.get(tag) or found.get("p", "none")).lower()
+    usable = len(records) == 1 and word in POLICIES
+    return Policy(_name(domain), records, word if usable else "", "rua" in found)

@@ -37,6 +37,10 @@ mail7.hosts.example. A 192.0.2.7
 wrong.example. TXT "v=spf1 ipv4:192.0.2.7 -all"
 number.example. TXT "v=spf1 ip4:192.0.2.777 -all"
 loop.example. TXT "v=spf1 include:loop.example -all"
+behind.example. TXT "v=spf1 ip4:192.0.2.7 ipv4:192.0.2.8 -all"
+redirects.example. TXT "v=spf1 ip4:192.0.2.7 redirect=plain.example redirect=soft.example"
+void.example. TXT "v=spf1 a:gone1.example mx:gone2.example ip4:192.0.2.7 -all"
+voids.example. TXT "v=spf1 a:gone1.example mx:gone2.example exists:gone3.example ip4:192.0.2.7 -all"
 case.example. TXT "V=SPF1 IP4:192.0.2.7 -ALL"
 """
 
@@ -80,6 +84,10 @@ def resolver(tmp_path: Path) -> Resolver:
         ("wrong.example", "192.0.2.7", "permerror"),
         ("number.example", "192.0.2.7", "permerror"),
         ("loop.example", "192.0.2.7", "permerror"),
+        ("behind.example", "192.0.2.7", "permerror"),
+        ("redirects.example", "192.0.2.7", "permerror"),
+        ("void.example", "192.0.2.7", "pass"),
+        ("voids.example", "192.0.2.7", "permerror"),
         ("case.example", "192.0.2.7", "pass"),
     ],
 )
@@ -92,6 +100,15 @@ def test_look_ups_are_limited(tmp_path: Path) -> None:
     """More than ten terms that ask the DNS are an error, as receivers have it; ten are not."""
     for count, word in ((10, "fail"), (11, "permerror")):
         terms = " ".join(f"a:h{number}.example" for number in range(count))
-        (tmp_path / "zone").write_text(f'many.example. TXT "v=spf1 {terms} -all"\n')
+        hosts = "".join(f"h{number}.example. A 198.51.100.1\n" for number in range(count))
+        (tmp_path / "zone").write_text(f'many.example. TXT "v=spf1 {terms} -all"\n{hosts}')
         verdict = evaluate(from_file(tmp_path / "zone"), "many.example", "192.0.2.7")
         assert verdict.word == word, verdict
+
+
+def test_exchangers_are_limited(tmp_path: Path) -> None:
+    """A term that leads to more than ten exchangers is an error; one that leads to ten is none."""
+    for count, word in ((10, "pass"), (11, "permerror")):
+        hosts = "".join(f"many.example. MX 10 h{n}.example.\nh{n}.example. A 198.51.100.1\n" for n in range(count))
+        (tmp_path / "zone").write_text(f'many.example. TXT "v=spf1 mx ip4:192.0.2.7 -all"\n{hosts}')
+        assert evaluate(from_file(tmp_path / "zone"), "many.example", "192.0.2.7").word == word

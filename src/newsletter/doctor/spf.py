@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
 from newsletter.doctor.resolving import Resolver
 from newsletter.errors import InputError
 
 LOOK_UPS = 10
-"""Terms that ask the DNS, of all records together (4.6.4); receivers ask no more."""
+"""Terms that ask the DNS, of all records together, and exchangers of one term (4.6.4); receivers ask no more."""
+VOID = 2
+"""Terms that may ask the DNS for what is not there (4.6.4)."""
+MECHANISMS = ("all", "ip4", "ip6", "include", "a", "mx", "exists", "ptr")
 MACRO = re.compile(r"%(?:\{([slodivh])(\d*)(r?)([.+,/_=-]*)\}|([%_-]))", re.IGNORECASE)
 MODIFIER = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)", re.IGNORECASE)
 MECHANISM = re.compile(r"([+?~-]?)([a-z0-9]+)(?::([^/]+|.*:.*))?((?:/\d+)?(?://\d+)?)", re.IGNORECASE)
@@ -36,11 +38,19 @@ class _Asked:
     address: IPv4Address | IPv6Address
     sender: str
     left: int = LOOK_UPS
+    void_left: int = VOID
 
     def spend(self) -> None:
         self.left -= 1
         if self.left < 0:
             raise _PermanentError(f"more than {LOOK_UPS} terms of the record ask the DNS")
+
+    def answer(self, found: list[str], term: str) -> list[str]:
+        """What a term found in the DNS; few may find nothing."""
+        self.void_left -= not found
+        if self.void_left < 0:
+            raise _PermanentError(f"more than {VOID} terms ask the DNS for what is not there, the last is {term}")
+        return found
 
 
 def record_of(resolver: Resolver, domain: str) -> list[str]:
@@ -69,18 +79,10 @@ def _check(asked: _Asked, domain: str) -> Verdict:
         return Verdict("none", f"{domain} has no SPF record")
     if len(records) > 1:
         raise _PermanentError(f"{domain} has {len(records)} SPF records, and may have one")
-    redirect = ""
-    for term in records[0].split()[1:]:
-        modifier = MODIFIER.fullmatch(term)
-        if modifier:
-            if modifier[1].lower() == "redirect":
-                redirect = modifier[2]
-            continue
-        parsed = MECHANISM.fullmatch(term)
-        if parsed is None:
-            raise _PermanentError(f"{term!r} in the record of {domain} is no term")
-        if _matches(asked, domain, parsed, term):
-            return Verdict(QUALIFIERS[parsed[1]], term)
+    terms, redirect = _parsed(records[0], domain)
+    for term in terms:
+        if _matches(asked, domain, term):
+            return Verdict(QUALIFIERS[term[1]], term[0])
     if not redirect:
         return Verdict("neutral", "no term of the record matches")
     asked.spend()
@@ -90,17 +92,38 @@ def _check(asked: _Asked, domain: str) -> Verdict:
     return verdict
 
 
-def _matches(asked: _Asked, domain: str, term: re.Match[str], text: str) -> bool:
-    name, target, lengths = term[2].lower(), term[3] or "", term[4]
+def _parsed(record: str, domain: str) -> tuple[list[re.Match[str]], str]:
+    """The mechanisms, and where the record redirects to; an error anywhere counts before any term does (4.6)."""
+    terms, modifiers = [], dict[str, str]()
+    for text in record.split()[1:]:
+        if modifier := MODIFIER.fullmatch(text):
+            name = modifier[1].lower()
+            if name in modifiers and name in ("redirect", "exp"):
+                raise _PermanentError(f"the record of {domain} has {name}= twice")
+            modifiers[name] = modifier[2]
+            continue
+        term = MECHANISM.fullmatch(text)
+        if term is None or term[2].lower() not in MECHANISMS:
+            raise _PermanentError(f"{text!r} in the record of {domain} is no term")
+        if term[2].lower() in ("ip4", "ip6"):
+            try:
+                _network(term)
+            except ValueError:
+                raise _PermanentError(f"{text!r} in the record of {domain} is no network") from None
+        terms.append(term)
+    return terms, modifiers.get("redirect", "")
+
+
+def _network(term: re.Match[str]) -> IPv4Network | IPv6Network:
+    return ip_network((term[3] or "") + term[4], strict=False)
+
+
+def _matches(asked: _Asked, domain: str, term: re.Match[str]) -> bool:
+    text, name, target, lengths = term[0], term[2].lower(), term[3] or "", term[4]
     if name == "all":
         return True
     if name in ("ip4", "ip6"):
-        try:
-            return asked.address in ip_network(target + lengths, strict=False)
-        except ValueError:
-            raise _PermanentError(f"{text!r} in the record of {domain} is no network") from None
-    if name not in ("include", "a", "mx", "exists", "ptr"):
-        raise _PermanentError(f"{text!r} in the record of {domain} is no term")
+        return asked.address in _network(term)
     asked.spend()
     target = _expanded(target, asked, domain) if target else domain
     if name == "include":
@@ -109,19 +132,24 @@ def _matches(asked: _Asked, domain: str, term: re.Match[str], text: str) -> bool
             raise _PermanentError(f"{text} leads to no record")
         return verdict.word == "pass"
     if name == "exists":
-        return bool(asked.resolver.addresses(target))
+        return bool(asked.answer(asked.resolver.addresses(target), text))
     if name == "ptr":
         return any(
             f".{known}".endswith(f".{target.lower()}") and str(asked.address) in _addresses(asked, known)
-            for known in asked.resolver.names_of(str(asked.address))[:LOOK_UPS]
+            for known in asked.answer(asked.resolver.names_of(str(asked.address)), text)[:LOOK_UPS]
         )
-    hosts = [target] if name == "a" else asked.resolver.exchangers(target)[:LOOK_UPS]
+    if name == "a":
+        return any(_covers(address, lengths, asked) for address in asked.answer(_addresses(asked, target), text))
+    hosts = asked.answer(asked.resolver.exchangers(target), text)
+    if len(hosts) > LOOK_UPS:
+        raise _PermanentError(f"{text} leads to more than {LOOK_UPS} servers")
     return any(_covers(address, lengths, asked) for host in hosts if host != "." for address in _addresses(asked, host))
 
 
-def _addresses(asked: _Asked, host: str) -> Iterator[str]:
-    for address in asked.resolver.addresses(host):
-        yield str(ip_address(address))
+def _addresses(asked: _Asked, host: str) -> list[str]:
+    """Those of the kind of the sender's: receivers ask for no others (5)."""
+    addresses = map(ip_address, asked.resolver.addresses(host))
+    return [str(address) for address in addresses if address.version == asked.address.version]
 
 
 def _covers(address: str, lengths: str, asked: _Asked) -> bool:

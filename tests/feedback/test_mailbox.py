@@ -236,6 +236,21 @@ def test_troubles_are_sentences(sqlite_engine: Engine, folder: Folder) -> None:
             read_mailbox(sqlite_engine, reading, found(reading), House(sqlite_engine, reading).now)
 
 
+def test_a_host_of_many_addresses(sqlite_engine: Engine, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses that refuse, or say nothing, leave time to the one that answers."""
+    monkeypatch.setattr(room, "PATIENCE", 2)
+    reading = settings_for(folder, leave_mailbox=url_of(folder).replace("127.0.0.1", "localhost"))
+    hosts, plain = ("127.0.0.2", "127.0.0.3", "127.0.0.1"), socket.getaddrinfo
+
+    def look_up(host: str, *rest: Any, **named: Any) -> list[Any]:
+        return [place for one in (hosts if host == "localhost" else (host,)) for place in plain(one, *rest, **named)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with socket.create_server(("127.0.0.3", folder.port), backlog=0) as silent, socket.socket() as waiting:
+        waiting.connect(silent.getsockname())
+        assert read_mailbox(sqlite_engine, reading, found(reading), House(sqlite_engine, reading).now) == Read(0, 0, 0)
+
+
 def test_an_answer_beyond_ascii(sqlite_engine: Engine, folder: Folder) -> None:
     """A server that says what is no IMAP ends in a sentence."""
     folder.can = "IMAP4rev1 ñ"

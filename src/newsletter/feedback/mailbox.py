@@ -209,12 +209,12 @@ class _Server(imaplib.IMAP4):
 @contextmanager
 def _connected(mailbox: Mailbox, left: Callable[[], float]) -> Iterator[socket.socket]:
     """A connection that lasts as long as there are seconds ``left``."""
+    context = ssl.create_default_context() if mailbox.is_secure else None
+    if context and mailbox.ca_file:
+        context.load_verify_locations(mailbox.ca_file)
     connection = _reached(mailbox, left)
     connection.settimeout(left())
-    if mailbox.is_secure:
-        context = ssl.create_default_context()
-        if mailbox.ca_file:
-            context.load_verify_locations(mailbox.ca_file)
+    if context:
         connection = context.wrap_socket(connection, server_hostname=mailbox.host)
     # A time-out alone begins anew with each word of a server that talks and never answers.
     timer = threading.Timer(left(), _cut, [connection])

@@ -70,7 +70,6 @@ class Spell:
         self.relays_down = False
         self.is_certain = True  # of what was claimed
         self._engine = engine
-        self._settings = settings
         self._letters = kept.letters
         self._journal = journal
         self._clock = clock
@@ -82,8 +81,8 @@ class Spell:
         self._routing, self._pace = kept.routing, kept.pace
         self._known: Mapping[str, State] = {relay.name: State() for relay in self._relays}
         self._usable: tuple[Relay, ...] = ()
-        self._records = kept.records
-        self._pools = Pools(self._pool)
+        timeout, records = settings.smtp_timeout, kept.records
+        self._pools = Pools(lambda one: Pool(one, self, timeout, partial(credentials_of, one), records[one.name]))
         self._waiting = Waiting(self._relays)
         self._stuck = 0  # digests that wait for relays that stand still
         self._unsettled = Unsettled()
@@ -306,7 +305,7 @@ class Spell:
         self.relays_down = not self._usable
         self._pools.open(self._usable)
         self._waiting.notices += brought.taken
-        # Where it is others whom a relay serves, they can send them at once.
+        # If others are served they can send them at once.
         unsettled = self._unsettled.unasked if brought.full else self._unsettled.unroutable
         unsettled += self._waiting.take_notices(unless_for=self._usable)
         if brought.claimed:
@@ -352,10 +351,6 @@ class Spell:
             raise
         except Exception as error:  # noqa: BLE001 - read one by one, only those with the defect wait
             log.warning("a batch could not be prepared at once", error=type(error).__name__)
-
-    def _pool(self, relay: Relay) -> Pool:
-        credentials = partial(credentials_of, relay)
-        return Pool(relay, self, self._settings.smtp_timeout, credentials, self._records[relay.name])
 
     def _places(self) -> tuple[int, int, float]:
         """What the demand depends on: what waits, but for what stands still; room in the journal; the moment."""

@@ -103,6 +103,26 @@ def test_deferred_and_refused(house: House, relay) -> None:
     assert len(relay.at_recipient["dead@example.org"]) == left > 900
 
 
+def test_a_notice_with_a_defect(house: House, relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes of writing one notice, the others go out, and it is tried again after a pause."""
+    write = Writer.write
+
+    def broken(writer: Writer, row: Any) -> Any:
+        if row.own_email == "ana@example.org":
+            raise AttributeError("a defect of ours")
+        return write(writer, row)
+
+    monkeypatch.setattr(Writer, "write", broken)
+    for name in ("ana", "ben"):
+        house.subscribe(f"{name}@example.org", due_at=None)
+    assert confirm(house) == 1
+    monkeypatch.undo()
+    assert confirm(house) == 0
+    house.pass_time(minutes=11)
+    assert confirm(house) == 1
+    assert relay.recipients == ["ben@example.org", "ana@example.org"]
+
+
 def test_many(house: House, relay) -> None:
     """More than one batch is asked in one go, over a few connections."""
     for number in range(120):

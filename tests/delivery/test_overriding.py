@@ -18,6 +18,8 @@ from newsletter.mail.templates import shipped_source
 from newsletter.settings import Settings
 from newsletter.tables import lists
 
+XHTML = """<?xml version="1.0" encoding="utf-8"?>
+<html><head>[[styles]]</head><body>[[content]] {{ postal_address }} {{ unsubscribe_url }}</body></html>"""
 LOGO = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (224).to_bytes(4) + (112).to_bytes(4) + bytes(10)
 
 
@@ -78,6 +80,12 @@ def test_own_files(house: House, relay) -> None:
         ("digest/preheader.txt", "{{ teaser }}\n{{ teaser.nothing }}", ("digest/preheader.txt", 2)),
         ("digest/subject.txt", b"\xff\xfe", ("digest/subject.txt", 0)),
         ("base.html", "<html><body>\n[[content]]\n{{ postal_address }}</body></html>", ("base.html", 0)),
+        # As it is while an editor saves it, or somebody copies it.
+        ("base.html", "", ("base.html", 0)),
+        ("base.html", "<!-- soon -->", ("base.html", 0)),
+        ("base.html", "<html>", ("base.html", 0)),
+        ("base.html", XHTML, ("base.html", 0)),
+        ("style.css", ".page { font-family: 'a\0b' }", ("style.css", 0)),
         (
             "digest/body.txt",
             "{% if direction == 'rtl' %}\n{{ 1 // 0 }}{% endif %}" + shipped_source("digest/body.txt"),

@@ -8,14 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from jinja2 import TemplateError
 from sqlalchemy import Connection, and_, exists, func, or_, select, update
+from sqlalchemy.exc import DBAPIError
 
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.suppressions import ERASED, suppressed
 from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.wording import Writer
-from newsletter.errors import NewsletterError
 from newsletter.mail.letter import Message
 from newsletter.settings import LEASE_TIMEOUTS, Settings
 from newsletter.tables import notices, subscribers, subscriptions
@@ -60,14 +59,15 @@ def claim(connection: Connection, settings: Settings, now: datetime) -> list[Tak
         blocked = suppressed(connection, settings.keys, {_key(row) for row in rows if not row.gone})
         taken = []
         for row in rows:
-            over = _over(row, blocked, now) or writer.over(row)
-            if over:
-                _close(connection, row.id, now, None, over)
-                continue
             try:
+                over = _over(row, blocked, now) or writer.over(row)
+                if over:
+                    _close(connection, row.id, now, None, over)
+                    continue
                 slug, message = writer.write(row)
-            except (NewsletterError, TemplateError, ValueError, LookupError) as error:
-                # It stays due after the pause: the others must not wait for it.
+            except DBAPIError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the others must not wait for it, and it stays due after the pause
                 log.warning("a notice could not be composed", notice=row.id, kind=row.kind, error=type(error).__name__)
                 continue
             whose = None if row.email else row.subscriber_id

@@ -12,7 +12,7 @@ from jinja2 import Template, TemplateSyntaxError, meta, nodes
 
 from newsletter.errors import NewsletterError
 from newsletter.languages import LANGUAGES
-from newsletter.mail.inlining import TemplateError
+from newsletter.mail.inlining import UNREADABLE, TemplateError
 from newsletter.mail.letter import Masthead
 from newsletter.mail.look import Look
 from newsletter.mail.program import Values
@@ -148,6 +148,9 @@ def _misfit(error: TemplateError, kind: str, look: Look) -> Fault:
     named = error.message.split(" ", 1)[0]
     if named in FILES:
         return Fault(named, 0, error.message, "Save it as UTF-8.")
+    if error.message.startswith(UNREADABLE):
+        own = next((name for name in ("base.html", f"{kind}/body.html") if name in look.own), STYLE)
+        return Fault(own, 0, error.message, f"Begin with the shipped one: `newsletter templates copy {own}`.")
     css = source_of(STYLE, look)
     in_style = error.message.startswith("The s")
     words = error.message.split("'")

@@ -23,6 +23,8 @@ SPACED = re.compile(r"""(?<=[ :,])("[^"]*"|'[^']*')|\s*([:;,])\s*""")
 """Space around the marks of a style, but not inside the quoted name of a font."""
 PLACEHOLDER = re.compile(r'<!--zj(\d+)jz-->|zj(\d+)jz|data-zj(\d+)jz=""', re.ASCII)
 
+UNREADABLE = "It is no HTML that styles can be inlined into"
+
 
 class TemplateError(NewsletterError):
     """A template or stylesheet that cannot be inlined truthfully."""
@@ -43,23 +45,31 @@ def inline(source: str, css: str) -> str:
 
 
 def run_premailer(html: str, rules: str) -> str:
-    """premailer as we want it: no network, attributes kept, the doctype put back."""
+    """premailer as we want it: no network, attributes kept, the doctype put back.
+
+    Raises:
+        TemplateError: it cannot read the HTML or the rules.
+    """
     # It imports `requests`, which every command would wait for.
     from premailer import Premailer
 
     # An @import would be fetched even without network (premailer leaves that to cssutils).
     cssutils.ser.prefs.useDefaults()
-    inlined = Premailer(
-        html,
-        css_text=rules,
-        remove_classes=False,
-        strip_important=False,
-        allow_network=False,
-        allow_loading_external_files=False,
-        disable_basic_attributes=["width", "height", "bgcolor"],
-        disable_validation=True,
-        cssutils_logging_level=logging.CRITICAL,
-    ).transform()
+    try:
+        inlined = Premailer(
+            html,
+            css_text=rules,
+            remove_classes=False,
+            strip_important=False,
+            allow_network=False,
+            allow_loading_external_files=False,
+            disable_basic_attributes=["width", "height", "bgcolor"],
+            disable_validation=True,
+            cssutils_logging_level=logging.CRITICAL,
+        ).transform()
+    except Exception as error:
+        # Of HTML without a body, a NUL and the like it and lxml raise whatever they stumble over.
+        raise TemplateError(f"{UNREADABLE}: {type(error).__name__}: {error}") from error
     body = re.sub(r"^\s*<!doctype[^>]*>\s*", "", inlined, flags=re.IGNORECASE)
     # A digest of thirty items has some 250 of them.
     body = INLINE.sub(lambda style: style[1] + SPACED.sub(lambda mark: mark[1] or mark[2], style[2]), body)

@@ -42,6 +42,7 @@ def test_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("BASE_URL", 'https://x.org"><b>'),
         ("BASE_URL", "https://x.org:port"),
         ("BASE_URL", "https://:443"),
+        ("BASE_URL", "https://ñandú..example"),
         ("REDIS_URL", "redis://localhost:abc"),
         ("REDIS_URL", "redis://localhost:99999"),
         ("REDIS_URL", "redis://localhost:0"),
@@ -65,7 +66,7 @@ def test_refused_early(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -
     ("name", "value"),
     [
         ("BASE_URL", "https://news.example.org:8443/mail/"),
-        ("BASE_URL", "https://ñandú.example"),
+        ("BASE_URL", "https://xn--and-6ma2c.example/bolet%C3%ADn"),
         ("BASE_URL", "http://[::1]:8026"),
         ("REDIS_URL", "redis://:pass%2Fword@redis:6379/0"),
         ("REDIS_URL", "rediss://user:p@redis?ssl_cert_reqs=none"),
@@ -76,6 +77,20 @@ def test_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What can be used is taken as it is."""
     monkeypatch.setenv(f"NEWSLETTER_{name}", value)
     assert getattr(load_settings(), name.lower()) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [
+        ("https://boletín.rutas.example", "https://xn--boletn-7va.rutas.example"),
+        ("https://أخبار.rutas.example:8443/x/", "https://xn--igbicxr.rutas.example:8443/x/"),
+        ("https://straße.example", "https://xn--strae-oqa.example"),
+        ("https://rutas.example/boletín", "https://rutas.example/bolet%C3%ADn"),
+    ],
+)
+def test_an_address_of_other_letters(given: str, written: str) -> None:
+    """Where readers reach the site is read in any letters and written in ASCII: List-Unsubscribe holds no others."""
+    assert load_settings(base_url=given).base_url == written
 
 
 def test_secret_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

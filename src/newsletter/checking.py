@@ -1,11 +1,14 @@
-"""What values of the configuration have to be like; each function gives back the value, or says what is wrong."""
+"""What values of the configuration have to be like; each function gives back the value, or says what is wrong.
+
+A web address is written in ASCII, as mails need it.
+"""
 
 from __future__ import annotations
 
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 HOST_NAME = re.compile(r"[\w.-]{1,253}|\[?[0-9a-fA-F:.]{2,45}\]?")
 
@@ -27,6 +30,26 @@ def _split(value: str, schemes: tuple[str, ...]) -> SplitResult:
     return parts
 
 
+def ascii_url(url: str) -> str:
+    """A URL as RFC 3986 has it: its host in A-labels (RFC 5890), the rest percent-encoded (RFC 3987).
+
+    Raises:
+        ValueError: its host is no name.
+    """
+    if url.isascii():
+        return url
+    # Only those who have such an address wait for its tables.
+    import idna
+
+    parts = urlsplit(url)
+    place = parts.netloc.lower()
+    if not place.isascii():
+        host, colon, port = place.partition(":")
+        place = idna.encode(host, uts46=True).decode() + colon + port
+    rest = (quote(part, safe="/:@!$&'()*+,;=~%-._?") for part in parts[2:])
+    return urlunsplit((parts.scheme, place, *rest))
+
+
 def site_url(value: str) -> str:
     """Where readers reach the site: other addresses are made by writing on."""
     parts = _split(value, ("https", "http")) if value else SplitResult("", "", "", "", "")
@@ -34,7 +57,10 @@ def site_url(value: str) -> str:
         raise ValueError("must hold no quote, brace or angle bracket")
     if "@" in parts.netloc or "?" in value or "#" in value:
         raise ValueError("links are made by writing on at its end: leave out user, ? and #")
-    return value
+    try:
+        return ascii_url(value)
+    except ValueError as error:
+        raise ValueError(f"its host is no name: {error}") from None
 
 
 def queue_url(value: str) -> str:

@@ -257,6 +257,8 @@ def test_days_of_items(moment: str, zone: str, day: str) -> None:
 def test_urls_become_ascii() -> None:
     """Addresses with letters beyond ASCII are written so that every mail program opens them (RFC 3987)."""
     assert parse_url("https://exämple.org/niño?q=año#é") == "https://xn--exmple-cua.org/ni%C3%B1o?q=a%C3%B1o#%C3%A9"
+    assert parse_url("https://straße.example") == "https://xn--strae-oqa.example"
+    assert parse_url("http://[::1]:80/ñ") == "http://[::1]:80/%C3%B1"
     assert parse_url("https://e.org/a%20b") == "https://e.org/a%20b"
 
 

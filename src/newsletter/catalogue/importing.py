@@ -11,12 +11,13 @@ from datetime import UTC, date, datetime, time
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from newsletter.catalogue.cleaning import clean_html, has_controls, one_line, plain_text
 from newsletter.catalogue.geography import parse_places
 from newsletter.catalogue.items import Draft
 from newsletter.catalogue.themes import Vocabulary, find_theme
+from newsletter.checking import ascii_url
 from newsletter.errors import InputError
 from newsletter.given import parse_json
 from newsletter.languages import is_language
@@ -327,20 +328,14 @@ def parse_url(text: str) -> str:
     """
     wrong = InputError(f"Its URL {text[:80]!r} is not a web address.", "It begins with https://.")
     try:
-        parts = urlsplit(text)
-        host = (parts.hostname or "").encode("idna").decode()
-        port = f":{parts.port}" if parts.port else ""
+        url = ascii_url(text)
+        parts = urlsplit(url)
+        host, _ = (parts.hostname or "").encode("idna"), parts.port
     except ValueError:
         raise wrong from None
     if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or re.search(r"[\s<>\"]", text):
         raise wrong
-    if text.isascii():
-        return text
-    path, query, fragment = (
-        quote(part, safe="/:@!$&'()*+,;=~%-._?") for part in (parts.path, parts.query, parts.fragment)
-    )
-    query = f"?{query}" if query else ""
-    return f"{parts.scheme}://{host}{port}{path}{query}" + (f"#{fragment}" if fragment else "")
+    return url
 
 
 def parse_moment(value: Any) -> datetime:

@@ -13,6 +13,7 @@ from babel.lists import format_list
 
 from newsletter.audience.subscribers import check_name
 from newsletter.catalogue.themes import theme_name
+from newsletter.controls import CONTROL
 from newsletter.errors import InputError
 from newsletter.languages import LANGUAGES
 from subscribers.choices import language_name, name_of
@@ -76,7 +77,7 @@ def read_choices(offer: Offer, member: Any, sent: Sent) -> Chosen:
         name = check_name(name)
     except InputError:
         errors["name"] = "name_error"
-        name = " ".join("".join(c if c.isprintable() else " " for c in name).split())[:200]
+        name = " ".join(CONTROL.sub(" ", name).split())[:200]
     return Chosen(read_form(offer, sent.pairs), language, name, errors)
 
 

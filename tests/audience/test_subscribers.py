@@ -89,6 +89,7 @@ def test_unconfirmed_is_pending(cli: CommandLine) -> None:
         (["--language", "fr"], "does not come in 'fr'"),
         (["--item-language", "español"], "not a language code"),
         (["--name", "Ana\nBcc: x@e.org"], "control character"),
+        (["--name", "Ana \u202egro.elpmaxe@x"], "control character"),
         (["--backfill", "2", "--from-start"], "exclude each other"),
         (["-t", "protect"], "Did you mean protection?"),
         (["--timezone", "Guatemala"], "Did you mean America/Guatemala?"),
@@ -101,6 +102,13 @@ def test_bad_values(cli: CommandLine, options: list[str], sentence: str) -> None
     """A value that cannot be used is refused with exit code 1 and a sentence, and nothing is kept."""
     assert sentence in cli("subscribers", "add", "ana@example.org", *options, code=1).err
     assert cli("subscribers", "list", "--json").json == []
+
+
+@pytest.mark.parametrize("name", ["علی\u200cرضا", "Familia \U0001f468\u200d\U0001f467", "Ana\u00a0Peña"])
+def test_names_of_any_script(cli: CommandLine, name: str) -> None:
+    """A name may hold what joins or parts characters in its script."""
+    cli("subscribers", "add", "ana@example.org", "--name", name)
+    assert only(cli)["name"] == name
 
 
 def test_twice(cli: CommandLine) -> None:

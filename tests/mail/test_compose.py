@@ -22,6 +22,7 @@ from plainly import Group, Letter
 
 from newsletter.audience.notices import REPORTS
 from newsletter.languages import LANGUAGES
+from newsletter.mail import headers
 from newsletter.mail.compose import compose_notice
 from newsletter.mail.frames import HTML_LIMIT
 from newsletter.mail.letter import Choices, Masthead, Notice
@@ -205,7 +206,11 @@ def test_header_injection() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ['Peña, Ana "la jefa"', "O'Brien (work)", "=?utf-8?q?x?=", "名前" * 40, "a" * 190, "\\"]
+    "name",
+    [
+        *('Peña, Ana "la jefa"', "O'Brien (work)", "=?utf-8?q?x?=", "名前" * 40, "a" * 190, "\\"),
+        *("علی\u200cرضا", "Familias \U0001f468\u200d\U0001f469\u200d\U0001f467", "مكتب\u200f (IOM)"),
+    ],
 )
 def test_names_come_back(name: str) -> None:
     """A name of any letters is read back as it was written (RFC 5322, 2047)."""
@@ -217,6 +222,25 @@ def test_names_come_back(name: str) -> None:
             name,
             address,
         )
+
+
+@pytest.mark.parametrize(
+    ("title", "read"),
+    [
+        ("می\u200cخواهیم به خانه برگردیم", None),
+        ("Famille \U0001f468\u200d\U0001f469\u200d\U0001f467 réunie à Corinto", None),
+        ("ශ\u200dරී ලංකාව නව නීතිය ගැන", None),
+        ("Interoperabilitäts\u00adprüfung an der Grenze", "Interoperabilitätsprüfung an der Grenze"),
+        ("One =\u00ad?utf-8?q?x?= desk", "One =?utf-8?q?x?= desk"),
+        ("One\u2028desk\u202e for\x85\ud800 all", "One desk for all"),
+    ],
+)
+def test_what_joins_characters(title: str, read: str | None) -> None:
+    """What joins characters stays in a subject, and soft hyphens part no word; controls and what turns the order of
+    the rest around are spaces."""
+    # Not by the parser's own reading: it tells no encoded word from what one says.
+    (subject,) = re.findall(r"Subject: (.*?)\r\n(?! )", headers.unstructured("Subject", title), re.DOTALL)
+    assert str(make_header(decode_header(subject))) == (read or title)
 
 
 def test_bulk_headers() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,13 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from newsletter.audience.addresses import parse_address
+from newsletter.controls import CONTROL
 from newsletter.errors import InputError, StateError, UnknownName
 from newsletter.languages import LANGUAGES
 from newsletter.resembling import nearest
 from newsletter.slugs import check_list_slug
 from newsletter.tables import items, lists, subscriptions
 
-BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 LONGEST: Mapping[str, int] = {"name": 200, "sender_name": 200, "postal_address": 500, "description": 2000}
 """Texts of a list, and how many characters each may have: they stand in headers and in every mail."""
 
@@ -73,15 +72,9 @@ def _text(name: str, value: str) -> str:
         raise InputError(f"{called} is empty.", "Every mail shows it.")
     if len(text) > LONGEST[name]:
         raise InputError(f"{called} has {len(text)} characters.", f"It may have {LONGEST[name]}.")
-    if any(map(_is_control, text)):
+    if CONTROL.search(text):
         raise InputError(f"{called} holds a line end or control character.", "Write it on one line of plain text.")
     return text
-
-
-def _is_control(character: str) -> bool:
-    # Line ends and other controls, half characters (bytes of another encoding), and what turns the order of what
-    # follows around; what joins characters (emoji, Arabic) is fine.
-    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in BIDI_CONTROLS
 
 
 def find_list(connection: Connection, slug: str) -> Any:

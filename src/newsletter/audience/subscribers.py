@@ -21,6 +21,7 @@ from newsletter.audience.links import Keys
 from newsletter.audience.picks import Picks, profile_ids
 from newsletter.audience.schedule import NextDue, Schedule
 from newsletter.audience.suppressions import ERASED, lift, suppressed, suppression_hashes
+from newsletter.controls import CONTROL
 from newsletter.errors import InputError, StateError, UnknownName
 from newsletter.resembling import nearest
 from newsletter.tables import lists, profiles, subscribers, subscriptions
@@ -387,7 +388,7 @@ def check_name(text: str) -> str:
         InputError: it holds a line end or another control character, or is longer than 200.
     """
     name = " ".join(text.split(" ")).strip()
-    if any(not character.isprintable() for character in name):
+    if CONTROL.search(name):
         raise InputError(f"The name {name!r} holds a line end or control character.")
     if len(name) > 200:
         raise InputError("The name is longer than 200 characters.")

@@ -12,6 +12,7 @@ from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 
+from newsletter.controls import CONTROL
 from newsletter.mail.letter import Envelope
 
 LINE = 76
@@ -19,9 +20,12 @@ SPECIALS = re.compile(r'[()<>\[\]:;@\\,."]')
 
 
 def clean(text: str) -> str:
-    """``text`` on one line without control characters: nothing in it can start another field."""
+    """``text`` on one line without control characters: nothing in it can start another field.
+
+    Soft hyphens, which few clients hide there, are left out.
+    """
     if not text.isprintable():
-        text = "".join(c if c.isprintable() else " " for c in text)
+        text = CONTROL.sub(" ", text).replace("\u00ad", "")
     return " ".join(text.split())
 
 

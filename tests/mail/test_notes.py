@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import nh3
 import pytest
@@ -55,6 +56,22 @@ def test_what_no_note_can_be(source: str, problem: str) -> None:
     """What would not work in a mail is refused with a sentence."""
     with pytest.raises(InputError, match=problem):
         check_note(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "À savoir\u00a0: le guichet ferme à 18\u202fh.",
+        "قراءنا الأعزاء، افتتح مكتب IOM\u200f (كورينتو)\u200f أمس.",
+        "Gracias \U0001f468\u200d\U0001f469\u200d\U0001f467 a todos.",
+        "می\u200cخواهیم",
+    ],
+)
+def test_notes_of_any_script(source: str) -> None:
+    """What parts, joins or directs characters as a language has it stays, in the HTML and in the plain text."""
+    assert check_note(source) == source
+    assert source in unescape(note_html(source))
+    assert note_text(source) == source
 
 
 HOSTILE = ("<script>alert(1)</script>", "[x](javascript:alert(1))", "![x](https://e.example/pixel.png)", "<img src=x>")

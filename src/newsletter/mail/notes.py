@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
 
+from newsletter.controls import CONTROL
 from newsletter.errors import InputError
 from newsletter.mail.inlining import run_premailer, split_rules
 from newsletter.mail.look import PLAIN, Look
@@ -41,7 +42,7 @@ def check_note(source: str) -> str:
         raise InputError("The note is empty.")
     if len(source) > LONGEST:
         raise InputError(f"The note has {len(source)} characters; {LONGEST} fit.", "Link to a page that says the rest.")
-    if not source.replace("\n", "").replace("\t", "").isprintable():
+    if CONTROL.search(source.replace("\n", "").replace("\t", "")):
         raise InputError("The note has characters that nobody can see.", "Save it as plain UTF-8 text.")
     for token in _inline(_MARKDOWN.parse(source)):
         if token.type == "link_open" and not str(token.attrs["href"]).lower().startswith(SCHEMES):

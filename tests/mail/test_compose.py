@@ -26,7 +26,9 @@ from newsletter.mail import headers
 from newsletter.mail.compose import compose_notice
 from newsletter.mail.frames import HTML_LIMIT
 from newsletter.mail.letter import Choices, Masthead, Notice
-from newsletter.mail.templates import LEAVABLE
+from newsletter.mail.look import Look
+from newsletter.mail.templates import LEAVABLE, load_programs, shipped_source
+from newsletter.mail.values import REST_SHOWN
 from newsletter.mail.words import words
 
 
@@ -286,6 +288,21 @@ def test_never_clipped(count: int, length: int) -> None:
         assert more
         html = lxml.html.document_fromstring(part(content, "html"))
         assert len(html.xpath("//h3")) + int(more[1]) == count
+
+
+@pytest.mark.parametrize("named", ["listed_rest", "rest"])
+@pytest.mark.parametrize("count", [1, 30])
+def test_own_templates_are_never_clipped(count: int, named: str) -> None:
+    """Where a list's own template names more of the rest than fits, it names the first few in HTML; its cards stay."""
+    body = shipped_source("digest/body.html").replace("in shown_rest", f"in {named}")
+    own = load_programs(Look(slug="rutas", files=(("digest/body.html", body.encode()),)))
+    assert "2026/1019?" in part(compose(letter(count, 20), ENVELOPE, own).content, "html")
+    content = compose(letter(count, 600), ENVELOPE, own).content
+    assert len(content.split(b"\r\n--=_")[2]) <= HTML_LIMIT + 100
+    html = lxml.html.document_fromstring(part(content, "html"))
+    assert len(html.xpath("//h3")) == count
+    assert len(html.xpath("//p[@class='more']/a")) == REST_SHOWN
+    assert "2026/1499?" in part(content, "plain")
 
 
 def test_the_rest_is_named() -> None:

@@ -16,7 +16,15 @@ from newsletter.mail.pieces import links_of
 from newsletter.mail.program import Known, Loop, Program, Values, filled, nodes_of, ready
 from newsletter.mail.setting import OF_LIST, Setter
 from newsletter.mail.templates import Programs, load_programs
-from newsletter.mail.values import day_values, fixed_values, letter_values, rest_values, shortened
+from newsletter.mail.values import (
+    REST_SHOWN,
+    briefly,
+    day_values,
+    fixed_values,
+    letter_values,
+    rest_values,
+    shortened,
+)
 from newsletter.mail.words import words
 
 # Gmail clips above 102 KB; ours keep clear of it (promise 12). Bytes as encoded for the wire.
@@ -75,12 +83,13 @@ class Frame:
         join = self._joiner.join
         links = {name: getattr(envelope, name) for name in LINK_NAMES}
         links[LINKS] = links_of(*links.values())
+        brief = False
         while True:
             values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._programs)
             values |= links
             if rest:
                 values |= rest_values(self._said, rest)
-            html = join(html_program, values)
+            html = join(html_program, briefly(values) if brief else values)
             head = (
                 f"{self._from}{subject_field(values['subject'])}{self._list_headers}{headers.reader_headers(envelope)}"
             )
@@ -90,9 +99,12 @@ class Frame:
                 return message
             size = sum(map(len, html))
             count = sum(len(group.placed) for group in groups)
-            if size <= HTML_LIMIT or count <= 1:
+            if size <= HTML_LIMIT or (brief and count <= 1):
                 return message
-            groups, rest = shortened(groups, rest, max(1, min(count - 1, count * HTML_LIMIT // size)), self._said)
+            # A list's own template may name all of the rest: with less of that the cards may fit.
+            if brief or len(rest) <= REST_SHOWN:
+                groups, rest = shortened(groups, rest, max(1, min(count - 1, count * HTML_LIMIT // size)), self._said)
+            brief = True
 
     def copy(self, groups: Sequence[ShownGroup], rest: Sequence[Shown], day: date, note: str = "") -> str:
         """The HTML of a digest for anybody to read in a browser: without its reader's links, the rest named whole."""

@@ -19,7 +19,7 @@ from newsletter.mail.cards import (
 )
 from newsletter.mail.letter import Masthead
 from newsletter.mail.notes import note_html, note_text
-from newsletter.mail.program import Program, Values, shown
+from newsletter.mail.program import CARDS, Program, Values, shown
 from newsletter.mail.templates import Programs
 from newsletter.mail.words import Words
 
@@ -64,6 +64,11 @@ def rest_values(said: Words, rest: Sequence[Shown]) -> Values:
         "unlisted_note": said.count("unlisted", unlisted) if unlisted > 0 else "",
         "more_note": said.say("more_note") if hidden > 0 else "",
     }
+
+
+def briefly(values: Values) -> Values:
+    """What the HTML is filled with where it would be too large: whatever of the rest it names is but the first few."""
+    return values | dict.fromkeys(CARDS, values["shown_rest"])
 
 
 def letter_values(

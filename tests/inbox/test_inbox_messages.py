@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from email.message import EmailMessage
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +46,18 @@ def test_any_charset_and_encoding_has_a_view(charset: str, body: bytes, encoding
     assert seen.html is not None
     (seen.html + header(seen.headers, "subject")).encode()
     view(raw.replace(b"text/html", b"application/pdf")).attachments[0].name.encode()
+
+
+@pytest.mark.parametrize("value", ["*=utf-8''a; {}*0*=utf-8''b", "*=undefined''a"])
+def test_any_parameter_has_a_view(value: str) -> None:
+    """A parameter given twice, or in a charset that fails on it, keeps no message from being shown."""
+    named, charset, boundary = (name + value.format(name) for name in ("filename", "charset", "boundary"))
+    seen = view(f"Content-Type: application/pdf\nContent-Disposition: attachment; {named}\n\nx".encode())
+    assert seen.attachments[0].size == 1
+    assert view(f"Content-Type: text/plain; {charset}\n\nday".encode()).text == "day"
+    seen = view(f"Subject: day\nContent-Type: multipart/mixed; {boundary}\n\n--a\n\nx\n--a--".encode())
+    assert header(seen.headers, "subject") == "day"
+    assert "source" in seen.note
 
 
 def test_a_usual_message_is_taken_apart() -> None:

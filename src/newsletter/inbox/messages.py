@@ -12,6 +12,9 @@ from email.parser import BytesHeaderParser
 
 Headers = tuple[tuple[str, str], ...]
 
+# What a parameter's value raises (RFC 2231): it can name any codec, also one that fails on it, or be there in two ways.
+UNREADABLE = (LookupError, TypeError, ValueError)
+
 
 @dataclass(frozen=True)
 class Attachment:
@@ -83,15 +86,14 @@ def _content(part: Message) -> bytes:
 def _file_name(part: Message) -> str:
     try:
         return decode_words(part.get_filename() or "") or "without a name"
-    except (LookupError, ValueError):
-        # An RFC 2231 value can name any codec, also one that fails on it.
+    except UNREADABLE:
         return "with an unreadable name"
 
 
 def _charset(part: Message) -> str | None:
     try:
         return part.get_content_charset()
-    except (LookupError, ValueError):
+    except UNREADABLE:
         return None
 
 
@@ -100,8 +102,8 @@ def view(raw: bytes) -> View:
     try:
         message = message_from_bytes(raw)
         leaves = [part for part in message.walk() if not part.is_multipart()]
-    except RecursionError:
-        note = "This message has parts within parts beyond counting; only its source can be shown."
+    except (RecursionError, *UNREADABLE):
+        note = "This message cannot be taken apart into its parts; only its source can be shown."
         return View(read_headers(raw[:65_536]), None, None, (), note)
     bodies: dict[str, str] = {}
     attachments = []

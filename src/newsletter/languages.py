@@ -5,11 +5,15 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from babel import Locale, UnknownLocaleError
+from babel import Locale
+from babel.core import get_global, parse_locale
 
 from newsletter.errors import InputError
 
 LANGUAGES = ("en", "es", "fr", "ar")
+
+RIGHT_TO_LEFT = frozenset(("Adlm", "Arab", "Aran", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa", "Yezi"))
+"""The scripts (ISO 15924) in use that are written so."""
 
 Direction = Literal["ltr", "rtl"]
 
@@ -18,10 +22,15 @@ Direction = Literal["ltr", "rtl"]
 def direction(language: str) -> Direction:
     """The way a language is written, as HTML's ``dir`` has it; ``language`` is any code, as of an item."""
     try:
-        locale = Locale.parse(language.replace("_", "-"), sep="-")
-    except (UnknownLocaleError, ValueError):
+        code, territory, script = parse_locale(language.replace("_", "-"), sep="-")[:3]
+    except ValueError:
         return "ltr"
-    return "rtl" if locale.text_direction == "rtl" else "ltr"
+    if not script:
+        # Of most languages CLDR knows the script, and of few the direction.
+        code = get_global("language_aliases").get(code, code).partition("_")[0]
+        likely = get_global("likely_subtags")
+        script = (likely.get(f"{code}_{territory}") or likely.get(code) or "__").split("_")[1]
+    return "rtl" if script in RIGHT_TO_LEFT else "ltr"
 
 
 def is_language(code: str) -> bool:

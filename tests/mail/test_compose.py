@@ -210,6 +210,7 @@ def test_header_injection() -> None:
 @pytest.mark.parametrize(
     "name",
     [
+        *("A house of many words " * 8 + "for all", 'Those who, \\ as they say, "count" ' * 5 + "everyone"),
         *('Peña, Ana "la jefa"', "O'Brien (work)", "=?utf-8?q?x?=", "名前" * 40, "a" * 190, "\\"),
         *("علی\u200cرضا", "Familias \U0001f468\u200d\U0001f469\u200d\U0001f467", "مكتب\u200f (IOM)"),
     ],
@@ -260,6 +261,23 @@ def test_bulk_headers() -> None:
     ):
         assert f"\r\n{line}\r\n" in head + "\r\n"
     assert f"<{ENVELOPE.unsubscribe_url}>" in head
+
+
+@pytest.mark.parametrize("name", ["A house of many words " * 8 + "for all", "One, of those who count, " * 7 + "all"])
+def test_long_names_are_folded(name: str) -> None:
+    """However long the names, no line of the head is longer than RFC 5322 wants (2.1.1), and they are read whole."""
+    content = compose(letter(list_name=name, sender_name=name), replace(ENVELOPE, to_name=name)).content
+    head = content.split(b"\r\n\r\n", 1)[0].decode()
+    lines = head.split("\r\n")
+    assert max(len(line) for line in lines if "https://" not in line) <= 78
+    assert not any(line.endswith(":") for line in lines)
+    assert f'List-Id: "{name}" <rutas.rutas.example>\r\n' in head.replace("\r\n ", " ")
+
+
+def test_help_at_any_address() -> None:
+    """What an address may hold and a URL may not is percent-encoded in List-Help (RFC 6068)."""
+    content = compose(letter(sender_email="d+a?b%c@rutas.example"), ENVELOPE).content
+    assert b"\r\nList-Help: <mailto:d+a%3Fb%25c@rutas.example?subject=help>\r\n" in content
 
 
 def test_same_input_same_bytes() -> None:

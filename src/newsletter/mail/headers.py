@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
+from urllib.parse import quote
 
 from newsletter.controls import CONTROL
 from newsletter.mail.letter import Envelope
@@ -35,17 +36,7 @@ def unstructured(name: str, text: str) -> str:
     if not text.isascii() or "=?" in text:
         return f"{name}: {encoded_words(text, LINE - len(name) - 2)}\r\n"
     line = f"{name}: {text}"
-    lines = []
-    while len(line) > LINE:
-        # Folded at the last space that fits, else at the first there is; never right behind the name.
-        at = line.rfind(" ", len(name) + 2, LINE + 1)
-        at = at if at > 0 else line.find(" ", LINE)
-        if at < 0:
-            break
-        lines.append(line[:at])
-        line = line[at:]
-        name = ""
-    return "\r\n".join((*lines, line)) + "\r\n"
+    return f"{line}\r\n" if len(line) <= LINE else folded(name, text.split(" "))
 
 
 def encoded_words(text: str, room: int) -> str:
@@ -72,16 +63,17 @@ def mailbox(name: str, display: str, address: str) -> str:
         phrase = display
         if SPECIALS.search(display):
             phrase = '"' + re.sub(r'(["\\])', r"\\\1", display) + '"'
-    else:
-        phrase = encoded_words(display, LINE - len(name) - 2)
+        line = f"{name}: {phrase} <{address}>"
+        return f"{line}\r\n" if len(line) <= LINE else folded(name, f"{phrase} <{address}>".split(" "))
+    phrase = encoded_words(display, LINE - len(name) - 2)
     joined = f"{name}: {phrase} <{address}>"
     if len(joined.rpartition("\n")[2]) > LINE:
         joined = f"{name}: {phrase}\r\n <{address}>"
     return f"{joined}\r\n"
 
 
-def machine(name: str, parts: Iterable[str]) -> str:
-    """A field for machines: never encoded, folded only between its parts."""
+def folded(name: str, parts: Iterable[str]) -> str:
+    """A field that is never encoded and folded only between its parts, but not right behind the name."""
     lines = [f"{name}:"]
     for part in parts:
         if len(lines[-1]) + 1 + len(part) > LINE and lines[-1] != f"{name}:":
@@ -98,15 +90,15 @@ def moment(at: datetime) -> str:
 
 def list_headers(list_name: str, slug: str, sender_email: str, language: str) -> str:
     """What is the same for every message of a list: RFC 2919, 2369, 3834, 3282."""
-    domain = sender_email.rpartition("@")[2]
+    local, _, domain = sender_email.rpartition("@")
     label = re.sub(r'["\\]', "", clean(list_name))
-    phrase = f'"{label}"' if label.isascii() else ""
+    phrase = f'"{label}"'.split(" ") if label.isascii() else ()
     return "".join(
         (
-            machine("List-Id", (*filter(None, [phrase]), f"<{slug}.{domain}>")),
-            machine("List-Help", [f"<mailto:{sender_email}?subject=help>"]),
-            machine("Auto-Submitted", ["auto-generated"]),
-            machine("Content-Language", [language]),
+            folded("List-Id", (*phrase, f"<{slug}.{domain}>")),
+            folded("List-Help", [f"<mailto:{quote(local, safe='+')}@{domain}?subject=help>"]),
+            folded("Auto-Submitted", ["auto-generated"]),
+            folded("Content-Language", [language]),
         )
     )
 

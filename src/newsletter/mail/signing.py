@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from newsletter.errors import SettingsError
-from newsletter.mail.headers import machine
+from newsletter.mail.headers import folded
 from newsletter.scanning import contains
 
 # RFC 6376, 5.4.1, and what receivers want signed: RFC 8058 (List-Unsubscribe and its Post), Feedback-ID.
@@ -136,7 +136,7 @@ class _Key:
         listed = [*present, *SEEN, *(name for name in ONCE if name in present)]
         at, digest = "0" * digits, "." * DIGEST
         parts = (f"h={listed[0]}:", *(f"{name}:" for name in listed[1:-1]), f"{listed[-1]};", f"bh={digest};", "b=")
-        field = machine("DKIM-Signature", (*self._first, f"t={at};", *parts)).removesuffix("\r\n")
+        field = folded("DKIM-Signature", (*self._first, f"t={at};", *parts)).removesuffix("\r\n")
         form = field.replace(f"t={at};", "t=%d;").replace(digest, "%b").encode()
         return form, _relaxed_field(form)[1]
 

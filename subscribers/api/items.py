@@ -203,15 +203,16 @@ def _saved(connection: Connection, site: Site, list_row: Any, body: NewItem | Ba
     defaults = Defaults(list_row.languages[0], all_themes(connection, list_row.id))
     if isinstance(body, NewItem):
         try:
-            result = _save(connection, site, list_row, read_draft(body, defaults), "/image")
+            result = _save(connection, site, list_row, read_draft(body, defaults), "/image", set())
         except Unusable as error:
             raise Refused(422, "The item cannot be published. See `errors`.", error.faults) from None
         return Answer(201 if result.outcome == "added" else 200, result.model_dump_json())
     results = []
+    seen: set[str] = set()
     for number, sent in enumerate(body.items):
         try:
             draft = read_draft(sent, defaults, ("items", number))
-            one = _save(connection, site, list_row, draft, f"/items/{number}/image")
+            one = _save(connection, site, list_row, draft, f"/items/{number}/image", seen)
             results.append(ManyResult(outcome=one.outcome, id=one.item.id, left_out=one.left_out))
         except Unusable as error:
             faults = [ShownFault(**fault) for fault in error.faults]
@@ -224,13 +225,14 @@ def _saved(connection: Connection, site: Site, list_row: Any, body: NewItem | Ba
     return Answer(200, ManyResults(**counts, results=results).model_dump_json(exclude_none=True))
 
 
-def _save(connection: Connection, site: Site, list_row: Any, draft: Draft, image: str) -> OneResult:
-    """Save one; ``image``: where its picture stands in the body."""
-    saved = save_items(connection, list_row.id, [draft], site.clock())
+def _save(connection: Connection, site: Site, list_row: Any, draft: Draft, image: str, seen: set[str]) -> OneResult:
+    """Save one; ``image``: where its picture stands in the body; ``seen``: of ``save_items``."""
+    saved = save_items(connection, list_row.id, [draft], site.clock(), seen)
     if saved.ambiguous:
+        before = "comes twice under one date" if draft.published_at else "was published today"
         raise StateError(
-            f"{draft.title[:60]!r} was published today with another text.",
-            "Is it a correction, or another item? Give its external_id, its url or published_at.",
+            f"{draft.title[:60]!r} {before} with another text.",
+            "Is it a correction, or another item? Give its own external_id, url or published_at.",
         )
     row = find_by_key(connection, list_row.id, saved.keys.pop())
     outcome: Outcome = "added" if saved.added else "revised" if saved.revised else "unchanged"

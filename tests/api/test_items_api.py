@@ -81,6 +81,14 @@ def test_an_undated_title_with_another_text(api: httpx.Client) -> None:
     assert (told["refused"], told["results"][0]["errors"][0]["pointer"]) == (1, "/items/0/title")
 
 
+def test_a_dated_title_with_two_texts(api: httpx.Client) -> None:
+    """Of two texts under one title and date a batch keeps the first and names the other; a later request corrects."""
+    one, two = ({"title": "Notes", "summary": text, "published_at": "2026-06-30"} for text in ("One.", "Two."))
+    told = api.post("/api/v1/items", json={"items": [one, two]}).json()
+    assert (told["added"], told["refused"], told["results"][1]["errors"][0]["pointer"]) == (1, 1, "/items/1/title")
+    assert api.post("/api/v1/items", json=two).json()["outcome"] == "revised"
+
+
 def test_a_batch(house: House, api: httpx.Client) -> None:
     """What cannot be published is refused by itself, each field named; the others are kept. 101 are too many."""
     wrong = item(url="ftp://x", themes=["protecton"], countries=["Guatemalla"], published_at="soon", language="?")

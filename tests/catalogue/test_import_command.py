@@ -177,6 +177,21 @@ def test_a_title_twice_in_a_file(cli: CommandLine) -> None:
     assert list(listed(cli)) == [("In brief", "One.")]
 
 
+@pytest.mark.parametrize("batch", [1, 500])
+def test_a_title_twice_in_a_dated_issue(cli: CommandLine, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """Of two rubrics of one title in a dated file the second is named, in whichever batch; a later file corrects."""
+    monkeypatch.setattr(items_command, "BATCH", batch)
+    issue = ("items", "import", "june.txt", "--date", "2026-06-30")
+    Path("june.txt").write_text("In brief\nOne.\nIn brief\nTwo.\nIn brief\nOne.\nBorders\nOpen.\n")
+    for added, unchanged in ((2, 1), (0, 3)):
+        shown = cli(*issue, "--json", code=1).json
+        assert (shown["added"], shown["revised"], shown["unchanged"], len(shown["bad"])) == (added, 0, unchanged, 1)
+        assert "'In brief' of 2026-06-30 comes twice" in shown["bad"][0]["reason"]
+    Path("june.txt").write_text("In brief\nOne, corrected.\nIn brief\nTwo.\n")
+    assert cli(*issue, "--json", code=1).json["revised"] == 1
+    assert list(listed(cli)) == [("Borders", "Open."), ("In brief", "One, corrected.")]
+
+
 def test_add_says_what_it_found(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same item added again on a later day is there already."""
     on("2026-07-30", monkeypatch)

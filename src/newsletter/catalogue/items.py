@@ -44,9 +44,14 @@ class Draft:
     left_out: str = ""
 
     @property
+    def goes_by_title(self) -> bool:
+        """Whether title and date are all that it is known by."""
+        return not (self.external_id or self.url)
+
+    @property
     def is_undated(self) -> bool:
         """Whether only title and text tell what it is, as in a printed newsletter."""
-        return not (self.external_id or self.url or self.published_at)
+        return self.goes_by_title and self.published_at is None
 
     @property
     def text(self) -> Text:
@@ -76,18 +81,25 @@ class Saved:
     revised: int = 0
     unchanged: int = 0
     ambiguous: list[Draft] = field(default_factory=list)
-    """Without a date, but with a title that came with another text on the same day: a correction, or another item."""
+    """Known by title and date only, with another text than came under them in the same import, or, without a date, on
+    the same day: a correction, or another item."""
     keys: set[str] = field(default_factory=set)
     """Of all that are saved now."""
 
 
-def save_items(connection: Connection, list_id: int, drafts: Sequence[Draft], now: datetime) -> Saved:
+def save_items(
+    connection: Connection, list_id: int, drafts: Sequence[Draft], now: datetime, seen: set[str] | None = None
+) -> Saved:
     """Publish new items and revise those that come again changed; a revision keeps its position.
 
     The list's row stays locked until the transaction ends, so that positions become visible in order
     (promise 1): whoever reads position 8 will not find 7 appear later. An item that was withdrawn stays so.
+
+    ``seen``: the keys of those that go by title, of the same import so far, for one that comes in several batches;
+    those of this batch are added.
     """
     saved = Saved()
+    seen = set() if seen is None else seen
     last = connection.scalar(select(lists.c.last_position).where(lists.c.id == list_id).with_for_update())
     position = last = last or 0
     latest = _by_key(connection, list_id, drafts, now, saved)
@@ -101,7 +113,7 @@ def save_items(connection: Connection, list_id: int, drafts: Sequence[Draft], no
         if row is None:
             position += 1
             fresh.append(_columns(draft, now) | {"list_id": list_id, "key": key, "position": position})
-        elif draft.is_undated and draft.text != (row.title, row.summary, row.body):
+        elif (draft.is_undated or key in seen) and draft.text != (row.title, row.summary, row.body):
             saved.ambiguous.append(draft)
             continue
         elif _revise(connection, row, draft, now):
@@ -109,6 +121,8 @@ def save_items(connection: Connection, list_id: int, drafts: Sequence[Draft], no
         else:
             saved.unchanged += 1
         saved.keys.add(key)
+        if draft.goes_by_title:
+            seen.add(key)
     if fresh:
         connection.execute(insert(items), [row | {"created_at": now, "revised_at": now} for row in fresh])
         add_tags(connection, fresh)
@@ -125,7 +139,7 @@ def _by_key(
     latest: dict[str, Draft] = {}
     for draft in drafts:
         key = (known.get(draft.text) if draft.is_undated else None) or draft.key(now)
-        if key in latest and draft.is_undated and latest[key].text != draft.text:
+        if key in latest and draft.goes_by_title and latest[key].text != draft.text:
             saved.ambiguous.append(draft)
             continue
         saved.unchanged += key in latest

@@ -57,10 +57,11 @@ def publish(engine: Engine, list_id: int, drafts: Iterable[Draft | BadItem]) -> 
     total = Saved()
     problems: list[BadItem] = []
     batch: list[Draft] = []
+    seen: set[str] = set()
 
     def save() -> None:
         with engine.begin() as connection:
-            saved = save_items(connection, list_id, batch, now())
+            saved = save_items(connection, list_id, batch, now(), seen)
         total.added += saved.added
         total.revised += saved.revised
         total.unchanged += saved.unchanged
@@ -81,6 +82,11 @@ def publish(engine: Engine, list_id: int, drafts: Iterable[Draft | BadItem]) -> 
 
 def _which(draft: Draft) -> str:
     """What to do about a draft of ``Saved.ambiguous``."""
+    if draft.published_at:
+        return (
+            f"{draft.title[:60]!r} of {draft.published_at:%Y-%m-%d} comes twice, with two texts; the first is kept. "
+            "Give the other a title, a date, an id or a URL of its own."
+        )
     return (
         f"{draft.title[:60]!r} was published today with another text. "
         f"Correct it with --date {now():%Y-%m-%d}, or give the date of its own issue."
@@ -107,9 +113,10 @@ def import_(
     Text: lines take turns, title and summary. `--country`, `--region` and `--theme` are added to each item.
     Import a file again as often as you like: an item is known by its id, else its URL, else title and date;
     a changed one is a revision. The date of one that has none is the day of its import, so that the same title in the
-    next issue is a new item; the very same text is known on any day. Tags that you set with `items retag` stay until
-    the source says others. Items that cannot be read are named, the others are kept (exit code 1). A picture (`image`,
-    `image_alt`) that is no web address is left out and named; its item is kept.
+    next issue is a new item; the very same text is known on any day. Two texts under one title and date are two items:
+    the second is named, and not kept. Tags that you set with `items retag` stay until the source says others. Items
+    that cannot be read are named, the others are kept (exit code 1). A picture (`image`, `image_alt`) that is no web
+    address is left out and named; its item is kept.
 
     Example: `newsletter items import june.txt --date 2026-06-30 --region 'Central America' --theme protection`
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,11 @@ def test_rows_follow(house: House, happens: list[Draft | tuple[int, list[str]] |
         connection.rollback()
 
 
+def save(house: House, *drafts: Draft) -> None:
+    with house.engine.begin() as connection:
+        save_items(connection, house.list_id, drafts, house.now)
+
+
 def test_two_at_once(house: House) -> None:
     """Two who retag an item at the same time: the second waits, and nothing of the first is left."""
     (number,) = house.publish("one", countries=("GT",))
@@ -83,6 +89,26 @@ def test_two_at_once(house: House) -> None:
     with house.engine.connect() as connection:
         assert kept(connection) == expected(connection)
         assert (house.list_id, "country", "FR", 1) in kept(connection)
+
+
+def again(title: str, *countries: str) -> Draft:
+    """An item of ``House.publish`` as its source gives it later."""
+    return Draft(title, "Another summary.", "en", url=f"https://e.example/{title}", countries=countries)
+
+
+def test_an_import_while_an_editor_retags(house: House) -> None:
+    """An import that comes while an editor takes a tag away waits, and leaves the editor's tags."""
+    (number,) = house.publish("one", countries=("GT", "HN"))
+    with ThreadPoolExecutor() as pool, house.engine.begin() as connection:
+        retag(connection, number, {"countries": ["GT"]}, house.now)
+        coming = pool.submit(save, house, again("one", "GT", "HN"))
+        wait([coming], 0.5)
+        connection.commit()
+        coming.result()
+    with house.engine.connect() as connection:
+        row = connection.execute(select(items)).one()
+        assert (row.summary, row.countries, row.source_tags["countries"]) == ("Another summary.", ["GT"], ["GT", "HN"])
+        assert kept(connection) == expected(connection)
 
 
 def test_earlier_items_get_rows(empty_url: str) -> None:

@@ -103,10 +103,9 @@ def save_items(
     last = connection.scalar(select(lists.c.last_position).where(lists.c.id == list_id).with_for_update())
     position = last = last or 0
     latest = _by_key(connection, list_id, drafts, now, saved)
-    present = {
-        row.key: row
-        for row in connection.execute(select(items).where(items.c.list_id == list_id, items.c.key.in_(latest)))
-    }
+    # Locked, as an editor may be retagging one of them: what is kept of the tags depends on theirs.
+    known = select(items).where(items.c.list_id == list_id, items.c.key.in_(latest)).with_for_update()
+    present = {row.key: row for row in connection.execute(known)}
     fresh = []
     for key, draft in latest.items():
         row = present.get(key)
@@ -168,7 +167,10 @@ def _columns(draft: Draft, now: datetime) -> dict[str, Any]:
 
 
 def _revise(connection: Connection, row: Any, draft: Draft, now: datetime) -> bool:
-    """Bring a row up to date; whether that changed anything. An editor's tags stay until the source says others."""
+    """Bring a locked row up to date; whether that changed anything.
+
+    An editor's tags stay until the source says others.
+    """
     if row.withdrawn_at is not None:
         return False
     values = _columns(draft, row.published_at)
@@ -181,7 +183,7 @@ def _revise(connection: Connection, row: Any, draft: Draft, now: datetime) -> bo
     if row.source_tags is not None:
         values["source_tags"] = said
     if changed or said != before:
-        move_tags(connection, lock_item(connection, row.id), values)
+        move_tags(connection, row, values)
         connection.execute(update(items).where(items.c.id == row.id).values(**values))
     return changed
 

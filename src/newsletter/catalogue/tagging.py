@@ -40,7 +40,7 @@ def lock_item(connection: Connection, item_id: int) -> Any:
 
 
 def move_tags(connection: Connection, row: Any, values: Mapping[str, Any]) -> None:
-    """Note what an item carries from now on; ``row``: from ``lock_item``, before ``values`` are written."""
+    """Note what an item carries from now on; ``row``: locked, before ``values`` are written."""
     if row.withdrawn_at is not None:
         return
     before = row._mapping

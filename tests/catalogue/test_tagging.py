@@ -111,6 +111,27 @@ def test_an_import_while_an_editor_retags(house: House) -> None:
         assert kept(connection) == expected(connection)
 
 
+def test_an_editor_retags_while_a_batch_is_saved(house: House) -> None:
+    """An item can get a tag while a batch is saved that revises it later: neither has the other wait for ever."""
+    _, number = house.publish("one", "two", countries=("GT",))
+
+    def edit() -> None:
+        with house.engine.begin() as connection:
+            retag(connection, number, {"countries": ["GT", "HN"]}, house.now)
+
+    with ThreadPoolExecutor() as pool, house.engine.begin() as connection:
+        save_items(connection, house.list_id, [again("one", "GT")], house.now)
+        editing = pool.submit(edit)
+        wait([editing], 0.5)
+        save_items(connection, house.list_id, [again("two", "GT")], house.now)
+        connection.commit()
+        editing.result()
+    with house.engine.connect() as connection:
+        rows = connection.execute(select(items).order_by(items.c.id)).all()
+        assert [row.countries for row in rows] == [["GT"], ["GT", "HN"]]
+        assert kept(connection) == expected(connection)
+
+
 def test_earlier_items_get_rows(empty_url: str) -> None:
     """The migration notes the tags of all items that there are, and not those of withdrawn ones."""
     engine = connect(empty_url)

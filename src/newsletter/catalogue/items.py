@@ -100,7 +100,8 @@ def save_items(
     """
     saved = Saved()
     seen = set() if seen is None else seen
-    last = connection.scalar(select(lists.c.last_position).where(lists.c.id == list_id).with_for_update())
+    # Not its key: whoever retags holds an item, and then has the list's row looked up for the new tag.
+    last = connection.scalar(select(lists.c.last_position).where(lists.c.id == list_id).with_for_update(key_share=True))
     position = last = last or 0
     latest = _by_key(connection, list_id, drafts, now, saved)
     # Locked, as an editor may be retagging one of them: what is kept of the tags depends on theirs.

@@ -7,6 +7,8 @@ import re
 
 import nh3
 
+from newsletter.catalogue.nesting import BLOCKS, well_nested
+
 # Whatever is not for reading: no images (they track), no forms, no styles.
 BODY_TAGS = {
     *("p", "br", "h2", "h3", "h4", "ul", "ol", "li", "blockquote", "strong", "b", "em", "i", "a"),
@@ -14,9 +16,7 @@ BODY_TAGS = {
 }
 # Whatever comes, they need time in proportion to its length: no two parts of them can take the same character.
 _BREAK = re.compile(r"<\s*br\b[^<>]*>", re.IGNORECASE)
-_BLOCK = re.compile(
-    r"<\s*(?:/\s*)?(?:p|div|h[1-6]|ul|ol|li|blockquote|table|tr|section|article|hr)\b[^<>]*>", re.IGNORECASE
-)
+_BLOCK = re.compile(rf"<\s*(?:/\s*)?(?:{'|'.join(BLOCKS)})\b[^<>]*>", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
@@ -28,7 +28,7 @@ def has_controls(text: str) -> bool:
 def clean_html(source: str) -> str:
     """HTML that cannot run, load or track anything; links keep http, https and mailto targets."""
     return nh3.clean(
-        _CONTROL.sub("", source),
+        well_nested(_CONTROL.sub("", source), BODY_TAGS),
         tags=BODY_TAGS,
         attributes={"a": {"href", "title"}, "th": {"scope"}},
         url_schemes={"http", "https", "mailto"},
@@ -42,7 +42,7 @@ def plain_text(source: str) -> str:
     What only looks like a tag (``a < b``) stays as it is.
     """
     marked = _BLOCK.sub("\n\n", _BREAK.sub("\n", source.replace("\r\n", "\n").replace("\r", "\n")))
-    words = html.unescape(nh3.clean(_CONTROL.sub("", marked), tags=set()))
+    words = html.unescape(well_nested(_CONTROL.sub("", marked), set()))
     # Entities may have hidden control characters from the first pass.
     words = _CONTROL.sub("", words)
     paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", words))

@@ -7,7 +7,8 @@ from house import House
 from sqlalchemy import Engine, update
 
 from newsletter.audience import subscribers
-from newsletter.catalogue.items import identify_item
+from newsletter.audience.picks import Picks, profile_ids
+from newsletter.catalogue.items import identify_item, retag
 from newsletter.database import reading
 from newsletter.digests.explain import Rule, explain
 from newsletter.settings import Settings
@@ -24,10 +25,10 @@ def house(engine: Engine, settings: Settings) -> House:
     return made
 
 
-def rules(house: House) -> dict[str, Rule]:
+def rules(house: House, number: int = 1) -> dict[str, Rule]:
     with reading(house.engine) as connection:
         reader = subscribers.find_subscription(connection, ANA, house.list_id)
-        found = explain(connection, reader, identify_item(connection, "1", house.list_id))
+        found = explain(connection, reader, identify_item(connection, f"{number}", house.list_id))
     return {rule.name: rule for rule in found}
 
 
@@ -70,3 +71,31 @@ def test_an_open_delivery(house: House, state: str, waits: str) -> None:
     assert rules(house)["outcome"] == Rule("outcome", True, f"The reader will get it in delivery 1, which {waits}.")
     house.set(1, state="paused", due_at=None)
     assert "once the subscription is resumed" in rules(house)["outcome"].sentence
+
+
+@pytest.mark.parametrize("change", ["tags", "picks"])
+def test_what_an_open_delivery_passes_over(house: House, change: str) -> None:
+    """What fits only since a digest was made without it does not come, unless that digest is never sent."""
+    guatemala, both = Picks(countries=frozenset({"GT"})), Picks(countries=frozenset({"GT", "FR"}))
+    with house.engine.begin() as connection:
+        profiles = profile_ids(connection, [guatemala, both])
+    house.set(1, profile_id=profiles[guatemala])
+    house.publish("fits", countries=("GT",))
+    (other,) = house.publish("other", countries=("FR",))
+    house.tick()
+    if change == "picks":
+        house.set(1, profile_id=profiles[both])
+    else:
+        with house.engine.begin() as connection:
+            retag(connection, other, {"countries": ["GT"]}, house.now)
+    said = rules(house, other)["outcome"]
+    assert (said.holds, said.sentence[:36]) == (False, "Delivery 1, which waits for a worker")
+    with house.engine.begin() as connection:
+        connection.execute(update(deliveries).values(state="cancelled"))
+    assert "in the next digest" in rules(house, other)["outcome"].sentence
+    with house.engine.begin() as connection:
+        connection.execute(update(deliveries).values(state="queued"))
+    house.send()
+    assert rules(house, other)["outcome"] == Rule(
+        "outcome", False, f"The cursor ({other}) has passed it: picks or tags did not fit at that time."
+    )

@@ -192,8 +192,9 @@ def _revise(connection: Connection, row: Any, draft: Draft, now: datetime) -> bo
 def retag(connection: Connection, item_id: int, tags: dict[str, list[str]], now: datetime) -> bool:
     """Set some of countries, regions and themes anew; whether that changed anything.
 
-    The position stays: readers whose cursor has not passed it are matched by the new tags. What the source said is
-    kept beside them, so that it can be told whether it says something else when the item comes again.
+    The position stays: readers whose cursor has not passed it are matched by the new tags, unless an open digest of
+    theirs covers it, which stays as it was made. What the source said is kept beside them, so that it can be told
+    whether it says something else when the item comes again.
     """
     locked = lock_item(connection, item_id)
     row = find_item(connection, item_id)

@@ -293,7 +293,7 @@ def retag(
 ) -> None:
     """Set an item's places or themes anew; what is not named stays.
 
-    The item keeps its position: readers whose digest has passed it are not served again.
+    The item keeps its position: readers whose digest has passed it, sent or still to be sent, are not served again.
 
     Example: `newsletter items retag 12 --country HN --theme counter-trafficking`
     """

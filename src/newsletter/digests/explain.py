@@ -40,7 +40,7 @@ def explain(connection: Connection, reader: Any, item: Any) -> list[Rule]:
         _withdrawn(item),
     ]
     rows = _deliveries(connection, reader, item)
-    history = [_history(row, item) for row in rows]
+    history = [_history(row, item) for row in rows if item.id in row.item_ids]
     waiting = next((row for row in rows if row.state in OPEN), None)
     return [*rules, *history, _outcome(reader, item, rules, history, waiting)]
 
@@ -111,8 +111,8 @@ def _withdrawn(item: Any) -> Rule:
 
 
 def _deliveries(connection: Connection, reader: Any, item: Any) -> list[Any]:
-    """The reader's deliveries that the item is in, with the slot of their run."""
-    rows = connection.execute(
+    """The reader's deliveries that cover the item, in them or not, with the slot of their run."""
+    statement = (
         select(deliveries, runs.c.slot, editions.c.item_ids)
         .join(runs, runs.c.id == deliveries.c.run_id)
         .join(editions, editions.c.id == deliveries.c.edition_id)
@@ -120,7 +120,7 @@ def _deliveries(connection: Connection, reader: Any, item: Any) -> list[Any]:
         .where(runs.c.upper >= item.position)
         .order_by(deliveries.c.id)
     )
-    return [row for row in rows if item.id in row.item_ids]
+    return list(connection.execute(statement))
 
 
 def _history(row: Any, item: Any) -> Rule:
@@ -145,7 +145,8 @@ def _outcome(reader: Any, item: Any, rules: list[Rule], history: list[Rule], wai
         return Rule("outcome", True, "The reader got it.")
     failing = [rule.name for rule in rules if rule.holds is False]
     # What a delivery was made for holds for it, whatever the picks and tags are now.
-    if waiting is not None and reader.state == "active" and not {"list", "state", "item"} & {*failing}:
+    is_in = waiting is not None and item.id in waiting.item_ids
+    if is_in and reader.state == "active" and not {"list", "state", "item"} & {*failing}:
         return Rule("outcome", True, f"The reader will get it in delivery {waiting.id}, which {_waits(waiting)}.")
     if failing:
         return Rule("outcome", False, f"The reader does not get it, because of: {', '.join(failing)}.")
@@ -156,6 +157,11 @@ def _outcome(reader: Any, item: Any, rules: list[Rule], history: list[Rule], wai
             "outcome",
             False,
             f"The cursor ({reader.cursor}) has passed it: picks or tags did not fit at that time.",
+        )
+    if waiting is not None and reader.state == "active":
+        passed = f"Delivery {waiting.id}, which {_waits(waiting)}, covers its position and was made without it"
+        return Rule(
+            "outcome", False, f"{passed}: picks or tags did not fit at that time. Sent, it passes the item over."
         )
     if reader.state == "paused":
         return Rule("outcome", True, "The reader will get it once the subscription is resumed.")

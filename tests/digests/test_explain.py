@@ -11,6 +11,7 @@ from newsletter.audience.picks import Picks, profile_ids
 from newsletter.catalogue.items import identify_item, retag
 from newsletter.database import reading
 from newsletter.digests.explain import Rule, explain
+from newsletter.digests.starting import backfill_cursor
 from newsletter.settings import Settings
 from newsletter.tables import deliveries, lists, runs
 
@@ -99,3 +100,14 @@ def test_what_an_open_delivery_passes_over(house: House, change: str) -> None:
     assert rules(house, other)["outcome"] == Rule(
         "outcome", False, f"The cursor ({other}) has passed it: picks or tags did not fit at that time."
     )
+
+
+def test_what_a_backfill_leaves_out(house: House) -> None:
+    """An item from before the subscription is said to be so, however many older ones were asked for."""
+    house.publish("b", "c")
+    with house.engine.begin() as connection:
+        cursor = backfill_cursor(connection, house.list_id, Picks(), 2)
+    house.set(1, start=cursor, cursor=cursor)
+    why = "It is from before this subscription, which begins at position 2."
+    assert rules(house)["outcome"] == Rule("outcome", False, why)
+    assert rules(house, 2)["outcome"].holds

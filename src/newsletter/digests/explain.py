@@ -151,7 +151,8 @@ def _outcome(reader: Any, item: Any, rules: list[Rule], history: list[Rule], wai
     if failing:
         return Rule("outcome", False, f"The reader does not get it, because of: {', '.join(failing)}.")
     if item.position <= reader.start:
-        return Rule("outcome", False, "It was there before the reader subscribed, and no backfill was asked for.")
+        begins = f"which begins at position {reader.start + 1}"
+        return Rule("outcome", False, f"It is from before this subscription, {begins}.")
     if item.position <= reader.cursor:
         return Rule(
             "outcome",

@@ -283,6 +283,13 @@ def test_moments(text: str, moment: str) -> None:
     assert parse_moment(text).isoformat() == moment
 
 
+@pytest.mark.parametrize("hour", ["8:00 PM", "8:00 p.m.", "8:00:00 a. m.", "8 pm", "8:00\u202fAM"])
+def test_hours_that_come_twice_a_day(hour: str) -> None:
+    """A moment with AM or PM is refused with what to write; it is not taken for one in the morning."""
+    with pytest.raises(InputError, match=r"has AM or PM.*T20:00:00Z"):
+        parse_moment(f"24 Nov 2026 {hour}")
+
+
 def test_hostile_summaries_are_cleaned(newsletter: CommandLine, tmp_path: Path) -> None:
     """HTML in a summary arrives as its words, HTML in a body without what could run."""
     newsletter("lists", "create", "n", "--name", "N", "--sender-email", "n@e.example", "--postal-address", "1 St")

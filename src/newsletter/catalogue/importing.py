@@ -342,9 +342,12 @@ def parse_moment(value: Any) -> datetime:
     """A moment from ISO 8601 or RFC 5322; a date alone is its midnight in UTC.
 
     Raises:
-        InputError: it is neither, or in a year that nobody can mean.
+        InputError: it is neither, counts hours by AM and PM, or is in a year that nobody can mean.
     """
     text = str(value).strip()
+    # RFC 5322 would have us take it for the name of a zone that we do not know, and evening for morning.
+    if re.search(r"\d\s*[ap]\.?\s*m\b", text, re.IGNORECASE):
+        raise InputError(f"The date {text[:40]!r} has AM or PM.", "Count hours up to 23: 2026-11-24T20:00:00Z.")
     readers: tuple[Callable[[str], datetime], ...] = (
         lambda given: datetime.combine(date.fromisoformat(given), time()),
         datetime.fromisoformat,

@@ -75,6 +75,15 @@ def test_headers_are_matched_loosely(file: Path) -> None:
     assert sheet.ignored == ("Shoe size",)
 
 
+def test_a_bad_byte_in_a_header(file: Path) -> None:
+    """A header with a byte that does not fit is shown with the sign for it, whether it means something or not."""
+    file.write_bytes("correoñ,naïveté,".encode() + b"shoe\xffsize,name\xff\n")
+    with pytest.raises(InputError, match="shoe\ufffdsize, name\ufffd"):
+        open_sheet(file, FIELDS, ("email",))
+    sheet = open_sheet(file, FIELDS, ("name",))
+    assert (sheet.fields, sheet.ignored[-1]) == ({"name": "name\ufffd"}, "shoe\ufffdsize")
+
+
 def test_excel_says_its_delimiter(file: Path) -> None:
     """Excel's `sep=;` line is obeyed and is no row."""
     assert cells(file, b"sep=;\r\nemail;name\r\na@example.org;Ana, Lda.\r\n") == [

@@ -147,6 +147,8 @@ def open_sheet(path: Path, fields: Mapping[str, Sequence[str]], required: Sequen
         quote = _quote(text, delimiter)
         rows = _rows(_Lines(io.BytesIO(sample), encoding), delimiter, quote)
         header = next((row for _, row in rows if row and not isinstance(row, str) and not _is_note(row)), [])
+        # Headers are shown to people: a byte that does not fit as the usual sign, not as half of a character.
+        header = [name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in header]
         sheet = Sheet(path, encoding, delimiter, quote, header)
         sheet.understand(fields)
         sheets.append(sheet)

@@ -119,7 +119,8 @@ def test_good_order_stays(source: str) -> None:
     [
         ("<p>a<p>b<ul><li>c<li>d</ul>e", "<p>a</p><p>b</p><ul><li>c</li><li>d</li></ul>e"),
         ("<table><tr><th>a<td>b<tr><td>c</table>", "<table><tr><th>a</th><td>b</td></tr><tr><td>c</td></tr></table>"),
-        ("<p>a<div>b</div><b><i>c</b>d</i>", "<p>a</p>b<b><i>c</i></b>d"),
+        ("<p>a<div>b</div><b><i>c</b>d</i>", "<p>a</p>b <b><i>c</i></b>d"),
+        ("a</p>b</i>c", "a bc"),
         ("a < b<<x>p>", "a &lt; b&lt;p>"),
         ("a<!-- <p> --->b<style>c</STYLE >d<![CDATA[e]]>f<o:p>g</o:p>", "abdfg"),
     ],

@@ -65,6 +65,8 @@ def well_nested(source: str, tags: Set[str]) -> str:
         if found["end"] and name != "br":  # which people write for <br>, and parsers read so
             if name in opened:
                 close(len(opened) - 1 - opened[::-1].index(name))
+            elif name in BLOCKS:
+                parts.append(" ")  # it parts words all the same
             continue
         if left := _CLOSES.get(name):
             held = 1 + max((n for n, one in enumerate(opened) if one in _HOLDERS), default=-1)

@@ -719,7 +719,7 @@ def deaf(hosts: Sequence[str], port: int) -> Iterator[None]:
 
 def test_one_address_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the first of a relay's addresses does not answer, the next is tried (RFC 5321, 5); where none does, the
-    relay is down in no more time than one would have."""
+    relay is down in no more time than one would have. The next connection begins with the one that answered."""
     with scripted(lambda connection, _: talk(connection, USUAL)) as url:
         port = int(url.rpartition(":")[2])
         found: list[str] = []
@@ -728,6 +728,10 @@ def test_one_address_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
             found[:] = ["127.0.0.9", "127.0.0.1"]
             desk = send(f"smtp://relay.example:{port}", timeout=1)
             assert (desk.verdicts, desk.down) == ([Verdict.ACCEPTED], [])
+            began = time.monotonic()
+            recipients = [f"r{n}@e.example" for n in range(8)]
+            send(f"smtp://relay.example:{port}", recipients, timeout=1, connections=1, messages_per_connection=1)
+            assert time.monotonic() - began < 8 * 0.5 / 2
             found[:] = ["127.0.0.8", "127.0.0.9"]
             began = time.monotonic()
             desk = send(f"smtp://relay.example:{port}", timeout=1)

@@ -506,6 +506,32 @@ def test_many_of_a_domain_that_is_held_back(sqlite_engine: Engine, tmp_path: Pat
     assert sum(recipient.endswith("@good.example") for recipient, _ in relay.accepted) == 50
 
 
+def test_digests_that_no_relay_carries_now(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """Digests that no relay may carry now are left alone, and those for other lists go; the spell ends with them."""
+    first, second = Misbehaving(), Misbehaving()
+    relays = {"first": (first, "&lists=rutas"), "second": (second, "&lists=mares")}
+    with served(sqlite_engine, tmp_path, relays) as house:
+        fill(house, 60)
+        house.pass_time(minutes=5)
+        with house.engine.begin() as connection:
+            row = dict(connection.execute(select(lists)).one()._mapping)
+            connection.execute(insert(lists).values(row | {"id": 77, "slug": "mares", "last_position": 0}))
+            assert resting.pause(connection, relays_of(house.settings)[0], house.now)
+        house.list_id = 77
+        house.publish("two")
+        for number in range(40):
+            house.subscribe(f"m{number}@example.org")
+        house.tick()
+        began = time.monotonic()
+        tally = house.send()
+        assert time.monotonic() < began + 5
+        with house.engine.connect() as connection:
+            left = connection.execute(select(deliveries).where(deliveries.c.state != "sent")).all()
+    assert (tally.counts["sent"], tally.more, first.connections) == (40, False, 0)
+    assert {(one.state, one.attempts, one.claimed_at) for one in left} == {("queued", 0, None)}
+    assert len(left) == 60
+
+
 def test_list_that_no_relay_carries_now(sqlite_engine: Engine, tmp_path: Path) -> None:
     """A confirmation that no relay may carry now waits in the database, and those for other lists go at once."""
     first, second = Misbehaving(), Misbehaving()

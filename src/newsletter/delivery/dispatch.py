@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 
 import structlog
 from sqlalchemy import Engine
@@ -21,6 +22,7 @@ from newsletter.delivery.kept import Kept
 from newsletter.delivery.loops import run
 from newsletter.delivery.probing import trusting
 from newsletter.delivery.relays import relays_of
+from newsletter.delivery.shares import carries
 from newsletter.delivery.signatures import check_key
 from newsletter.delivery.spell import Spell
 from newsletter.delivery.unsettled import Tally
@@ -101,7 +103,7 @@ def dispatch(
     with engine.begin() as connection:
         outbox.sweep(connection, clock(), living_owners(journals(settings)))
     with reading(engine) as connection:
-        spell.tally.more = not spell.relays_down and outbox.ready_count(connection, clock() + SOON, 1) > 0
+        spell.tally.more = outbox.ready_count(connection, clock() + SOON, 1, partial(carries, spell.usable)) > 0
     return spell.tally
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -20,6 +21,7 @@ from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.outcomes import Verdict
 from newsletter.delivery.relays import Relay
+from newsletter.delivery.shares import carries
 from newsletter.delivery.unsettled import Unsettled
 from newsletter.settings import Settings
 
@@ -99,10 +101,11 @@ class Exchange:
             if not (usable and errand.room):
                 return Brought(counts, known, full, usable, [], taken)
             living = living_owners(journals(self._settings))
-            claimed = outbox.claim(connection, self._owner, now, self._lease, errand.room, living)
+            carried = partial(carries, usable)
+            claimed = outbox.claim(connection, self._owner, now, self._lease, errand.room, living, carried)
             # Fewer may come back than were claimed.
-            more = len(claimed) == errand.room or outbox.ready_count(connection, now, 1) > 0
-            dry = not more and outbox.ready_count(connection, now + SOON, 1) == 0
+            more = len(claimed) == errand.room or outbox.ready_count(connection, now, 1, carried) > 0
+            dry = not more and outbox.ready_count(connection, now + SOON, 1, carried) == 0
             return Brought(counts, known, full, usable, claimed, taken, more, dry)
 
     def _settle(self, connection: Connection, errand: Errand, now: datetime) -> Counter[str]:

@@ -7,7 +7,7 @@ Claims and answers go through in batches, a few statements each.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -59,9 +59,17 @@ _SENDING = (
 )
 
 
-def _sending_runs(connection: Connection) -> dict[int, Any]:
+Carried = Callable[[str], bool]
+"""Whether a relay that can be used now carries a list, by its slug."""
+
+
+def _any_list(_slug: str) -> bool:
+    return True
+
+
+def _sending_runs(connection: Connection, carried: Carried) -> dict[int, Any]:
     """The runs that are being sent, with their lists, by number. They are few."""
-    return {row.id: row for row in connection.execute(_SENDING)}
+    return {row.id: row for row in connection.execute(_SENDING) if carried(row.slug)}
 
 
 # The states as literals: only so do both databases know that the index of what is claimable will do. The runs by
@@ -83,9 +91,9 @@ _COUNT = {
 }
 
 
-def ready_count(connection: Connection, now: datetime, most: int) -> int:
+def ready_count(connection: Connection, now: datetime, most: int, carried: Carried = _any_list) -> int:
     """How many deliveries could be claimed now, counted up to ``most``."""
-    values = {"now": now, "ids": _sending_runs(connection), "most": most}
+    values = {"now": now, "ids": _sending_runs(connection, carried), "most": most}
     return connection.scalar(_COUNT[connection.dialect.name], values) or 0
 
 
@@ -141,7 +149,13 @@ _READ_SQLITE = (
 
 
 def claim(
-    connection: Connection, owner: str, now: datetime, lease: timedelta, limit: int, living: Sequence[str] = ()
+    connection: Connection,
+    owner: str,
+    now: datetime,
+    lease: timedelta,
+    limit: int,
+    living: Sequence[str] = (),
+    carried: Carried = _any_list,
 ) -> list[Claimed]:
     """Take up to ``limit`` deliveries for ``owner``, for the time of ``lease``.
 
@@ -150,7 +164,7 @@ def claim(
     Those that must not go out any more (promise 6, or past their deadline) are closed here and left out,
     so that fewer may come back than were claimed, and none while there are more: see ``ready_count``.
     """
-    sending = _sending_runs(connection)
+    sending = _sending_runs(connection, carried)
     if not sending:
         return []
     until = now + lease

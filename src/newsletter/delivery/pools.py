@@ -161,14 +161,16 @@ class Pool:
             except (OSError, ValueError):
                 self._addresses = None
                 raise
-            for address in addresses:
+            for left, address in zip(range(len(addresses), 0, -1), list(addresses), strict=True):
                 try:
                     async with asyncio.timeout(self.timeout / len(addresses)):
                         await self._connect_to(address, Line(self, credentials, task))
                 except OSError:
-                    if address == addresses[-1]:
+                    if left == 1:
                         raise
                 else:
+                    # The next connection begins with the one that answers.
+                    addresses.insert(0, addresses.pop(addresses.index(address)))
                     return
 
     async def _connect_to(self, address: str, line: Line) -> None:

@@ -16,6 +16,11 @@ def usable_for(relays: Sequence[Relay], slug: str) -> tuple[Relay, ...]:
     return tuple(relay for relay in relays if not relay.lists or slug in relay.lists)
 
 
+def carries(relays: Sequence[Relay], slug: str) -> bool:
+    """Whether any of them may carry this list."""
+    return bool(usable_for(relays, slug))
+
+
 class Turns:
     """Takes turns by weight: after any number of turns, each has had its exact share to within less than one.
 

@@ -67,7 +67,7 @@ class Spell:
         stopping: Callable[[], bool],
     ) -> None:
         self.tally = Tally()
-        self.relays_down = False
+        self.usable: tuple[Relay, ...] = ()  # relays, as the last turn knew them
         self.is_certain = True  # of what was claimed
         self._engine = engine
         self._letters = kept.letters
@@ -80,7 +80,6 @@ class Spell:
         self._exchange = Exchange(engine, settings, self._relays, journal.owner, clock)
         self._routing, self._pace = kept.routing, kept.pace
         self._known: Mapping[str, State] = {relay.name: State() for relay in self._relays}
-        self._usable: tuple[Relay, ...] = ()
         timeout, records = settings.smtp_timeout, kept.records
         self._pools = Pools(lambda one: Pool(one, self, timeout, partial(credentials_of, one), records[one.name]))
         self._waiting = Waiting(self._relays)
@@ -110,7 +109,7 @@ class Spell:
                 await self._try_turn()
                 if self._finished():
                     break
-                for relay in self._usable:
+                for relay in self.usable:
                     self._pools.kick(relay, self._waiting.count_for(relay))
                 await self._woken()
         finally:
@@ -157,13 +156,13 @@ class Spell:
     def _finished(self) -> bool:
         if self._waiting or self._unsettled or self._failed or self._pools.busy:
             return False
-        return self.relays_down or self._demand.dry or self._demand.held_until > _at() + SOON.total_seconds()
+        return not self.usable or self._demand.dry or self._demand.held_until > _at() + SOON.total_seconds()
 
     # The office: what the pools ask and tell.
 
     def next_message(self, relay: Relay) -> Outgoing | None:
         """Notices before any digest; nothing once a turn has seen that the relay is paused or rests."""
-        if self._stop or relay not in self._usable:
+        if self._stop or relay not in self.usable:
             return None
         notice = self._waiting.next_notice(relay)
         if notice is not None:
@@ -292,7 +291,7 @@ class Spell:
     async def _turn(self) -> None:
         room = self._demand.room(*self._places())
         # Those of a relay that stands still are not to hold up those of others.
-        moving = self._pools.moving(self._usable) or self._usable
+        moving = self._pools.moving(self.usable) or self.usable
         wanted = len(self._waiting.notices) < NOTICES and not self._waiting.notices_for(moving)
         brought = await self._told(room, notices=wanted)
         if room and brought.usable:
@@ -301,13 +300,12 @@ class Spell:
             self._demand.failed()
         self._known = brought.known
         # One that has failed meanwhile rests from the next turn on.
-        self._usable = tuple(relay for relay in brought.usable if relay not in self._failed)
-        self.relays_down = not self._usable
-        self._pools.open(self._usable)
+        self.usable = tuple(relay for relay in brought.usable if relay not in self._failed)
+        self._pools.open(self.usable)
         self._waiting.notices += brought.taken
         # If others are served they can send them at once.
         unsettled = self._unsettled.unasked if brought.full else self._unsettled.unroutable
-        unsettled += self._waiting.take_notices(unless_for=self._usable)
+        unsettled += self._waiting.take_notices(unless_for=self.usable)
         if brought.claimed:
             self._prepare(brought.claimed)
         await self._share_out(brought.claimed)
@@ -358,10 +356,10 @@ class Spell:
 
     async def _share_out(self, claimed: list[Claimed]) -> None:
         """To each relay its part of what was claimed, and of what lies in the queues of relays that do not send it."""
-        moving = self._pools.moving(self._usable)
-        still = [relay for relay in self._usable if relay not in moving]
+        moving = self._pools.moving(self.usable)
+        still = [relay for relay in self.usable if relay not in moving]
         for relay in self._relays:
-            if relay not in self._usable:
+            if relay not in self.usable:
                 claimed = [*self._waiting.emptied(relay), *claimed]
             elif relay in still:
                 claimed = [*self._waiting.movable(relay, moving), *claimed]

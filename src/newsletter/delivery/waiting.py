@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.relays import Relay
-from newsletter.delivery.shares import usable_for
+from newsletter.delivery.shares import carries
 
 
 class Waiting:
@@ -32,7 +32,7 @@ class Waiting:
 
     def notices_for(self, relays: Sequence[Relay]) -> int:
         """How many notices wait that any of these relays may carry."""
-        return sum(bool(usable_for(relays, notice.slug)) for notice in self.notices)
+        return sum(carries(relays, notice.slug) for notice in self.notices)
 
     def digests_for(self, relay: Relay) -> int:
         """How many digests wait for this relay."""
@@ -49,15 +49,15 @@ class Waiting:
     def next_notice(self, relay: Relay) -> Taken | None:
         """The oldest that this relay may carry."""
         for place, notice in enumerate(self.notices):
-            if usable_for([relay], notice.slug):
+            if carries([relay], notice.slug):
                 del self.notices[place]
                 return notice
         return None
 
     def take_notices(self, unless_for: Sequence[Relay] = ()) -> list[Taken]:
         """Take out those that none of these relays may carry; without relays, all."""
-        taken = [notice for notice in self.notices if not usable_for(unless_for, notice.slug)]
-        self.notices = deque(notice for notice in self.notices if usable_for(unless_for, notice.slug))
+        taken = [notice for notice in self.notices if not carries(unless_for, notice.slug)]
+        self.notices = deque(notice for notice in self.notices if carries(unless_for, notice.slug))
         return taken
 
     def next_delivery(self, relay: Relay) -> Claimed | None:
@@ -89,9 +89,9 @@ class Waiting:
     def movable(self, relay: Relay, others: Sequence[Relay]) -> list[Claimed]:
         """Take out what waited for this relay and others may carry; what it hung up over stays."""
         queue = self._queues[relay.name]
-        moved = [delivery for delivery in queue if usable_for(others, delivery.slug)]
+        moved = [delivery for delivery in queue if carries(others, delivery.slug)]
         if moved:
-            self._queues[relay.name] = deque(delivery for delivery in queue if not usable_for(others, delivery.slug))
+            self._queues[relay.name] = deque(delivery for delivery in queue if not carries(others, delivery.slug))
             self.give_up(relay, *moved)
         return moved
 

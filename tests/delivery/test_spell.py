@@ -16,7 +16,7 @@ import pytest
 from commanding import KEY
 from house import House
 from misbehaving import Misbehaving, misbehaving
-from sqlalchemy import Engine, event, insert, select, text
+from sqlalchemy import Engine, event, insert, select, text, update
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 from valkeys import running_valkey
@@ -412,6 +412,7 @@ class Impatient(Misbehaving):
 def sped_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A spell of three seconds, in which a relay that stands still is soon known."""
     monkeypatch.setattr(spell, "SPELL_SECONDS", 3.0)
+    monkeypatch.setattr(spell, "GRACE_SECONDS", 0.2)
     monkeypatch.setattr(pools, "STANDSTILL_SECONDS", 0.2)
 
 
@@ -506,6 +507,117 @@ def test_many_of_a_domain_that_is_held_back(sqlite_engine: Engine, tmp_path: Pat
     assert sum(recipient.endswith("@good.example") for recipient, _ in relay.accepted) == 50
 
 
+def second_list(house: House) -> None:
+    """Another list, for the relays of which ``lists`` names it."""
+    with house.engine.begin() as connection:
+        row = dict(connection.execute(select(lists)).one()._mapping)
+        connection.execute(insert(lists).values(row | {"id": 77, "slug": "mares", "last_position": 0}))
+
+
+def unsent(house: House) -> list[Any]:
+    with house.engine.connect() as connection:
+        return list(connection.execute(select(deliveries).where(deliveries.c.state != "sent")))
+
+
+@pytest.mark.usefixtures("sped_up")
+def test_stands_still_beside_one_whose_rate_is_used_up(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """What a relay that thinks would carry is not put off to the day when another's rate allows it."""
+    slow, full = Misbehaving(thinks=0.5), Misbehaving()
+    relays = {"slow": (slow, "&connections=4"), "full": (full, "&rate=5/day")}
+    with served(sqlite_engine, tmp_path, relays) as house:
+        fill(house, 40)
+        clock, kept = running(house), Kept(house.engine, house.settings)
+        for _ in range(2):
+            dispatch.dispatch(house.engine, house.settings, clock, kept=kept)
+        assert not [row for row in unsent(house) if row.due_at > clock() + timedelta(minutes=1)]
+    assert len(slow.accepted) > 10
+
+
+@pytest.mark.usefixtures("sped_up")
+@pytest.mark.parametrize("what", ["confirmations", "digests"])
+def test_for_a_relay_that_hangs_alone(sqlite_engine: Engine, tmp_path: Path, what: str) -> None:
+    """Neither confirmations nor digests that only a hanging relay carries, nor its rate, keep another list's back."""
+    bad, good = Silent(), Misbehaving(thinks=0.02)
+    relays = {"bad": (bad, "&lists=rutas&connections=1&rate=5/h"), "good": (good, "&lists=mares&connections=4")}
+    with served(sqlite_engine, tmp_path, relays) as house:
+        second_list(house)
+        if what == "digests":
+            fill(house, 500)
+        for number in range(60):
+            house.subscribe(f"a{number}@example.org", due_at=None)
+        house.list_id = 77
+        house.publish("two")
+        for number in range(200):
+            house.subscribe(f"m{number}@example.org")
+        with house.engine.begin() as connection:
+            unwanted = notices.c.list_id == 77 if what == "confirmations" else notices.c.id > 0
+            connection.execute(update(notices).where(unwanted).values(due_at=None))
+        house.tick()
+        began = time.monotonic()
+        dispatch.dispatch(house.engine, house.settings, running(house), lambda: time.monotonic() > began + 2.5)
+    assert len(good.accepted) > 150
+
+
+def test_no_room_and_another_relay(engine: Engine, tmp_path: Path) -> None:
+    """A worker for which a relay has no room takes nothing that only that carries, while it sends through another:
+    whom the relay serves finds it due."""
+    first, good = Misbehaving(allows=1, standing=1), Misbehaving(thinks=0.02)
+    relays = {"first": (first, "&lists=rutas"), "good": (good, "&lists=mares&connections=1")}
+    with served(engine, tmp_path, relays) as house:
+        second_list(house)
+        fill(house, 300)
+        house.subscribe("ana@example.org", due_at=None)
+        house.list_id = 77
+        house.publish("two")
+        for number in range(40):
+            house.subscribe(f"m{number}@example.org")
+        house.tick()
+        with house.engine.begin() as connection:
+            connection.execute(update(notices).where(notices.c.list_id == 77).values(due_at=None))
+            assert resting.recovered(connection, relays_of(house.settings)[0], house.now, house.now)
+        dispatch.dispatch(house.engine, house.settings, house.clock)
+        assert sum(row.due_at > house.now for row in unsent(house)) <= BATCH[0]
+        with house.engine.connect() as connection:
+            assert connection.scalar(select(notices.c.due_at).where(notices.c.list_id == 1).limit(1)) == house.now
+    assert first.refused
+    assert len(good.accepted) == 40
+
+
+def test_a_turn_that_takes_long(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a turn with the database takes seconds, answers lie unread: that is no standstill of the relay."""
+    monkeypatch.setattr(pools, "STANDSTILL_SECONDS", 0.2)
+    relay, done = Misbehaving(), []
+    run = Exchange.run
+
+    def slow(self: Exchange, errand: Any) -> Any:
+        brought = run(self, errand)
+        if len(brought.claimed) > 50 and len(relay.accepted) > 100 and not done:
+            time.sleep(0.5)
+            done.append(errand)
+        return brought
+
+    monkeypatch.setattr(Exchange, "run", slow)
+    with served(sqlite_engine, tmp_path, {"only": (relay, "")}) as house:
+        fill(house, 1500)
+        assert dispatch.dispatch(house.engine, house.settings, running(house)).counts["sent"] == 1500
+    assert done
+
+
+def test_no_room_and_only_confirmations(engine: Engine, tmp_path: Path) -> None:
+    """Confirmations show, too, that a relay serves others: whom it turns away does not put it to rest."""
+    relay = Misbehaving(allows=1, thinks=0.01)
+    with served(engine, tmp_path, {"only": (relay, "")}) as house, ThreadPoolExecutor(2) as workers:
+        for number in range(120):
+            house.subscribe(f"a{number}@example.org", due_at=None)
+        clock = running(house)
+        first = workers.submit(dispatch.dispatch, house.engine, house.settings, clock)
+        while not state_of(house).last_ok_at:
+            time.sleep(0.01)
+        dispatch.dispatch(house.engine, house.settings, clock)
+        first.result()
+        assert (relay.refused > 0, state_of(house).failures) == (True, 0)
+
+
 def test_digests_that_no_relay_carries_now(sqlite_engine: Engine, tmp_path: Path) -> None:
     """Digests that no relay may carry now are left alone, and those for other lists go; the spell ends with them."""
     first, second = Misbehaving(), Misbehaving()
@@ -552,7 +664,7 @@ def test_list_that_no_relay_carries_now(sqlite_engine: Engine, tmp_path: Path) -
         with house.engine.connect() as connection:
             (waiting,) = connection.execute(select(notices).where(notices.c.due_at.is_not(None))).all()
     assert [recipient for recipient, _ in first.accepted] == ["ben@example.org"]
-    assert (waiting.list_id, waiting.due_at) == (77, house.now + RELAY_PAUSE)
+    assert (waiting.list_id, waiting.due_at) == (77, house.now)
 
 
 def test_answer_of_a_commit_is_lost(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

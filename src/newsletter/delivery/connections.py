@@ -92,7 +92,7 @@ def _acknowledge(transport: asyncio.Transport) -> None:
     off for 40 ms, in the hope that we say something: thirty times what a message takes.
     """
     if hasattr(socket, "TCP_QUICKACK"):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # it may just have ended
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
 

@@ -44,6 +44,8 @@ class Errand:
     """The relays' states as they were last read, by name."""
     room: int
     notices: bool
+    busy: frozenset[Relay] = frozenset()
+    """Relays for which enough is in hand: nothing is claimed that none but they may carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +69,22 @@ class Exchange:
     """Runs the errands of one spell."""
 
     def __init__(
-        self, engine: Engine, settings: Settings, relays: Sequence[Relay], owner: str, clock: Callable[[], datetime]
+        self,
+        engine: Engine,
+        settings: Settings,
+        relays: Sequence[Relay],
+        owner: str,
+        clock: Callable[[], datetime],
+        served_at: dict[Relay, datetime],
     ) -> None:
-        """``owner``: what claims are marked with."""
+        """``owner``: what claims are marked with; ``served_at``: when each relay last took a message of ours."""
         self._engine = engine
         self._settings = settings
         self._relays = relays
         self._owner = owner
         self._clock = clock
         self._lease = timedelta(seconds=settings.lease_seconds)
-        self._served_at: dict[Relay, datetime] = {}
-        """When each relay last took a message of ours."""
+        self._served_at = served_at
         self._full_at: dict[Relay, datetime] = {}
         """When each turned us away while it served others."""
 
@@ -97,11 +104,12 @@ class Exchange:
             # That others are turned away is no reason to stop for whom it serves.
             serving = [relay for relay, at in self._served_at.items() if abs(now - at) < resting.REFRESH]
             usable = resting.usable(known, [relay for relay in self._relays if relay not in full], now, serving)
-            taken = notices.claim(connection, self._settings, now) if usable and errand.notices else []
+            carried = partial(carries, usable)
+            taken = notices.claim(connection, self._settings, now, carried) if usable and errand.notices else []
             if not (usable and errand.room):
                 return Brought(counts, known, full, usable, [], taken)
             living = living_owners(journals(self._settings))
-            carried = partial(carries, usable)
+            carried = partial(carries, [relay for relay in usable if relay not in errand.busy])
             claimed = outbox.claim(connection, self._owner, now, self._lease, errand.room, living, carried)
             # Fewer may come back than were claimed.
             more = len(claimed) == errand.room or outbox.ready_count(connection, now, 1, carried) > 0
@@ -120,7 +128,7 @@ class Exchange:
         notices.give_back(connection, told.unasked, now)
         notices.give_back(connection, told.unroutable, now + RELAY_PAUSE)
         accepted = [outcome for outcome in told.outcomes if outcome.answer.verdict is Verdict.ACCEPTED]
-        begun = {outcome.relay: outcome.delivery.claimed_at for outcome in accepted}
+        begun = {outcome.relay: outcome.delivery.claimed_at for outcome in accepted} | dict(told.thanks)
         for relay in self._relays:
             if relay.name in begun:
                 self._served_at[relay] = now

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import datetime
 
 from sqlalchemy import Engine
 
 from newsletter.delivery.letters import Letters
 from newsletter.delivery.pace import Pace
 from newsletter.delivery.pools import Record
+from newsletter.delivery.relays import Relay
 from newsletter.delivery.routing import Routing
 from newsletter.delivery.shares import Shares
 from newsletter.settings import Settings
@@ -23,3 +25,5 @@ class Kept:
         self.routing = Routing(Shares(), self.pace)
         self.records: defaultdict[str, Record] = defaultdict(Record)
         """Of relays, by name."""
+        self.served_at: dict[Relay, datetime] = {}
+        """When each relay last took a message of ours."""

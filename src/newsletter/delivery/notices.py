@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.wording import Writer
 from newsletter.mail.letter import Message
 from newsletter.settings import LEASE_TIMEOUTS, Settings
-from newsletter.tables import notices, subscribers, subscriptions
+from newsletter.tables import lists, notices, subscribers, subscriptions
 
 log = structlog.get_logger("newsletter.delivery")
 
@@ -42,6 +42,7 @@ class Taken:
     slug: str
     email: str
     message: Message
+    claimed_at: datetime
 
 
 def any_due(connection: Connection, now: datetime) -> bool:
@@ -49,12 +50,17 @@ def any_due(connection: Connection, now: datetime) -> bool:
     return bool(connection.scalar(select(exists().where(notices.c.due_at <= now))))
 
 
-def claim(connection: Connection, settings: Settings, now: datetime) -> list[Taken]:
-    """Take up to fifty notices that are due, composed. Who dies with them leaves them due in ten minutes, or more where
-    relays may think longer.
+def claim(
+    connection: Connection, settings: Settings, now: datetime, carried: Callable[[str], bool] = lambda _: True
+) -> list[Taken]:
+    """Take up to fifty notices that are due, of lists that are ``carried``, composed.
+
+    Who dies with them leaves them due in ten minutes, or more where relays may think longer.
     """
     pause = max(PAUSE, timedelta(seconds=LEASE_TIMEOUTS * settings.smtp_timeout))
-    while rows := _take(connection, now, pause):
+    known = connection.execute(select(lists.c.id, lists.c.slug)).all()
+    left_out = [row.id for row in known if not carried(row.slug)]
+    while rows := _take(connection, now, pause, left_out):
         writer = Writer(connection, settings, now)
         blocked = suppressed(connection, settings.keys, {_key(row) for row in rows if not row.gone})
         taken = []
@@ -71,7 +77,7 @@ def claim(connection: Connection, settings: Settings, now: datetime) -> list[Tak
                 log.warning("a notice could not be composed", notice=row.id, kind=row.kind, error=type(error).__name__)
                 continue
             whose = None if row.email else row.subscriber_id
-            taken.append(Taken(row.id, row.kind, whose, slug, _to(row), message))
+            taken.append(Taken(row.id, row.kind, whose, slug, _to(row), message, now))
         if taken:
             return taken
     return []
@@ -108,10 +114,10 @@ def give_back(connection: Connection, untried: Sequence[Taken], due_at: datetime
         )
 
 
-def _take(connection: Connection, now: datetime, pause: timedelta) -> Sequence[Any]:
+def _take(connection: Connection, now: datetime, pause: timedelta, left_out: Sequence[int]) -> Sequence[Any]:
     due = (
         select(notices.c.id)
-        .where(notices.c.due_at <= now)
+        .where(notices.c.due_at <= now, or_(notices.c.list_id.is_(None), notices.c.list_id.not_in(left_out)))
         .order_by(notices.c.due_at)
         .limit(BATCH)
         .with_for_update(skip_locked=True)

@@ -74,8 +74,8 @@ class Pool:
 
     @property
     def at_work(self) -> bool:
-        """Whether it is busy, or a greeting is still to come."""
-        return self.busy or not all(line.greeted for line in self._lines)
+        """Whether it is busy, or the first greeting is still to come."""
+        return self.busy or (bool(self._lines) and not any(line.greeted for line in self._lines))
 
     @property
     def stands_still(self) -> bool:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import ParamSpec, TypeVar
 
 import structlog
@@ -33,6 +34,7 @@ from newsletter.delivery.pools import Pool, Pools
 from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.reporting import without_addresses
 from newsletter.delivery.resting import State
+from newsletter.delivery.routing import Routed
 from newsletter.delivery.settling import Outcome
 from newsletter.delivery.suspects import Suspects
 from newsletter.delivery.throttling import throttled
@@ -50,8 +52,7 @@ SPELL_SECONDS = 50.0
 GRACE_SECONDS = 15.0
 PULSE_SECONDS = 0.5
 PATIENCE_WITH_DATABASE = 60.0
-NOTICES = 200
-"""In hand at once, most of them for relays that stand still."""
+NOTICES = 200  # in hand at once, most of them for relays that stand still
 
 
 class Spell:
@@ -77,13 +78,14 @@ class Spell:
         # A message is begun only if the claim outlasts every answer that it may have to wait for.
         self._reserve = timedelta(seconds=settings.smtp_timeout) * ANSWERS_TO_A_MESSAGE
         self._relays = relays_of(settings)
-        self._exchange = Exchange(engine, settings, self._relays, journal.owner, clock)
+        self._exchange = Exchange(engine, settings, self._relays, journal.owner, clock, kept.served_at)
         self._routing, self._pace = kept.routing, kept.pace
         self._known: Mapping[str, State] = {relay.name: State() for relay in self._relays}
         timeout, records = settings.smtp_timeout, kept.records
         self._pools = Pools(lambda one: Pool(one, self, timeout, partial(credentials_of, one), records[one.name]))
         self._waiting = Waiting(self._relays)
-        self._stuck = 0  # digests that wait for relays that stand still
+        self._stuck = 0  # messages that wait for relays that stand still
+        self._full_until: dict[Relay, float] = {}  # relays whose rate is used up
         self._unsettled = Unsettled()
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
@@ -195,6 +197,8 @@ class Spell:
         unsettled = self._unsettled
         if isinstance(tag, Taken):
             unsettled.told.append((tag, answer))
+            if answer.verdict is Verdict.ACCEPTED:
+                unsettled.thanks.append((relay.name, tag.claimed_at))
         elif isinstance(tag, Claimed):
             if tag.id in self._handed:
                 self._journal.note_answer(tag.id, answer)
@@ -290,30 +294,28 @@ class Spell:
 
     async def _turn(self) -> None:
         room = self._demand.room(*self._places())
-        # Those of a relay that stands still are not to hold up those of others.
         moving = self._pools.moving(self.usable) or self.usable
         wanted = len(self._waiting.notices) < NOTICES and not self._waiting.notices_for(moving)
-        brought = await self._told(room, notices=wanted)
+        busy = frozenset(one for one in self.usable if one not in moving and self._waiting.digests_for(one) >= BATCH[0])
+        brought = await self._told(room, notices=wanted, busy=busy)
         if room and brought.usable:
             self._demand.claimed(len(brought.claimed), more=brought.more, dry=brought.dry)
         elif room:
             self._demand.failed()
         self._known = brought.known
-        # One that has failed meanwhile rests from the next turn on.
         self.usable = tuple(relay for relay in brought.usable if relay not in self._failed)
         self._pools.open(self.usable)
         self._waiting.notices += brought.taken
-        # If others are served they can send them at once.
         unsettled = self._unsettled.unasked if brought.full else self._unsettled.unroutable
         unsettled += self._waiting.take_notices(unless_for=self.usable)
         if brought.claimed:
             self._prepare(brought.claimed)
         await self._share_out(brought.claimed)
 
-    async def _told(self, room: int = 0, *, notices: bool = False) -> Brought:
+    async def _told(self, room: int = 0, *, notices: bool = False, busy: frozenset[Relay] = frozenset()) -> Brought:
         """Tell the database all there is to tell, then forget it; and claim so much."""
         told, failed = self._unsettled.copy(), dict(self._failed)
-        errand = Errand(told, failed, self._known, room, notices)
+        errand = Errand(told, failed, self._known, room, notices, busy)
         unused = self._waiting.take_unused()
         brought = await self._aside(self._run, errand, unused)
         for outcome in told.outcomes:
@@ -358,27 +360,30 @@ class Spell:
         """To each relay its part of what was claimed, and of what lies in the queues of relays that do not send it."""
         moving = self._pools.moving(self.usable)
         still = [relay for relay in self.usable if relay not in moving]
+        able = tuple(relay for relay in moving if self._full_until.get(relay, 0.0) <= _at()) if still else self.usable
         for relay in self._relays:
             if relay not in self.usable:
                 claimed = [*self._waiting.emptied(relay), *claimed]
             elif relay in still:
-                claimed = [*self._waiting.movable(relay, moving), *claimed]
-        left = await self._route(claimed, moving)
-        if left and still:
-            left = await self._route(left, [relay for relay in still if self._waiting.digests_for(relay) < BATCH[0]])
-        self._give_back(left, RELAY_PAUSE, "No relay for this list can be used now.")
-        self._stuck = sum(map(self._waiting.digests_for, still)) if moving else 0
+                claimed = [*self._waiting.movable(relay, able), *claimed]
+        routed = await self._route(claimed, able)
+        if still:
+            # What the others may not carry now is for those that stand still, too.
+            routed = await self._route([*routed.left, *chain(*routed.later.values())], self.usable)
+        for seconds, deliveries in routed.later.items():
+            self._give_back(deliveries, timedelta(seconds=seconds))
+        self._give_back(routed.left, RELAY_PAUSE, "No relay for this list can be used now.")
+        if (until := min((self._full_until.get(relay, 0.0) for relay in self.usable), default=0.0)) > _at():
+            self._demand.hold(until)
+        self._stuck = self._waiting.stuck(still, moving) if moving else 0
 
-    async def _route(self, claimed: list[Claimed], relays: Sequence[Relay]) -> list[Claimed]:
-        """Digests to these relays as far as their pace allows; what none of them carries."""
+    async def _route(self, claimed: list[Claimed], relays: Sequence[Relay]) -> Routed:
+        """Digests to these relays as far as their pace allows."""
         routed = await self._aside(self._routing.route, claimed, relays)
         for relay, deliveries in routed.now.items():
             self._waiting.add(relay, deliveries)
-        for seconds, deliveries in routed.later.items():
-            self._give_back(deliveries, timedelta(seconds=seconds))
-        if routed.full.keys() == set(relays) != set():
-            self._demand.hold(_at() + min(routed.full.values()))
-        return routed.left
+        self._full_until |= {relay: _at() + seconds for relay, seconds in routed.full.items()}
+        return routed
 
     async def _settle_the_rest(self) -> None:
         limit = _at() + PATIENCE_WITH_DATABASE

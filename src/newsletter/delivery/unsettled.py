@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from newsletter.delivery.conversation import Answer
 from newsletter.delivery.notices import Taken
@@ -31,6 +31,8 @@ class Unsettled:
 
     outcomes: list[Outcome] = field(default_factory=list)
     told: list[tuple[Taken, Answer]] = field(default_factory=list)
+    thanks: list[tuple[str, datetime]] = field(default_factory=list)
+    """Relays that took a notice, and when that was claimed."""
     withdrawn: list[Claimed] = field(default_factory=list)
     returned: list[tuple[timedelta, str, list[Claimed]]] = field(default_factory=list)
     unasked: list[Taken] = field(default_factory=list)

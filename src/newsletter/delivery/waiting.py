@@ -46,6 +46,10 @@ class Waiting:
         """Digests that have leave to go through this relay."""
         self._queues[relay.name] += deliveries
 
+    def stuck(self, still: Sequence[Relay], moving: Sequence[Relay]) -> int:
+        """How many messages wait for relays that stand still, and for no other."""
+        return sum(map(self.digests_for, still)) + len(self.notices) - self.notices_for(moving)
+
     def next_notice(self, relay: Relay) -> Taken | None:
         """The oldest that this relay may carry."""
         for place, notice in enumerate(self.notices):

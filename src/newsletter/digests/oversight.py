@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, case, func, select, update
 
+from newsletter.database import IDS, Among
 from newsletter.digests.calendar import IMMEDIATE, SHORTEST_PATIENCE, next_due
 from newsletter.digests.shards import is_due
 from newsletter.errors import StateError, UnknownName
 from newsletter.tables import OPEN, deliveries, lists, runs, subscribers, subscriptions
 
 EXPIRED = "Not accepted in time; the items go into the next digest."
+AT_ONCE = 10_000
 UNFINISHED = ("assembling", "held", "sending")
 """States of a run that can be cancelled."""
 
@@ -146,21 +149,30 @@ def cancel(connection: Connection, run_id: int, now: datetime) -> int:
 
 def _move_on(connection: Connection, run: Any, now: datetime) -> None:
     """Have all who are still due in the run wait for their next moment: else the next tick opens another for them."""
-    schedule = (subscriptions.c.frequency, subscriptions.c.hour, subscriptions.c.weekday, subscribers.c.timezone)
     due = (
-        select(*schedule)
+        select(
+            subscriptions.c.id,
+            subscriptions.c.frequency,
+            subscriptions.c.hour,
+            subscriptions.c.weekday,
+            subscribers.c.timezone,
+        )
         .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
         .where(is_due(run.list_id, run.slot, run.upper), subscriptions.c.frequency != IMMEDIATE)
-    )
-    for chosen in connection.execute(due.distinct()).all():
-        alike = [column == value for column, value in zip(schedule, chosen, strict=True)]
+        .order_by(subscriptions.c.id)
+        .limit(AT_ONCE)
         # A shard that has locked some moves them itself, and then waits for us.
-        free = (
-            due.with_only_columns(subscriptions.c.id).where(*alike).with_for_update(of=subscriptions, skip_locked=True)
-        )
-        connection.execute(
-            update(subscriptions).where(subscriptions.c.id.in_(free)).values(due_at=next_due(*chosen, now))
-        )
+        .with_for_update(of=subscriptions, skip_locked=True)
+    )
+    last = 0
+    while found := connection.execute(due.where(subscriptions.c.id > last)).all():
+        last = found[-1][0]
+        alike: defaultdict[datetime, list[int]] = defaultdict(list)
+        for number, *schedule in found:
+            alike[next_due(*schedule, now)].append(number)
+        for moment, ids in alike.items():
+            moved = update(subscriptions).where(Among(subscriptions.c.id, IDS)).values(due_at=moment)
+            connection.execute(moved, {"ids": ids})
 
 
 def close_expired(connection: Connection, list_id: int, now: datetime) -> None:

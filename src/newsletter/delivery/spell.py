@@ -92,10 +92,8 @@ class Spell:
         self._failed: dict[Relay, str] = {}
         self._suspects = Suspects()
         self._demand = Demand()
-        self._in_turn = False
         self._wake = asyncio.Event()
-        self._stop = False
-        self._closing = False
+        self._in_turn = self._stop = self._closing = False
 
     async def run(self) -> None:
         """Until nothing is ready, the spell is over, or somebody asks to stop; then everything is settled.

@@ -58,18 +58,16 @@ def change_person(
     return bool(changed)
 
 
+SCHEDULES = select(
+    subscriptions.c.id, subscriptions.c.frequency, subscriptions.c.hour, subscriptions.c.weekday, subscribers.c.timezone
+).join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
+"""Of each subscription: its number, and what its slots follow from."""
+
+
 def reschedule(connection: Connection, subscriber_ids: Sequence[int], next_due: NextDue, now: datetime) -> None:
     """Set the next slot of all active subscriptions of these people anew: their zone is another now."""
     found = connection.execute(
-        select(
-            subscriptions.c.id,
-            subscriptions.c.frequency,
-            subscriptions.c.hour,
-            subscriptions.c.weekday,
-            subscribers.c.timezone,
-        )
-        .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
-        .where(subscribers.c.id.in_(subscriber_ids), subscriptions.c.state == "active")
+        SCHEDULES.where(subscribers.c.id.in_(subscriber_ids), subscriptions.c.state == "active")
     ).all()
     if found:
         connection.execute(

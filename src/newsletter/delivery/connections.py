@@ -89,7 +89,7 @@ def _acknowledge(transport: asyncio.Transport) -> None:
     """Acknowledge at once what has come.
 
     A relay that writes each answer by itself has the next one held back until then (RFC 896), and the kernel puts it
-    off for 40 ms, in the hope that we say something: thirty times what a message takes.
+    off for 40 ms, in the hope that we say something: hundreds of times what a message takes.
     """
     if hasattr(socket, "TCP_QUICKACK"):
         with contextlib.suppress(OSError, ValueError):  # it may just have ended

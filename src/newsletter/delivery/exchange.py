@@ -54,7 +54,7 @@ class Brought:
 
     counts: Counter[str]
     known: Mapping[str, resting.State]
-    full: frozenset[Relay]
+    no_room: frozenset[Relay]
     """Relays that have no room for this worker, since they serve others."""
     usable: tuple[Relay, ...]
     claimed: list[Claimed]
@@ -85,7 +85,7 @@ class Exchange:
         self._clock = clock
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._served_at = served_at
-        self._full_at: dict[Relay, datetime] = {}
+        self._no_room_at: dict[Relay, datetime] = {}
         """When each turned us away while it served others."""
 
     def run(self, errand: Errand) -> Brought:
@@ -100,21 +100,21 @@ class Exchange:
             counts = self._settle(connection, errand, now)
             self._fail(connection, errand.failed, now)
             known = resting.states(connection, self._relays)
-            full = frozenset(relay for relay, at in self._full_at.items() if abs(now - at) < RELAY_PAUSE)
+            no_room = frozenset(relay for relay, at in self._no_room_at.items() if abs(now - at) < RELAY_PAUSE)
             # That others are turned away is no reason to stop for whom it serves.
             serving = [relay for relay, at in self._served_at.items() if abs(now - at) < resting.REFRESH]
-            usable = resting.usable(known, [relay for relay in self._relays if relay not in full], now, serving)
+            usable = resting.usable(known, [relay for relay in self._relays if relay not in no_room], now, serving)
             carried = partial(carries, usable)
             taken = notices.claim(connection, self._settings, now, carried) if usable and errand.notices else []
             if not (usable and errand.room):
-                return Brought(counts, known, full, usable, [], taken)
+                return Brought(counts, known, no_room, usable, [], taken)
             living = living_owners(journals(self._settings))
             carried = partial(carries, [relay for relay in usable if relay not in errand.busy])
             claimed = outbox.claim(connection, self._owner, now, self._lease, errand.room, living, carried)
             # Fewer may come back than were claimed.
             more = len(claimed) == errand.room or outbox.ready_count(connection, now, 1, carried) > 0
             dry = not more and outbox.ready_count(connection, now + SOON, 1, carried) == 0
-            return Brought(counts, known, full, usable, claimed, taken, more, dry)
+            return Brought(counts, known, no_room, usable, claimed, taken, more, dry)
 
     def _settle(self, connection: Connection, errand: Errand, now: datetime) -> Counter[str]:
         told = errand.told
@@ -143,7 +143,7 @@ class Exchange:
         known = resting.states(connection, self._relays)
         for relay, reason in failed.items():
             if known[relay.name].serves_others(self._served_at.pop(relay, None), now):
-                self._full_at[relay] = now
+                self._no_room_at[relay] = now
                 log.info("the relay serves other workers and has no room for this one", relay=relay.name)
             else:
                 resting.rest(connection, relay, reason, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.suppressions import ERASED, suppressed
 from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.shares import Carried, any_list
 from newsletter.delivery.wording import Writer
 from newsletter.mail.letter import Message
 from newsletter.settings import LEASE_TIMEOUTS, Settings
@@ -50,9 +51,7 @@ def any_due(connection: Connection, now: datetime) -> bool:
     return bool(connection.scalar(select(exists().where(notices.c.due_at <= now))))
 
 
-def claim(
-    connection: Connection, settings: Settings, now: datetime, carried: Callable[[str], bool] = lambda _: True
-) -> list[Taken]:
+def claim(connection: Connection, settings: Settings, now: datetime, carried: Carried = any_list) -> list[Taken]:
     """Take up to fifty notices that are due, of lists that are ``carried``, composed.
 
     Who dies with them leaves them due in ten minutes, or more where relays may think longer.

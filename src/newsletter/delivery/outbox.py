@@ -7,7 +7,7 @@ Claims and answers go through in batches, a few statements each.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, bindparam, func, select, text, update
 from newsletter.columns import Moment
 from newsletter.database import IDS, any_of
 from newsletter.delivery.outcomes import HUNG_UP
+from newsletter.delivery.shares import Carried, any_list
 from newsletter.digests.oversight import EXPIRED, close_cancelled
 from newsletter.digests.runs import close_finished
 from newsletter.tables import deliveries, lists, runs
@@ -59,14 +60,6 @@ _SENDING = (
 )
 
 
-Carried = Callable[[str], bool]
-"""Whether a relay that can be used now carries a list, by its slug."""
-
-
-def _any_list(_slug: str) -> bool:
-    return True
-
-
 def _sending_runs(connection: Connection, carried: Carried) -> dict[int, Any]:
     """The runs that are being sent, with their lists, by number. They are few."""
     return {row.id: row for row in connection.execute(_SENDING) if carried(row.slug)}
@@ -91,7 +84,7 @@ _COUNT = {
 }
 
 
-def ready_count(connection: Connection, now: datetime, most: int, carried: Carried = _any_list) -> int:
+def ready_count(connection: Connection, now: datetime, most: int, carried: Carried = any_list) -> int:
     """How many deliveries could be claimed now, counted up to ``most``."""
     values = {"now": now, "ids": _sending_runs(connection, carried), "most": most}
     return connection.scalar(_COUNT[connection.dialect.name], values) or 0
@@ -155,7 +148,7 @@ def claim(
     lease: timedelta,
     limit: int,
     living: Sequence[str] = (),
-    carried: Carried = _any_list,
+    carried: Carried = any_list,
 ) -> list[Claimed]:
     """Take up to ``limit`` deliveries for ``owner``, for the time of ``lease``.
 

@@ -266,7 +266,7 @@ class Pools:
         """Also those that were down."""
 
     @property
-    def busy(self) -> bool:
+    def at_work(self) -> bool:
         """Whether a message is in flight, or a connection is being opened for one and not greeted yet."""
         return any(pool.at_work for pool in self._pools.values())
 

@@ -16,6 +16,15 @@ def usable_for(relays: Sequence[Relay], slug: str) -> tuple[Relay, ...]:
     return tuple(relay for relay in relays if not relay.lists or slug in relay.lists)
 
 
+Carried = Callable[[str], bool]
+"""Whether a relay that can be used now carries a list, by its slug."""
+
+
+def any_list(_slug: str) -> bool:
+    """All lists are carried."""
+    return True
+
+
 def carries(relays: Sequence[Relay], slug: str) -> bool:
     """Whether any of them may carry this list."""
     return bool(usable_for(relays, slug))

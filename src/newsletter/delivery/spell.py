@@ -154,7 +154,7 @@ class Spell:
                 await self._told()
 
     def _finished(self) -> bool:
-        if self._waiting or self._unsettled or self._failed or self._pools.busy:
+        if self._waiting or self._unsettled or self._failed or self._pools.at_work:
             return False
         return not self.usable or self._demand.dry or self._demand.held_until > _at() + SOON.total_seconds()
 
@@ -201,7 +201,7 @@ class Spell:
             if tag.id in self._handed:
                 self._journal.note_answer(tag.id, answer)
             unsettled.outcomes.append(Outcome(tag, answer, relay.name, self._hashes.pop(tag.id)))
-        last = self._demand.dry and not self._waiting and not self._pools.busy
+        last = self._demand.dry and not self._waiting and not self._pools.at_work
         if last or len(unsettled.outcomes) >= UNSETTLED:
             self._wake.set()
 
@@ -301,10 +301,12 @@ class Spell:
         elif room:
             self._demand.failed()
         self._known = brought.known
+        # One that has failed meanwhile rests from the next turn on.
         self.usable = tuple(relay for relay in brought.usable if relay not in self._failed)
         self._pools.open(self.usable)
         self._waiting.notices += brought.taken
-        unsettled = self._unsettled.unasked if brought.full else self._unsettled.unroutable
+        # Where others are served, they can send them at once.
+        unsettled = self._unsettled.unasked if brought.no_room else self._unsettled.unroutable
         unsettled += self._waiting.take_notices(unless_for=self.usable)
         if brought.claimed:
             self._prepare(brought.claimed)
@@ -321,7 +323,7 @@ class Spell:
         self._unsettled.drop(told)
         for relay in failed:
             del self._failed[relay]
-        self.tally.counts += brought.counts + Counter({"relay down": len(failed.keys() - brought.full)})
+        self.tally.counts += brought.counts + Counter({"relay down": len(failed.keys() - brought.no_room)})
         self._demand.settled(len(told.outcomes), _at())
         return brought
 

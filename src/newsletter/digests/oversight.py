@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, select, update
 
+from newsletter.audience.subscribers import SCHEDULES
 from newsletter.database import IDS, Among
 from newsletter.digests.calendar import IMMEDIATE, SHORTEST_PATIENCE, next_due
 from newsletter.digests.shards import is_due
 from newsletter.errors import StateError, UnknownName
-from newsletter.tables import OPEN, deliveries, lists, runs, subscribers, subscriptions
+from newsletter.tables import OPEN, deliveries, lists, runs, subscriptions
 
 EXPIRED = "Not accepted in time; the items go into the next digest."
 AT_ONCE = 10_000
@@ -150,15 +151,7 @@ def cancel(connection: Connection, run_id: int, now: datetime) -> int:
 def _move_on(connection: Connection, run: Any, now: datetime) -> None:
     """Have all who are still due in the run wait for their next moment: else the next tick opens another for them."""
     due = (
-        select(
-            subscriptions.c.id,
-            subscriptions.c.frequency,
-            subscriptions.c.hour,
-            subscriptions.c.weekday,
-            subscribers.c.timezone,
-        )
-        .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
-        .where(is_due(run.list_id, run.slot, run.upper), subscriptions.c.frequency != IMMEDIATE)
+        SCHEDULES.where(is_due(run.list_id, run.slot, run.upper), subscriptions.c.frequency != IMMEDIATE)
         .order_by(subscriptions.c.id)
         .limit(AT_ONCE)
         # A shard that has locked some moves them itself, and then waits for us.

@@ -44,7 +44,7 @@ class Errand:
     """The relays' states as they were last read, by name."""
     room: int
     notices: bool
-    busy: frozenset[Relay] = frozenset()
+    supplied: frozenset[Relay] = frozenset()
     """Relays for which enough is in hand: nothing is claimed that none but they may carry."""
 
 
@@ -109,7 +109,7 @@ class Exchange:
             if not (usable and errand.room):
                 return Brought(counts, known, no_room, usable, [], taken)
             living = living_owners(journals(self._settings))
-            carried = partial(carries, [relay for relay in usable if relay not in errand.busy])
+            carried = partial(carries, [relay for relay in usable if relay not in errand.supplied])
             claimed = outbox.claim(connection, self._owner, now, self._lease, errand.room, living, carried)
             # Fewer may come back than were claimed.
             more = len(claimed) == errand.room or outbox.ready_count(connection, now, 1, carried) > 0

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain
 from typing import ParamSpec, TypeVar
 
 import structlog
@@ -22,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from newsletter.database import reading
 from newsletter.delivery.connections import ANSWERS_TO_A_MESSAGE, Outgoing
 from newsletter.delivery.conversation import Answer, Verdict
-from newsletter.delivery.demand import BATCH, UNSETTLED, Demand
+from newsletter.delivery.demand import UNSETTLED, Demand
 from newsletter.delivery.exchange import RELAY_PAUSE, SOON, Brought, Errand, Exchange
 from newsletter.delivery.journal import Journal
 from newsletter.delivery.kept import Kept
@@ -34,8 +33,8 @@ from newsletter.delivery.pools import Pool, Pools
 from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.reporting import without_addresses
 from newsletter.delivery.resting import State
-from newsletter.delivery.routing import Routed
 from newsletter.delivery.settling import Outcome
+from newsletter.delivery.sharing import Sharing
 from newsletter.delivery.suspects import Suspects
 from newsletter.delivery.throttling import throttled
 from newsletter.delivery.tokens import credentials_of, forget_token, safe_reason
@@ -79,13 +78,14 @@ class Spell:
         self._reserve = timedelta(seconds=settings.smtp_timeout) * ANSWERS_TO_A_MESSAGE
         self._relays = relays_of(settings)
         self._exchange = Exchange(engine, settings, self._relays, journal.owner, clock, kept.served_at)
-        self._routing, self._pace = kept.routing, kept.pace
+        self._pace = kept.pace
         self._known: Mapping[str, State] = {relay.name: State() for relay in self._relays}
         timeout, records = settings.smtp_timeout, kept.records
         self._pools = Pools(lambda one: Pool(one, self, timeout, partial(credentials_of, one), records[one.name]))
         self._waiting = Waiting(self._relays)
-        self._stuck = 0  # messages that wait for relays that stand still
-        self._full_until: dict[Relay, float] = {}  # relays whose rate is used up
+        self._sharing = Sharing(
+            self._relays, self._waiting, self._pools, lambda *what: self._aside(kept.routing.route, *what)
+        )
         self._unsettled = Unsettled()
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
@@ -294,8 +294,7 @@ class Spell:
         room = self._demand.room(*self._places())
         moving = self._pools.moving(self.usable) or self.usable
         wanted = len(self._waiting.notices) < NOTICES and not self._waiting.notices_for(moving)
-        busy = frozenset(one for one in self.usable if one not in moving and self._waiting.digests_for(one) >= BATCH[0])
-        brought = await self._told(room, notices=wanted, busy=busy)
+        brought = await self._told(room, notices=wanted, supplied=self._sharing.supplied(self.usable))
         if room and brought.usable:
             self._demand.claimed(len(brought.claimed), more=brought.more, dry=brought.dry)
         elif room:
@@ -310,12 +309,17 @@ class Spell:
         unsettled += self._waiting.take_notices(unless_for=self.usable)
         if brought.claimed:
             self._prepare(brought.claimed)
-        await self._share_out(brought.claimed)
+        routed = await self._sharing.share_out(brought.claimed, self.usable)
+        for seconds, deliveries in routed.later.items():
+            self._give_back(deliveries, timedelta(seconds=seconds))
+        self._give_back(routed.left, RELAY_PAUSE, "No relay for this list can be used now.")
+        if (until := self._sharing.full_until(self.usable)) > _at():
+            self._demand.hold(until)
 
-    async def _told(self, room: int = 0, *, notices: bool = False, busy: frozenset[Relay] = frozenset()) -> Brought:
+    async def _told(self, room: int = 0, *, notices: bool = False, supplied: frozenset[Relay] = frozenset()) -> Brought:
         """Tell the database all there is to tell, then forget it; and claim so much."""
         told, failed = self._unsettled.copy(), dict(self._failed)
-        errand = Errand(told, failed, self._known, room, notices, busy)
+        errand = Errand(told, failed, self._known, room, notices, supplied)
         unused = self._waiting.take_unused()
         brought = await self._aside(self._run, errand, unused)
         for outcome in told.outcomes:
@@ -354,36 +358,7 @@ class Spell:
 
     def _places(self) -> tuple[int, int, float]:
         """What the demand depends on: what waits, but for what stands still; room in the journal; the moment."""
-        return len(self._waiting) - self._stuck, self._journal.room - self._stuck, _at()
-
-    async def _share_out(self, claimed: list[Claimed]) -> None:
-        """To each relay its part of what was claimed, and of what lies in the queues of relays that do not send it."""
-        moving = self._pools.moving(self.usable)
-        still = [relay for relay in self.usable if relay not in moving]
-        able = tuple(relay for relay in moving if self._full_until.get(relay, 0.0) <= _at()) if still else self.usable
-        for relay in self._relays:
-            if relay not in self.usable:
-                claimed = [*self._waiting.emptied(relay), *claimed]
-            elif relay in still:
-                claimed = [*self._waiting.movable(relay, able), *claimed]
-        routed = await self._route(claimed, able)
-        if still:
-            # What the others may not carry now is for those that stand still, too.
-            routed = await self._route([*routed.left, *chain(*routed.later.values())], self.usable)
-        for seconds, deliveries in routed.later.items():
-            self._give_back(deliveries, timedelta(seconds=seconds))
-        self._give_back(routed.left, RELAY_PAUSE, "No relay for this list can be used now.")
-        if (until := min((self._full_until.get(relay, 0.0) for relay in self.usable), default=0.0)) > _at():
-            self._demand.hold(until)
-        self._stuck = self._waiting.stuck(still, moving) if moving else 0
-
-    async def _route(self, claimed: list[Claimed], relays: Sequence[Relay]) -> Routed:
-        """Digests to these relays as far as their pace allows."""
-        routed = await self._aside(self._routing.route, claimed, relays)
-        for relay, deliveries in routed.now.items():
-            self._waiting.add(relay, deliveries)
-        self._full_until |= {relay: _at() + seconds for relay, seconds in routed.full.items()}
-        return routed
+        return len(self._waiting) - self._sharing.stuck, self._journal.room - self._sharing.stuck, _at()
 
     async def _settle_the_rest(self) -> None:
         limit = _at() + PATIENCE_WITH_DATABASE

@@ -15,16 +15,7 @@ MAPPED = "::ffff:"
 def host_names(base_url: str, others: Iterable[str]) -> frozenset[str]:
     """The names that the site answers to besides those of this machine; none: whatever it is called."""
     main = urlsplit(base_url).hostname
-    return frozenset(_plain(name) for name in (main, *others) if name) if main else frozenset()
-
-
-def _plain(name: str) -> str:
-    """A name as browsers send it: small letters, in ASCII (RFC 5891)."""
-    name = name.lower().rstrip(".")
-    try:
-        return name if name.isascii() else name.encode("idna").decode()
-    except UnicodeError:
-        return name
+    return frozenset(name.lower().strip("[]").rstrip(".") for name in (main, *others)) if main else frozenset()
 
 
 def is_ours(header: str, names: Collection[str]) -> bool:

@@ -70,7 +70,7 @@ def test_refused_early(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -
         ("BASE_URL", "http://[::1]:8026"),
         ("REDIS_URL", "redis://:pass%2Fword@redis:6379/0"),
         ("REDIS_URL", "rediss://user:p@redis?ssl_cert_reqs=none"),
-        ("SITE_HOSTS", "news.example.org ñandú.example xn--andu-gqa.example 192.0.2.1 [::1] ::1"),
+        ("SITE_HOSTS", "news.example.org xn--andu-gqa.example 192.0.2.1 [::1] ::1"),
     ],
 )
 def test_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:

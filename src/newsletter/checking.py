@@ -38,16 +38,25 @@ def ascii_url(url: str) -> str:
     """
     if url.isascii():
         return url
-    # Only those who have such an address wait for its tables.
-    import idna
-
     parts = urlsplit(url)
-    place = parts.netloc.lower()
-    if not place.isascii():
-        host, colon, port = place.partition(":")
-        place = idna.encode(host, uts46=True).decode() + colon + port
+    host, colon, port = parts.netloc.lower().partition(":")
+    place = _ascii_name(host) + colon + port
     rest = (quote(part, safe="/:@!$&'()*+,;=~%-._?") for part in parts[2:])
     return urlunsplit((parts.scheme, place, *rest))
+
+
+def _ascii_name(host: str) -> str:
+    """A host's name in A-labels.
+
+    Raises:
+        ValueError: it is no name.
+    """
+    if host.isascii():
+        return host
+    # Only those who have such a name wait for its tables.
+    import idna
+
+    return idna.encode(host, uts46=True).decode()
 
 
 def site_url(value: str) -> str:
@@ -79,11 +88,17 @@ def networks(value: str) -> str:
 
 
 def host_names(value: str) -> str:
-    """Names of hosts, without scheme, port and path."""
+    """Names of hosts, without scheme, port and path; in ASCII, as browsers ask for them."""
+    found = []
     for name in value.split():
+        wrong = f"{name!r} is no name of a host; write news.example.org, without scheme, port and path"
         if not HOST_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a host; write news.example.org, without scheme, port and path")
-    return value
+            raise ValueError(wrong)
+        try:
+            found.append(_ascii_name(name))
+        except ValueError:
+            raise ValueError(wrong) from None
+    return " ".join(found)
 
 
 def present_file(value: Path | None) -> Path | None:

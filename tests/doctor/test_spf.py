@@ -36,6 +36,9 @@ named.example. TXT "v=spf1 ptr:hosts.example -all"
 mail7.hosts.example. A 192.0.2.7
 wrong.example. TXT "v=spf1 ipv4:192.0.2.7 -all"
 number.example. TXT "v=spf1 ip4:192.0.2.777 -all"
+length.example. TXT "v=spf1 a/33 -all"
+length.example. A 192.0.2.7
+longer.example. TXT "v=spf1 mx//129 -all"
 loop.example. TXT "v=spf1 include:loop.example -all"
 behind.example. TXT "v=spf1 ip4:192.0.2.7 ipv4:192.0.2.8 -all"
 redirects.example. TXT "v=spf1 ip4:192.0.2.7 redirect=plain.example redirect=soft.example"
@@ -83,6 +86,8 @@ def resolver(tmp_path: Path) -> Resolver:
         ("named.example", "192.0.2.8", "fail"),
         ("wrong.example", "192.0.2.7", "permerror"),
         ("number.example", "192.0.2.7", "permerror"),
+        ("length.example", "192.0.2.7", "permerror"),
+        ("longer.example", "192.0.2.7", "permerror"),
         ("loop.example", "192.0.2.7", "permerror"),
         ("behind.example", "192.0.2.7", "permerror"),
         ("redirects.example", "192.0.2.7", "permerror"),

@@ -106,19 +106,26 @@ def test_https_is_remembered_only_where_there_is_https(make: Make) -> None:
     )
 
 
-def test_names_of_the_site() -> None:
+def test_names_of_the_site(tmp_path) -> None:
     """Its base URL's, those of NEWSLETTER_SITE_HOSTS and this machine's own, with any port and in any case."""
-    names = host_names("https://News.Example.org:8443", ["www.example.org", "nachrichten.bücher.example"])
+    settings = load_settings(
+        home=tmp_path,
+        base_url="https://News.Example.org:8443",
+        site_hosts="www.example.org nachrichten.bücher.example straße.example [2001:DB8::7]",
+    )
+    names = host_names(settings.base_url, settings.site_hosts.split())
     for good in (
         "news.example.org",
         "NEWS.example.org.",
         "news.example.org:8443",
         "www.example.org",
         "nachrichten.xn--bcher-kva.example",
+        "xn--strae-oqa.example",
         "localhost:8026",
         "127.0.0.1",
         "127.3.2.1:80",
         "[::1]:8026",
+        "[2001:db8::7]:443",
     ):
         assert is_ours(good, names), good
     for bad in (

@@ -21,7 +21,7 @@ from newsletter.mail.cards import UNPLACED, Placed, Shown, ShownGroup, named_of,
 from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Masthead
 from newsletter.mail.look import Look
-from newsletter.mail.setting import SetItem
+from newsletter.mail.setting import REASONS_KEPT, SetItem
 from newsletter.mail.words import words
 
 SHELF_COLUMNS = (
@@ -31,7 +31,6 @@ SHELF_COLUMNS = (
 MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
 ITEM_COST, CARD_COST, REASON_COST = 4000, 250, 400
-REASONS_KEPT = 12_000
 GENERATION = 50_000
 """Cards of a language made, or asked for again, until those not asked for since the last time are dropped."""
 

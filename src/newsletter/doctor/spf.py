@@ -105,11 +105,14 @@ def _parsed(record: str, domain: str) -> tuple[list[re.Match[str]], str]:
         term = MECHANISM.fullmatch(text)
         if term is None or term[2].lower() not in MECHANISMS:
             raise _PermanentError(f"{text!r} in the record of {domain} is no term")
-        if term[2].lower() in ("ip4", "ip6"):
-            try:
+        try:
+            if term[2].lower() in ("ip4", "ip6"):
                 _network(term)
-            except ValueError:
-                raise _PermanentError(f"{text!r} in the record of {domain} is no network") from None
+            else:
+                of_4, of_6 = _lengths(term[4])
+                ip_network(f"0.0.0.0/{of_4}"), ip_network(f"::/{of_6}")
+        except ValueError:
+            raise _PermanentError(f"{text!r} in the record of {domain} is no network") from None
         terms.append(term)
     return terms, modifiers.get("redirect", "")
 
@@ -154,9 +157,14 @@ def _addresses(asked: _Asked, host: str) -> list[str]:
 
 def _covers(address: str, lengths: str, asked: _Asked) -> bool:
     """Whether ``a/24//64`` means this address (5.6: the first length is for IPv4, the second for IPv6)."""
-    of_4, _, of_6 = lengths.partition("//")
-    length = of_6 if ":" in address else of_4.removeprefix("/")
-    return asked.address in ip_network(f"{address}/{length}" if length else address, strict=False)
+    length = _lengths(lengths)[":" in address]
+    return asked.address in ip_network(f"{address}/{length}", strict=False)
+
+
+def _lengths(text: str) -> tuple[str, str]:
+    """Of a network of IPv4 and of one of IPv6."""
+    of_4, _, of_6 = text.partition("//")
+    return of_4.removeprefix("/") or "32", of_6 or "128"
 
 
 def _expanded(text: str, asked: _Asked, domain: str) -> str:

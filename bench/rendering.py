@@ -32,7 +32,7 @@ from newsletter.catalogue.items import save_items
 from newsletter.catalogue.themes import Theme, add_themes, all_themes, descendants
 from newsletter.collecting import collect_seldom
 from newsletter.database import connect
-from newsletter.delivery.letters import Letters
+from newsletter.delivery.composing.letters import Letters
 from newsletter.delivery.outbox import Claimed
 from newsletter.digests.matching import Index, Item
 from newsletter.digests.runs import load_items

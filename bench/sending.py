@@ -34,8 +34,8 @@ from newsletter.audience.subscribers import subscribe
 from newsletter.catalogue.items import Draft, save_items
 from newsletter.catalogue.themes import Theme, add_themes
 from newsletter.database import connect
+from newsletter.delivery.composing.letters import Letters
 from newsletter.delivery.ledger import as_claimed, select_by_ids
-from newsletter.delivery.letters import Letters
 from newsletter.digests import runs
 from newsletter.migrations import upgrade
 from newsletter.settings import load_settings

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request
 from sqlalchemy import Engine
 
-from newsletter.delivery.sampling import Samples
+from newsletter.delivery.composing.sampling import Samples
 from newsletter.languages import LANGUAGES
 from newsletter.mail.overriding import looks_of
 from newsletter.settings import Settings

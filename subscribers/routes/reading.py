@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from newsletter.audience.links import read_token
 from newsletter.database import reading
-from newsletter.delivery.letters import Letters
+from newsletter.delivery.composing.letters import Letters
 from subscribers.branding import masthead_of
 from subscribers.copying import web_copy
 from subscribers.reading import find_copied, find_story

@@ -19,8 +19,8 @@ from newsletter.audience.notices import ask
 from newsletter.audience.suppressions import suppress, suppressed
 from newsletter.database import empty_log, engine_for
 from newsletter.delivery import outbox, settling
-from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.settling import Outcome
+from newsletter.delivery.smtp.conversation import Answer, Verdict
 from newsletter.errors import UnknownName
 from newsletter.settings import Settings, load_settings
 from newsletter.tables import (

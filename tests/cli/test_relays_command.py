@@ -24,9 +24,9 @@ from newsletter.cli.supervising import free_port
 from newsletter.database import engine_for
 from newsletter.delivery import resting
 from newsletter.delivery.pace import Pace
-from newsletter.delivery.probing import probe
 from newsletter.delivery.relays import Relay, relays_of
-from newsletter.delivery.tokens import forget_token
+from newsletter.delivery.smtp.probing import probe
+from newsletter.delivery.smtp.tokens import forget_token
 from newsletter.settings import load_settings
 
 SECRET = "geheim-wört"

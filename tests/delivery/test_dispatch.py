@@ -18,12 +18,12 @@ from newsletter.audience.picks import Picks
 from newsletter.audience.suppressions import suppress
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.delivery import dispatch, ledger, outbox, settling
-from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.composing.letters import Letters
 from newsletter.delivery.journal import journals
-from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.pace import Pace
 from newsletter.delivery.settling import Outcome
+from newsletter.delivery.smtp.conversation import Answer, Verdict
 from newsletter.digests import oversight, runs
 from newsletter.digests.upkeep import keep_up
 from newsletter.errors import StateError

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
 from newsletter.delivery import dispatch, outbox, spell
-from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.journal import SLOTS, Entry, Journal, abandoned, journals, living_owners
+from newsletter.delivery.smtp.conversation import Answer, Verdict
 from newsletter.settings import Settings
 from newsletter.tables import deliveries
 
@@ -37,7 +37,7 @@ def leave(folder: Path, handed: list[int], answered: dict[int, Answer]) -> str:
     script = f"""
 import os, signal
 from pathlib import Path
-from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.smtp.conversation import Answer, Verdict
 from newsletter.delivery.journal import Journal
 journal = Journal(Path({str(folder)!r}))
 for number in {handed}:

@@ -23,8 +23,8 @@ from newsletter.audience.notices import Kind
 from newsletter.audience.picks import Picks
 from newsletter.audience.suppressions import suppress
 from newsletter.delivery import notices as sending
+from newsletter.delivery.composing.wording import Writer
 from newsletter.delivery.relays import CONNECTIONS
-from newsletter.delivery.wording import Writer
 from newsletter.errors import InputError
 from newsletter.settings import Settings
 from newsletter.tables import address_changes, lists, notices, subscribers, subscriptions

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stack import wait_until
 
-from newsletter.delivery import tokens
 from newsletter.delivery.relays import Rate, Relay, parse_relay, relays_of
 from newsletter.delivery.shares import Shares, Turns, usable_for
-from newsletter.delivery.tokens import forget_token, safe_reason, secret_of
+from newsletter.delivery.smtp import tokens
+from newsletter.delivery.smtp.tokens import forget_token, safe_reason, secret_of
 from newsletter.errors import SettingsError, StateError
 from newsletter.settings import Settings, load_settings
 

@@ -24,14 +24,15 @@ from valkeys import running_valkey
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import withdraw
 from newsletter.database import connect
-from newsletter.delivery import dispatch, outbox, pools, resting, spell
-from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery import dispatch, outbox, resting, spell
 from newsletter.delivery.demand import BATCH
 from newsletter.delivery.exchange import RELAY_PAUSE, Exchange
 from newsletter.delivery.kept import Kept
-from newsletter.delivery.outcomes import HUNG_UP
 from newsletter.delivery.relays import relays_of
 from newsletter.delivery.settling import Outcome, settle
+from newsletter.delivery.smtp import pools
+from newsletter.delivery.smtp.conversation import Answer, Verdict
+from newsletter.delivery.smtp.outcomes import HUNG_UP
 from newsletter.migrations import upgrade
 from newsletter.settings import load_settings
 from newsletter.tables import deliveries, lists, notices

@@ -23,8 +23,8 @@ from newsletter.catalogue.items import retag, withdraw
 from newsletter.catalogue.themes import all_themes, descendants
 from newsletter.database import connect, reading
 from newsletter.delivery import outbox, settling
-from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.settling import Outcome
+from newsletter.delivery.smtp.conversation import Answer, Verdict
 from newsletter.digests import runs
 from newsletter.digests.calendar import next_due
 from newsletter.digests.matching import Index

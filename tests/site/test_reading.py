@@ -24,8 +24,8 @@ from newsletter.audience.links import make_token
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.database import reading
+from newsletter.delivery.composing.letters import Letters
 from newsletter.delivery.ledger import as_claimed, find_delivery
-from newsletter.delivery.letters import Letters
 from newsletter.settings import Settings
 from newsletter.tables import deliveries, lists, subscribers
 from subscribers.copying import web_copy

@@ -13,7 +13,7 @@ from newsletter.cli.output import complain, facts, print_json, print_json_rows, 
 from newsletter.cli.shared import BIGGEST, SHOWN, Json, Limit, ListSlug, OfRun, chosen_list, now, opened, to_ask_for
 from newsletter.database import reading
 from newsletter.delivery import ledger
-from newsletter.delivery.letters import Letters
+from newsletter.delivery.composing.letters import Letters
 from newsletter.digests.oversight import find_run
 from newsletter.errors import InputError, StateError, UnknownName
 

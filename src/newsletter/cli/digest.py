@@ -16,7 +16,7 @@ from newsletter.catalogue.items import identify_item
 from newsletter.cli.output import errors, print_json, say, sign
 from newsletter.cli.shared import Json, ListSlug, chosen_list, now, opened
 from newsletter.database import reading
-from newsletter.delivery.previewing import preview as preview_digest
+from newsletter.delivery.composing.previewing import preview as preview_digest
 from newsletter.digests import explain as explaining
 from newsletter.errors import InputError, StateError
 

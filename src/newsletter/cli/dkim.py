@@ -12,8 +12,8 @@ from newsletter.audience.lists import all_lists
 from newsletter.cli.output import print_json, say
 from newsletter.cli.shared import House, Json, now, opened
 from newsletter.database import reading
-from newsletter.delivery import keyring
-from newsletter.delivery.keyring import KeySet
+from newsletter.delivery.composing import keyring
+from newsletter.delivery.composing.keyring import KeySet
 from newsletter.doctor.records import same_key, zone_line
 from newsletter.doctor.resolving import from_file, over_network
 from newsletter.errors import InputError, StateError, UnknownName

@@ -15,9 +15,9 @@ from newsletter.cli.shared import Json, now, opened
 from newsletter.database import reading
 from newsletter.delivery import resting
 from newsletter.delivery.pace import Pace
-from newsletter.delivery.probing import Probed, probe
 from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.resting import State
+from newsletter.delivery.smtp.probing import Probed, probe
 from newsletter.errors import UnknownName
 from newsletter.resembling import nearest
 from newsletter.settings import Settings, load_settings

@@ -15,15 +15,15 @@ from sqlalchemy import Engine
 
 from newsletter.database import reading
 from newsletter.delivery import notices, outbox, settling
+from newsletter.delivery.composing.signatures import check_key
 from newsletter.delivery.demand import BATCH
 from newsletter.delivery.exchange import SOON
 from newsletter.delivery.journal import Journal, abandoned, journals, living_owners
 from newsletter.delivery.kept import Kept
-from newsletter.delivery.loops import run
-from newsletter.delivery.probing import trusting
 from newsletter.delivery.relays import relays_of
 from newsletter.delivery.shares import carries
-from newsletter.delivery.signatures import check_key
+from newsletter.delivery.smtp.loops import run
+from newsletter.delivery.smtp.probing import trusting
 from newsletter.delivery.spell import Spell
 from newsletter.delivery.unsettled import Tally
 from newsletter.digests import runs

@@ -19,9 +19,9 @@ from newsletter.delivery import notices, outbox, resting, settling
 from newsletter.delivery.journal import journals, living_owners
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
-from newsletter.delivery.outcomes import Verdict
 from newsletter.delivery.relays import Relay
 from newsletter.delivery.shares import carries
+from newsletter.delivery.smtp.outcomes import Verdict
 from newsletter.delivery.unsettled import Unsettled
 from newsletter.settings import Settings
 

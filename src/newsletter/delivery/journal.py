@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from newsletter.delivery.outcomes import Answer, Verdict
+from newsletter.delivery.smtp.outcomes import Answer, Verdict
 from newsletter.errors import StateError
 from newsletter.settings import Settings
 

@@ -7,12 +7,12 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from newsletter.delivery.letters import Letters
+from newsletter.delivery.composing.letters import Letters
 from newsletter.delivery.pace import Pace
-from newsletter.delivery.pools import Record
 from newsletter.delivery.relays import Relay
 from newsletter.delivery.routing import Routing
 from newsletter.delivery.shares import Shares
+from newsletter.delivery.smtp.pools import Record
 from newsletter.settings import Settings
 
 

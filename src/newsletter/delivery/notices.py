@@ -13,9 +13,9 @@ from sqlalchemy.exc import DBAPIError
 
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.suppressions import ERASED, suppressed
-from newsletter.delivery.conversation import Answer, Verdict
+from newsletter.delivery.composing.wording import Writer
 from newsletter.delivery.shares import Carried, any_list
-from newsletter.delivery.wording import Writer
+from newsletter.delivery.smtp.conversation import Answer, Verdict
 from newsletter.mail.letter import Message
 from newsletter.settings import LEASE_TIMEOUTS, Settings
 from newsletter.tables import lists, notices, subscribers, subscriptions

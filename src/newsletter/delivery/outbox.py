@@ -15,8 +15,8 @@ from sqlalchemy import Connection, bindparam, func, select, text, update
 
 from newsletter.columns import Moment
 from newsletter.database import IDS, any_of
-from newsletter.delivery.outcomes import HUNG_UP
 from newsletter.delivery.shares import Carried, any_list
+from newsletter.delivery.smtp.outcomes import HUNG_UP
 from newsletter.digests.oversight import EXPIRED, close_cancelled
 from newsletter.digests.runs import close_finished
 from newsletter.tables import deliveries, lists, runs

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from newsletter.database import insert
 from newsletter.delivery.relays import Relay
-from newsletter.delivery.tokens import safe_reason
+from newsletter.delivery.smtp.tokens import safe_reason
 from newsletter.tables import relays as table
 
 SHORTEST = timedelta(seconds=20)

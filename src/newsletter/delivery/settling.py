@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, and_, case, literal, or_, select, text, update
 
 from newsletter.columns import Moment
-from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.journal import Entry
 from newsletter.delivery.ledger import as_claimed, select_by_ids
 from newsletter.delivery.outbox import Claimed
+from newsletter.delivery.smtp.conversation import Answer, Verdict
 from newsletter.digests.calendar import IMMEDIATE, pause_after
 from newsletter.tables import deliveries, subscribers, subscriptions
 

@@ -8,9 +8,9 @@ from itertools import chain
 
 from newsletter.delivery.demand import BATCH
 from newsletter.delivery.outbox import Claimed
-from newsletter.delivery.pools import Pools
 from newsletter.delivery.relays import Relay
 from newsletter.delivery.routing import Routed
+from newsletter.delivery.smtp.pools import Pools
 from newsletter.delivery.waiting import Waiting
 
 Route = Callable[[Sequence[Claimed], Sequence[Relay]], Awaitable[Routed]]

@@ -19,8 +19,6 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from newsletter.database import reading
-from newsletter.delivery.connections import ANSWERS_TO_A_MESSAGE, Outgoing
-from newsletter.delivery.conversation import Answer, Verdict
 from newsletter.delivery.demand import UNSETTLED, Demand
 from newsletter.delivery.exchange import RELAY_PAUSE, SOON, Brought, Errand, Exchange
 from newsletter.delivery.journal import Journal
@@ -28,16 +26,18 @@ from newsletter.delivery.kept import Kept
 from newsletter.delivery.ledger import content_hash
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
-from newsletter.delivery.outcomes import HUNG_UP
-from newsletter.delivery.pools import Pool, Pools
 from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.reporting import without_addresses
 from newsletter.delivery.resting import State
 from newsletter.delivery.settling import Outcome
 from newsletter.delivery.sharing import Sharing
+from newsletter.delivery.smtp.connections import ANSWERS_TO_A_MESSAGE, Outgoing
+from newsletter.delivery.smtp.conversation import Answer, Verdict
+from newsletter.delivery.smtp.outcomes import HUNG_UP
+from newsletter.delivery.smtp.pools import Pool, Pools
+from newsletter.delivery.smtp.tokens import credentials_of, forget_token, safe_reason
 from newsletter.delivery.suspects import Suspects
 from newsletter.delivery.throttling import throttled
-from newsletter.delivery.tokens import credentials_of, forget_token, safe_reason
 from newsletter.delivery.unsettled import Tally, Unsettled
 from newsletter.delivery.waiting import Waiting
 from newsletter.settings import Settings

@@ -6,8 +6,8 @@ from collections import Counter
 
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
-from newsletter.delivery.outcomes import HUNG_UP, Answer
 from newsletter.delivery.relays import Relay
+from newsletter.delivery.smtp.outcomes import HUNG_UP, Answer
 
 IN_VAIN = 2
 """So often a relay may end the connection over one message; then it waits, and others go first."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from newsletter.delivery.outcomes import Answer, Verdict
+from newsletter.delivery.smtp.outcomes import Answer, Verdict
 
 CODES = (421, 450, 451, 452)
 

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 
-from newsletter.delivery.conversation import Answer
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.settling import Outcome
+from newsletter.delivery.smtp.conversation import Answer
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from newsletter.delivery import keyring
+from newsletter.delivery.composing import keyring
 from newsletter.doctor import dmarc, spf
 from newsletter.doctor.findings import Finding, Level
 from newsletter.doctor.records import same_key, zone_line

@@ -14,10 +14,10 @@ from sqlalchemy import Engine, make_url, select, text
 
 from newsletter.audience.suppressions import counts_by_lost_key
 from newsletter.database import reading
-from newsletter.delivery.probing import probe
+from newsletter.delivery.composing.signatures import check_key
 from newsletter.delivery.relays import INBOX, LOCAL, relays_of
 from newsletter.delivery.shares import usable_for
-from newsletter.delivery.signatures import check_key
+from newsletter.delivery.smtp.probing import probe
 from newsletter.doctor.findings import Finding, Level, clock
 from newsletter.environment import unknown_names
 from newsletter.errors import SettingsError

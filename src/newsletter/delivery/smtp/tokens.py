@@ -12,9 +12,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
-from newsletter.delivery.conversation import Credentials
 from newsletter.delivery.relays import Relay
-from newsletter.delivery.replies import without
+from newsletter.delivery.smtp.conversation import Credentials
+from newsletter.delivery.smtp.replies import without
 from newsletter.errors import StateError
 
 KEPT_SECONDS = 300.0

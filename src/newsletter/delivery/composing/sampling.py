@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, select
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.themes import all_themes, descendants
-from newsletter.delivery.shelves import SHELF_COLUMNS, Shelf
+from newsletter.delivery.composing.shelves import SHELF_COLUMNS, Shelf
 from newsletter.digests.matching import Index, Item
 from newsletter.digests.runs import as_item
 from newsletter.mail.letter import Envelope, Message

@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from newsletter.delivery.commands import Credentials, Login, dot_stuffed, envelope, is_path, login
-from newsletter.delivery.outcomes import (
+from newsletter.delivery.smtp.commands import Credentials, Login, dot_stuffed, envelope, is_path, login
+from newsletter.delivery.smtp.outcomes import (
     Answer,
     Answered,
     Closed,
@@ -24,7 +24,7 @@ from newsletter.delivery.outcomes import (
     UpgradeToTls,
     Verdict,
 )
-from newsletter.delivery.replies import Garbage, Replies, Reply, capabilities, readable
+from newsletter.delivery.smtp.replies import Garbage, Replies, Reply, capabilities, readable
 
 __all__ = ["Answer", "Conversation", "Credentials", "Verdict"]
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from relay_model import TROUBLE, RelayModel
 from servers import Relay, serving
 
-from newsletter.delivery.commands import dot_stuffed
-from newsletter.delivery.conversation import Answer, Conversation, Credentials, Verdict
-from newsletter.delivery.outcomes import Answered, Closed, Down, Event, Ready, Step, Unsent, UpgradeToTls
+from newsletter.delivery.smtp.commands import dot_stuffed
+from newsletter.delivery.smtp.conversation import Answer, Conversation, Credentials, Verdict
+from newsletter.delivery.smtp.outcomes import Answered, Closed, Down, Event, Ready, Step, Unsent, UpgradeToTls
 
 MESSAGE = b"Subject: x\r\n\r\nHi\r\n"
 FROM, TO = "bounces@e.example", "b@e.example"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Protocol, cast
 
-from newsletter.delivery.conversation import Answer, Conversation, Credentials, Verdict
-from newsletter.delivery.outcomes import Answered, Closed, Down, Event, Ready, Step, Unsent, UpgradeToTls
 from newsletter.delivery.relays import Relay
+from newsletter.delivery.smtp.conversation import Answer, Conversation, Credentials, Verdict
+from newsletter.delivery.smtp.outcomes import Answered, Closed, Down, Event, Ready, Step, Unsent, UpgradeToTls
 from newsletter.errors import NewsletterError
 
 # RFC 5321, 4.5.3.2: a relay may think far longer about a message it holds than about a command, and who does not

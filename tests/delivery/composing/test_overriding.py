@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from newsletter.audience.brand import set_brand
 from newsletter.delivery import ledger
-from newsletter.delivery.letters import Letters
+from newsletter.delivery.composing.letters import Letters
 from newsletter.mail import overriding
 from newsletter.mail.templates import shipped_source
 from newsletter.settings import Settings

@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from house import START, House
 from sqlalchemy import Engine
 
-from newsletter.delivery import dispatch, ledger, signatures
-from newsletter.delivery.keyring import activate, make, sets
-from newsletter.delivery.letters import Letters
+from newsletter.delivery import dispatch, ledger
+from newsletter.delivery.composing import signatures
+from newsletter.delivery.composing.keyring import activate, make, sets
+from newsletter.delivery.composing.letters import Letters
 from newsletter.errors import SettingsError
 from newsletter.mail.letter import Message
 from newsletter.settings import Settings

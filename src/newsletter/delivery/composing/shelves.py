@@ -14,7 +14,7 @@ from newsletter.audience.picks import Picks
 from newsletter.catalogue.geography import all_places, countries_in, place_name
 from newsletter.catalogue.items import day_of
 from newsletter.catalogue.themes import Theme, descendants, theme_name
-from newsletter.delivery.sections import Sections
+from newsletter.delivery.composing.sections import Sections
 from newsletter.digests.arranging import NUMBERS, Arranger, Placeable, arrange
 from newsletter.digests.matching import Item
 from newsletter.mail.cards import UNPLACED, Placed, Shown, ShownGroup, named_of, section_of

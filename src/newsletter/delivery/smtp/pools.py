@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from newsletter.delivery.connections import ANSWERS_TO_A_MESSAGE, QUIT_SECONDS, Line, Office, local_name
-from newsletter.delivery.conversation import Credentials
-from newsletter.delivery.probing import trusting
 from newsletter.delivery.relays import Relay
+from newsletter.delivery.smtp.connections import ANSWERS_TO_A_MESSAGE, QUIT_SECONDS, Line, Office, local_name
+from newsletter.delivery.smtp.conversation import Credentials
+from newsletter.delivery.smtp.probing import trusting
 from newsletter.errors import NewsletterError
 
 WATCH_SECONDS = 0.5

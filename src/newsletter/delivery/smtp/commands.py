@@ -10,7 +10,7 @@ from typing import Literal
 
 import idna
 
-from newsletter.delivery.outcomes import Answer, Verdict
+from newsletter.delivery.smtp.outcomes import Answer, Verdict
 from newsletter.scanning import places
 
 _PLAIN_PATH = re.compile(r"[!-;=?-~]{1,64}@[!-;=?A-~]+")

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 from newsletter.delivery.relays import Relay
-from newsletter.delivery.tokens import forget_token, safe_reason, secret_of
+from newsletter.delivery.smtp.tokens import forget_token, safe_reason, secret_of
 from newsletter.errors import SettingsError, StateError
 
 

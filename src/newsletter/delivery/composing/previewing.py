@@ -11,8 +11,8 @@ from newsletter.audience.picks import load_profiles
 from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.themes import all_themes, descendants
 from newsletter.database import reading
+from newsletter.delivery.composing.letters import Letters
 from newsletter.delivery.ledger import as_claimed, find_delivery
-from newsletter.delivery.letters import Letters
 from newsletter.delivery.outbox import Claimed
 from newsletter.digests.matching import Index
 from newsletter.digests.runs import load_items

@@ -9,7 +9,7 @@ import sys
 import pytest
 import uvloop
 
-from newsletter.delivery import loops
+from newsletter.delivery.smtp import loops
 
 
 def loop_of_a_run() -> type[asyncio.AbstractEventLoop]:

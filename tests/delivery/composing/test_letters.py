@@ -17,15 +17,17 @@ from house import House
 from plainly import envelope_of, letter_of, plain_message
 from sqlalchemy import Engine, event, select, update
 
+import newsletter
 from newsletter.audience.lists import edit_list
 from newsletter.audience.picks import Picks, load_profiles
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.catalogue.themes import all_themes, rename_theme
-from newsletter.delivery import letters as module
-from newsletter.delivery import outbox, sections, shelves
-from newsletter.delivery.letters import Letters
+from newsletter.delivery import outbox
+from newsletter.delivery.composing import letters as module
+from newsletter.delivery.composing import sections, shelves
+from newsletter.delivery.composing.letters import Letters
+from newsletter.delivery.composing.sections import Sections
 from newsletter.delivery.outbox import Claimed
-from newsletter.delivery.sections import Sections
 from newsletter.digests import oversight
 from newsletter.digests.runs import as_item
 from newsletter.languages import LANGUAGES
@@ -228,7 +230,7 @@ def test_in_another_process(house: House) -> None:
     made = [composed(letters, one) for one in claimed]
     code = (
         "import sys, pickle; from newsletter.database import connect; from newsletter.settings import load_settings;"
-        "from newsletter.delivery.letters import Letters;"
+        "from newsletter.delivery.composing.letters import Letters;"
         "url, key, claimed = pickle.load(sys.stdin.buffer);"
         "settings = load_settings(secret_key=key, base_url='https://news.example.org');"
         "letters = Letters(connect(url), settings);"
@@ -242,7 +244,7 @@ def test_in_another_process(house: House) -> None:
             input=given,
             stdout=subprocess.PIPE,
             check=True,
-            env={"PYTHONHASHSEED": seed, "PATH": "", "PYTHONPATH": str(Path(module.__file__).parents[2])},
+            env={"PYTHONHASHSEED": seed, "PATH": "", "PYTHONPATH": str(Path(newsletter.__file__).parents[1])},
         )
         assert done.stdout == b"".join(made)
 

@@ -14,9 +14,9 @@ from sqlalchemy import Connection, Engine, func, select
 from newsletter.audience.links import make_token, seal
 from newsletter.audience.picks import load_profiles
 from newsletter.database import IDS, Among, reading
+from newsletter.delivery.composing.shelves import SHELF_COLUMNS, Arranged, Shelf
+from newsletter.delivery.composing.signatures import signed
 from newsletter.delivery.outbox import Claimed
-from newsletter.delivery.shelves import SHELF_COLUMNS, Arranged, Shelf
-from newsletter.delivery.signatures import signed
 from newsletter.digests.matching import Item
 from newsletter.digests.runs import as_item
 from newsletter.feedback.mailbox import SEAL_KIND, mailbox_of

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import structlog
 
-from newsletter.delivery import keyring
+from newsletter.delivery.composing import keyring
 from newsletter.errors import SettingsError
 from newsletter.mail.letter import Message
 from newsletter.mail.signing import Signer

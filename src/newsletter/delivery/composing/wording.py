@@ -16,9 +16,9 @@ from newsletter.audience.notices import REPORTS
 from newsletter.audience.picks import Picks, load_profiles
 from newsletter.catalogue.geography import countries_in, place_name
 from newsletter.catalogue.themes import Theme, all_themes, descendants, theme_name
+from newsletter.delivery.composing.shelves import card_of
+from newsletter.delivery.composing.signatures import signed
 from newsletter.delivery.reporting import report_of
-from newsletter.delivery.shelves import card_of
-from newsletter.delivery.signatures import signed
 from newsletter.digests import oversight
 from newsletter.digests.matching import Index, Item
 from newsletter.digests.runs import load_items

@@ -1,0 +1,1 @@
+"""The wire: conversations with relays, and the connections that carry them. Knows no database."""

@@ -44,10 +44,6 @@ class Demand:
         """Note what a claim brought: if there are more, but all in others' hands, none."""
         self.dry, self._in_vain = dry, not (count and more)
 
-    def hold(self, until: float) -> None:
-        """Note that the pace grants nothing before this moment: there is more, which is due then."""
-        self.held_until, self.dry = until, False
-
     def failed(self) -> None:
         """Note that nobody could be asked."""
         self._in_vain = True

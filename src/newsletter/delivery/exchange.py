@@ -45,7 +45,9 @@ class Errand:
     room: int
     notices: bool
     supplied: frozenset[Relay] = frozenset()
-    """Relays for which enough is in hand: nothing is claimed that none but they may carry."""
+    """Relays for which no more digests are claimed: those that none but they may carry."""
+    behind: frozenset[Relay] = frozenset()
+    """The same of notices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,12 @@ class Exchange:
             # That others are turned away is no reason to stop for whom it serves.
             serving = [relay for relay, at in self._served_at.items() if abs(now - at) < resting.REFRESH]
             usable = resting.usable(known, [relay for relay in self._relays if relay not in no_room], now, serving)
-            carried = partial(carries, usable)
-            taken = notices.claim(connection, self._settings, now, carried) if usable and errand.notices else []
+            able = [relay for relay in usable if relay not in errand.behind]
+            taken = (
+                notices.claim(connection, self._settings, now, partial(carries, able))
+                if errand.notices and able
+                else []
+            )
             if not (usable and errand.room):
                 return Brought(counts, known, no_room, usable, [], taken)
             living = living_owners(journals(self._settings))

@@ -27,3 +27,5 @@ class Kept:
         """Of relays, by name."""
         self.served_at: dict[Relay, datetime] = {}
         """When each relay last took a message of ours."""
+        self.full_until: dict[Relay, float] = {}
+        """Until when the rates of relays are used up, by ``time.monotonic``, as far as is known."""

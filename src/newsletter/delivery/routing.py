@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ class Routed:
 
     now: dict[Relay, list[Claimed]] = field(default_factory=dict)
     """What has leave to go, by relay."""
-    later: dict[float, list[Claimed]] = field(default_factory=lambda: defaultdict(list))
-    """What no relay may carry before so many seconds."""
+    later: dict[int, list[Claimed]] = field(default_factory=lambda: defaultdict(list))
+    """What no relay may carry before so many seconds; whole ones, so that many are put off at once."""
     left: list[Claimed] = field(default_factory=list)
     """What none of the relays carries at all."""
     full: dict[Relay, float] = field(default_factory=dict)
@@ -44,7 +45,8 @@ class Routing:
             for able, deliveries in _by_able(batch, relays, refused).items():
                 parts, rest = self._shares.allot(deliveries, _slug, able)
                 for delivery in rest:
-                    (routed.later[waits[delivery.id]] if delivery.id in waits else routed.left).append(delivery)
+                    wait = waits.get(delivery.id)
+                    (routed.left if wait is None else routed.later[math.ceil(wait)]).append(delivery)
                 for relay, part in parts.items():
                     now, later = self._granted(relay, part, routed.full)
                     if now:

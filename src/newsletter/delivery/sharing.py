@@ -1,8 +1,8 @@
-"""In whose queue each digest of a spell waits, while relays come and go, stand still, and use up their rates."""
+"""In whose queue each digest of a spell waits, while relays come and go, lag, and use up their rates."""
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 
@@ -18,48 +18,68 @@ Route = Callable[[Sequence[Claimed], Sequence[Relay]], Awaitable[Routed]]
 
 
 class Sharing:
-    """See the module. A relay that stands still keeps only what no other may carry now."""
+    """See the module.
 
-    def __init__(self, relays: Sequence[Relay], waiting: Waiting, pools: Pools, route: Route) -> None:
-        """``relays``: all there are; the methods are told which of them can be used."""
+    A relay *lags* that does not keep up with what waits for it: others carry what they may in its place, as far as they
+    have leave, and what waits for it alone holds up nobody else. One that stands still keeps only what no other may.
+    """
+
+    def __init__(
+        self,
+        relays: Sequence[Relay],
+        waiting: Waiting,
+        pools: Pools,
+        route: Route,
+        full_until: dict[Relay, float],
+    ) -> None:
+        """``relays``: all there are; the methods are told which of them can be used. ``full_until``: see ``Kept``."""
         self.stuck = 0
-        """Messages that wait for relays that stand still, and for no other."""
+        """Messages that wait for relays that lag, and for no other."""
         self._relays = relays
         self._waiting = waiting
         self._pools = pools
         self._route = route
-        self._full_until: dict[Relay, float] = {}
-        """Relays whose rate is used up."""
+        self._full_until = full_until
+        self._moving: Sequence[Relay] = ()
+        """Those that could be used and did not stand still when digests were last shared out."""
+
+    def lagging(self, usable: Sequence[Relay]) -> frozenset[Relay]:
+        """Those of these that lag; none if all do."""
+        lagging = self._pools.lagging({relay: self._waiting.count_for(relay) for relay in usable})
+        return lagging if len(lagging) < len(usable) else frozenset()
 
     def supplied(self, usable: Sequence[Relay]) -> frozenset[Relay]:
-        """Relays that stand still and have enough in their queues, so that nothing is claimed for them alone."""
-        moving = self._pools.moving(usable) or usable
-        return frozenset(
-            relay for relay in usable if relay not in moving and self._waiting.digests_for(relay) >= BATCH[0]
-        )
+        """Relays for which no more digests need be claimed: they lag and have enough, or have no leave; none if all."""
+        enough = [relay for relay in self.lagging(usable) if self._waiting.digests_for(relay) >= BATCH[0] // 2]
+        supplied = frozenset((*enough, *filter(self._is_full, usable)))
+        return supplied if len(supplied) < len(usable) else frozenset()
 
     def full_until(self, usable: Sequence[Relay]) -> float:
         """The moment from which on one of these may carry anything, as far as is known."""
         return min((self._full_until.get(relay, 0.0) for relay in usable), default=0.0)
+
+    def instead_of(self, relay: Relay) -> Sequence[Relay]:
+        """Who carries what it may, in place of a relay that stands still; nobody if it does not."""
+        return self._moving if self._pools.stands_still(relay) else ()
 
     async def share_out(self, claimed: list[Claimed], usable: Sequence[Relay]) -> Routed:
         """Queue what was claimed, and anew what lies in queues of relays that do not send it.
 
         Gives what can go nowhere now.
         """
-        moving = self._pools.moving(usable)
-        still = [relay for relay in usable if relay not in moving]
-        # One whose rate is used up sends nothing sooner than one that stands still.
-        able = [relay for relay in moving if self._full_until.get(relay, 0.0) <= _at()] if still else usable
+        self._moving = [relay for relay in usable if not self._pools.stands_still(relay)]
+        supplied = self.supplied(usable)
+        able = [relay for relay in self._moving if relay not in supplied]
         for relay in self._relays:
             if relay not in usable:
                 claimed = [*self._waiting.emptied(relay), *claimed]
-            elif relay in still:
+            elif relay not in self._moving:
                 claimed = [*self._waiting.movable(relay, able), *claimed]
         routed = await self._queue(claimed, able)
-        if still:
+        if len(able) < len(usable):
             routed = await self._queue([*routed.left, *chain(*routed.later.values())], usable)
-        self.stuck = self._waiting.stuck(still, moving) if moving else 0
+        lagging = self.lagging(usable)
+        self.stuck = self._waiting.stuck(lagging, [relay for relay in usable if relay not in lagging])
         return routed
 
     async def _queue(self, claimed: list[Claimed], relays: Sequence[Relay]) -> Routed:
@@ -67,9 +87,8 @@ class Sharing:
         routed = await self._route(claimed, relays)
         for relay, deliveries in routed.now.items():
             self._waiting.add(relay, deliveries)
-        self._full_until |= {relay: _at() + seconds for relay, seconds in routed.full.items()}
+        self._full_until |= {relay: time.monotonic() + seconds for relay, seconds in routed.full.items()}
         return routed
 
-
-def _at() -> float:
-    return asyncio.get_running_loop().time()
+    def _is_full(self, relay: Relay) -> bool:
+        return self._full_until.get(relay, 0.0) > time.monotonic()

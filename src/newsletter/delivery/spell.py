@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import ParamSpec, TypeVar
@@ -29,6 +29,7 @@ from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.reporting import without_addresses
 from newsletter.delivery.resting import State
+from newsletter.delivery.routing import Routed
 from newsletter.delivery.settling import Outcome
 from newsletter.delivery.sharing import Sharing
 from newsletter.delivery.smtp.connections import ANSWERS_TO_A_MESSAGE, Outgoing
@@ -48,7 +49,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SPELL_SECONDS = 50.0
-GRACE_SECONDS = 15.0
 PULSE_SECONDS = 0.5
 PATIENCE_WITH_DATABASE = 60.0
 NOTICES = 200  # in hand at once, most of them for relays that stand still
@@ -78,14 +78,12 @@ class Spell:
         self._reserve = timedelta(seconds=settings.smtp_timeout) * ANSWERS_TO_A_MESSAGE
         self._relays = relays_of(settings)
         self._exchange = Exchange(engine, settings, self._relays, journal.owner, clock, kept.served_at)
-        self._pace = kept.pace
+        self._kept = kept
         self._known: Mapping[str, State] = {relay.name: State() for relay in self._relays}
         timeout, records = settings.smtp_timeout, kept.records
         self._pools = Pools(lambda one: Pool(one, self, timeout, partial(credentials_of, one), records[one.name]))
         self._waiting = Waiting(self._relays)
-        self._sharing = Sharing(
-            self._relays, self._waiting, self._pools, lambda *what: self._aside(kept.routing.route, *what)
-        )
+        self._sharing = Sharing(self._relays, self._waiting, self._pools, self._route, kept.full_until)
         self._unsettled = Unsettled()
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
@@ -110,20 +108,23 @@ class Spell:
                 if self._finished():
                     break
                 for relay in self.usable:
-                    self._pools.kick(relay, self._waiting.count_for(relay))
+                    self._kick(relay)
                 await self._woken()
         finally:
             self._closing = True
             for relay in self._relays:
                 self._give_back(self._waiting.emptied(relay))
             self._unsettled.unasked += self._waiting.take_notices()
-            await self._close_pools()
+            await self._pools.close(lambda: self._stop or self._stopping(), self._tell)
         await self._settle_the_rest()
 
     def stop(self) -> None:
         """End it in good order."""
         self._stop = True
         self._wake.set()
+
+    def _kick(self, relay: Relay) -> None:
+        self._pools.kick(relay, self._waiting.count_for(relay, self._sharing.instead_of(relay)))
 
     async def _woken(self) -> None:
         # An event that is set already gives the connections no time.
@@ -133,21 +134,6 @@ class Spell:
             async with asyncio.timeout(min(PULSE_SECONDS, held) if held > 0 else PULSE_SECONDS):
                 await self._wake.wait()
 
-    async def _close_pools(self) -> None:
-        """Wait for what relays still think about: who gives up sooner sends it twice. Who is asked to stop gives up."""
-        closing = asyncio.gather(*(pool.close() for pool in self._pools.all), return_exceptions=True)
-        telling = asyncio.ensure_future(self._tell())
-        while not closing.done():
-            if self._stop or self._stopping():
-                for pool in self._pools.all:
-                    pool.hurry(GRACE_SECONDS)
-            if self._unsettled and telling.done():
-                telling = asyncio.ensure_future(self._tell())
-            await asyncio.wait([closing], timeout=PULSE_SECONDS)
-        await telling
-        for failure in filter(None, await closing):
-            raise failure
-
     async def _tell(self) -> None:
         with contextlib.suppress(DBAPIError):
             if self._unsettled:
@@ -156,7 +142,8 @@ class Spell:
     def _finished(self) -> bool:
         if self._waiting or self._unsettled or self._failed or self._pools.at_work:
             return False
-        return not self.usable or self._demand.dry or self._demand.held_until > _at() + SOON.total_seconds()
+        held = self._demand.held_until - _at()
+        return held > SOON.total_seconds() if held > 0 else self._demand.dry or not self.usable
 
     # The office: what the pools ask and tell.
 
@@ -164,7 +151,7 @@ class Spell:
         """Notices before any digest; nothing once a turn has seen that the relay is paused or rests."""
         if self._stop or relay not in self.usable:
             return None
-        notice = self._waiting.next_notice(relay)
+        notice = self._waiting.next_notice(relay, self._sharing.instead_of(relay)) if self._waiting.notices else None
         if notice is not None:
             message = notice.message
             return Outgoing(notice, message.return_path, notice.email, message.content)
@@ -226,6 +213,11 @@ class Spell:
             (self._unsettled.unasked if self._closing else self._waiting.notices).append(tag)
         self._wake.set()
         return was_suspected
+
+    def ended(self, relay: Relay) -> None:
+        """Another may be needed at once."""
+        if relay in self.usable and not self._stop:
+            self._kick(relay)
 
     def relay_down(self, relay: Relay, reason: str) -> None:
         """What it had in hand is for others, or for later."""
@@ -291,10 +283,13 @@ class Spell:
         self._claim_if_urgent()
 
     async def _turn(self) -> None:
+        relays = self.usable or self._relays
+        self._demand.held_until = self._sharing.full_until(relays)
         room = self._demand.room(*self._places())
-        moving = self._pools.moving(self.usable) or self.usable
-        wanted = len(self._waiting.notices) < NOTICES and not self._waiting.notices_for(moving)
-        brought = await self._told(room, notices=wanted, supplied=self._sharing.supplied(self.usable))
+        lagging = self._sharing.lagging(relays)
+        notices = not self._waiting.notices_for([relay for relay in relays if relay not in lagging])
+        behind = lagging if len(self._waiting.notices) >= NOTICES else frozenset()
+        brought = await self._told(room, notices=notices, supplied=self._sharing.supplied(relays), behind=behind)
         if room and brought.usable:
             self._demand.claimed(len(brought.claimed), more=brought.more, dry=brought.dry)
         elif room:
@@ -312,14 +307,22 @@ class Spell:
         routed = await self._sharing.share_out(brought.claimed, self.usable)
         for seconds, deliveries in routed.later.items():
             self._give_back(deliveries, timedelta(seconds=seconds))
+            # Perhaps soon: the next claim will tell.
+            self._demand.dry = False
         self._give_back(routed.left, RELAY_PAUSE, "No relay for this list can be used now.")
-        if (until := self._sharing.full_until(self.usable)) > _at():
-            self._demand.hold(until)
+        self._demand.held_until = self._sharing.full_until(self.usable)
 
-    async def _told(self, room: int = 0, *, notices: bool = False, supplied: frozenset[Relay] = frozenset()) -> Brought:
+    async def _told(
+        self,
+        room: int = 0,
+        *,
+        notices: bool = False,
+        supplied: frozenset[Relay] = frozenset(),
+        behind: frozenset[Relay] = frozenset(),
+    ) -> Brought:
         """Tell the database all there is to tell, then forget it; and claim so much."""
         told, failed = self._unsettled.copy(), dict(self._failed)
-        errand = Errand(told, failed, self._known, room, notices, supplied)
+        errand = Errand(told, failed, self._known, room, notices, supplied, behind)
         unused = self._waiting.take_unused()
         brought = await self._aside(self._run, errand, unused)
         for outcome in told.outcomes:
@@ -338,13 +341,27 @@ class Spell:
         return await asyncio.to_thread(work, *arguments, **named)
 
     def _run(self, errand: Errand, unused: list[tuple[Relay, Counter[str]]]) -> Brought:
-        for relay, domains in unused:
-            self._pace.refund(relay, domains)
+        self._refund(unused)
         brought = self._exchange.run(errand)
         answers = [(outcome.delivery.domain, outcome.answer) for outcome in errand.told.outcomes]
         for domain in throttled(answers):
-            self._pace.slow_down(domain)
+            self._kept.pace.slow_down(domain)
         return brought
+
+    async def _route(self, claimed: Sequence[Claimed], relays: Sequence[Relay]) -> Routed:
+        """What moves must not find its own leave taken."""
+        unused = self._waiting.take_unused()
+
+        def work() -> Routed:
+            self._refund(unused)
+            return self._kept.routing.route(claimed, relays)
+
+        return await self._aside(work)
+
+    def _refund(self, unused: list[tuple[Relay, Counter[str]]]) -> None:
+        for relay, domains in unused:
+            self._kept.pace.refund(relay, domains)
+            self._kept.full_until.pop(relay, None)
 
     def _prepare(self, claimed: list[Claimed]) -> None:
         try:

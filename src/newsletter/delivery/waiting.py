@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
@@ -26,13 +26,13 @@ class Waiting:
     def __len__(self) -> int:
         return len(self.notices) + sum(map(len, (*self._queues.values(), *self._suspects.values())))
 
-    def count_for(self, relay: Relay) -> int:
-        """How many messages there may be for this relay."""
-        return self.digests_for(relay) + self.notices_for([relay])
+    def count_for(self, relay: Relay, unless_for: Sequence[Relay] = ()) -> int:
+        """How many messages there may be for this relay; of notices only those that none of the others may carry."""
+        return self.digests_for(relay) + self.notices_for([relay], unless_for)
 
-    def notices_for(self, relays: Sequence[Relay]) -> int:
-        """How many notices wait that any of these relays may carry."""
-        return sum(carries(relays, notice.slug) for notice in self.notices)
+    def notices_for(self, relays: Sequence[Relay], unless_for: Sequence[Relay] = ()) -> int:
+        """How many notices wait that any of these relays may carry, and none of the others."""
+        return sum(carries(relays, one.slug) and not carries(unless_for, one.slug) for one in self.notices)
 
     def digests_for(self, relay: Relay) -> int:
         """How many digests wait for this relay."""
@@ -46,14 +46,14 @@ class Waiting:
         """Digests that have leave to go through this relay."""
         self._queues[relay.name] += deliveries
 
-    def stuck(self, still: Sequence[Relay], moving: Sequence[Relay]) -> int:
-        """How many messages wait for relays that stand still, and for no other."""
-        return sum(map(self.digests_for, still)) + len(self.notices) - self.notices_for(moving)
+    def stuck(self, lagging: Collection[Relay], others: Sequence[Relay]) -> int:
+        """How many messages wait for relays that lag, and for none of the others."""
+        return sum(map(self.digests_for, lagging)) + len(self.notices) - self.notices_for(others)
 
-    def next_notice(self, relay: Relay) -> Taken | None:
-        """The oldest that this relay may carry."""
+    def next_notice(self, relay: Relay, unless_for: Sequence[Relay] = ()) -> Taken | None:
+        """The oldest that this relay may carry, and none of the others."""
         for place, notice in enumerate(self.notices):
-            if carries([relay], notice.slug):
+            if carries([relay], notice.slug) and not carries(unless_for, notice.slug):
                 del self.notices[place]
                 return notice
         return None

@@ -67,6 +67,9 @@ class Desk:
         self.waiting.append(self.messages[tag])
         return False
 
+    def ended(self, relay: Configured) -> None:
+        """It is asked to open more all the time."""
+
     def relay_down(self, relay: Configured, reason: str) -> None:
         self.down.append(reason)
 

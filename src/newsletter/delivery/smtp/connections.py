@@ -59,6 +59,9 @@ class Office(Protocol):
     def unsent(self, tag: object, relay: Relay, *, is_to_blame: bool) -> bool:
         """It was certainly not accepted; ``is_to_blame``: as far as is seen. Gives whether it was suspected before."""
 
+    def ended(self, relay: Relay) -> None:
+        """A connection that was of use has ended: there may be need of another."""
+
     def relay_down(self, relay: Relay, reason: str) -> None:
         """The relay cannot be used at all now."""
 
@@ -71,6 +74,7 @@ class Owner(Protocol):
     timeout: float
     stopping: bool
     moved_at: float
+    answers: int
 
     def tls(self) -> ssl.SSLContext:
         """For STARTTLS."""
@@ -246,6 +250,7 @@ class Line(asyncio.Protocol):
                     # An answer that was lost is none: a relay that always hangs up then must not get the whole queue.
                     self.answers += answer.verdict is not Verdict.UNKNOWN
                     self._pool.moved_at = self._loop.time()
+                    self._pool.answers += 1
                     office.answered(tag, answer, self._pool.relay)
                 case Unsent(tag=tag):
                     self.carrying -= 1

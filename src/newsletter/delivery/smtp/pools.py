@@ -6,7 +6,8 @@ import asyncio
 import math
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from newsletter.delivery.smtp.probing import trusting
 from newsletter.errors import NewsletterError
 
 WATCH_SECONDS = 0.5
+GRACE_SECONDS = 15.0
 STANDSTILL_SECONDS = 2.0
 """After so long without an answer to what it has in hand, others carry what waits for a relay, as far as they may."""
 BARREN, BARREN_FOR_SUSPECTS = 3, 30
@@ -66,6 +68,10 @@ class Pool:
         self._limit = math.inf
         self.moved_at = 0.0
         """When it last answered, or began to have something in hand."""
+        self.answers = 0
+        """How many messages it answered."""
+        self._answers_before: deque[int] = deque(maxlen=1 + round(STANDSTILL_SECONDS / WATCH_SECONDS))
+        """As they were when it was looked at last, and the times before."""
 
     @property
     def busy(self) -> bool:
@@ -82,12 +88,18 @@ class Pool:
         """Whether it has long had no answer to what it has in hand, or no greeting."""
         return self.at_work and asyncio.get_running_loop().time() > self.moved_at + STANDSTILL_SECONDS
 
+    def lags(self, waiting: int) -> bool:
+        """Whether it stands still, or answered less in as long a time than waits for it."""
+        before = self._answers_before
+        return self.stands_still or (len(before) == before.maxlen and self.answers - before[0] < waiting)
+
     def kick(self, waiting: int) -> None:
         """There is work for ``waiting`` more messages: offer it to idle connections, open more as needed."""
         if self.down or self.stopping:
             return
         if not self.at_work:
             self.moved_at = asyncio.get_running_loop().time()
+            self._answers_before.clear()
         for line in list(self._lines):
             if line.idle:
                 line.go_on([])
@@ -213,10 +225,14 @@ class Pool:
             return
         others, record = self._others(line), self._record
         self._lines.discard(line)
+        if self.down:
+            # What it still had open then says nothing of the next time.
+            return
         if line.failed and not others:
             self._fail(reason)
         elif line.answers:
             record.barren = record.ended = 0
+            self.office.ended(self.relay)
         elif line.greeted and not line.was_used and not line.failed:
             # It was given nothing to do.
             pass
@@ -253,6 +269,7 @@ class Pool:
         now = asyncio.get_running_loop().time()
         for line in list(self._lines):
             line.look(now)
+        self._answers_before.append(self.answers)
         self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
 
 
@@ -270,6 +287,24 @@ class Pools:
         """Whether a message is in flight, or a connection is being opened for one and not greeted yet."""
         return any(pool.at_work for pool in self._pools.values())
 
+    async def close(self, is_hurried: Callable[[], bool], tell: Callable[[], Awaitable[None]]) -> None:
+        """Wait for what relays still think about, and ``tell`` meanwhile what they answered.
+
+        Who gives up sooner sends it twice. Who is hurried gives up.
+        """
+        closing = asyncio.gather(*(pool.close() for pool in self.all), return_exceptions=True)
+        telling = asyncio.ensure_future(tell())
+        while not closing.done():
+            if is_hurried():
+                for pool in self.all:
+                    pool.hurry(GRACE_SECONDS)
+            if telling.done():
+                telling = asyncio.ensure_future(tell())
+            await asyncio.wait([closing], timeout=WATCH_SECONDS)
+        await telling
+        for failure in filter(None, await closing):
+            raise failure
+
     def open(self, relays: Iterable[Relay]) -> None:
         """Have one for each of these."""
         for relay in relays:
@@ -282,6 +317,12 @@ class Pools:
         """There is work for ``waiting`` more messages."""
         self._pools[relay].kick(waiting)
 
-    def moving(self, relays: Iterable[Relay]) -> tuple[Relay, ...]:
-        """Those of these relays that do not stand still."""
-        return tuple(relay for relay in relays if not self._pools[relay].stands_still)
+    def stands_still(self, relay: Relay) -> bool:
+        """Whether it has long had no answer to what it has in hand."""
+        return relay in self._pools and self._pools[relay].stands_still
+
+    def lagging(self, waiting: Mapping[Relay, int]) -> frozenset[Relay]:
+        """Those of these relays that stand still, or do not keep up with what waits for them."""
+        return frozenset(
+            relay for relay, count in waiting.items() if relay in self._pools and self._pools[relay].lags(count)
+        )

@@ -73,6 +73,8 @@ def test_unused_leave_is_given_back(sqlite_engine: Engine, tmp_path: Path) -> No
         if number == 5:
             with house.engine.begin() as connection:
                 assert resting.pause(connection, relays_of(house.settings)[0], house.now)
+        # Slow enough that the worker has a turn before all have gone.
+        time.sleep(0.05 if number > 5 else 0)
         return "ok"
 
     relay = Misbehaving(mood=pause)
@@ -143,7 +145,7 @@ def test_hangs_up_on_one_reader(sqlite_engine: Engine, tmp_path: Path) -> None:
         assert (tally.counts["sent"], tally.counts["relay down"]) == (readers - 1, 0)
         assert (row.state, row.attempts, row.code, row.doubtful) == ("deferred", 1, None, False)
         assert "ended the connection" in row.answer
-        assert relay.connections <= 20
+        assert relay.connections <= 30
         engine.dispose()
 
 

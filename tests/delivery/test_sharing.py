@@ -74,19 +74,38 @@ def sped_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "STANDSTILL_SECONDS", 0.2)
 
 
+def test_rate_within_a_spell_beside_another(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """So it is if another relay, which has nothing more to do, could carry more at once."""
+    first, second = Misbehaving(), Misbehaving()
+    relays = {"first": (first, "&rate=10/s&lists=rutas"), "second": (second, "&lists=mares")}
+    with served(sqlite_engine, tmp_path, relays) as house:
+        two_lists(house, 15, 5)
+        tally = dispatch.dispatch(house.engine, house.settings, running(house))
+    assert (tally.counts["sent"], tally.more) == (20, False)
+
+
 @pytest.mark.usefixtures("sped_up")
 @pytest.mark.parametrize("kind", [Silent, Mute])
-def test_hangs_beside_another(sqlite_engine: Engine, tmp_path: Path, kind: type[Misbehaving]) -> None:
+def test_hangs_beside_another(
+    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Misbehaving]
+) -> None:
     """A relay that hangs holds up no other: what waits for it goes through that; and it is soon known to be down."""
+    monkeypatch.setattr(spell, "SPELL_SECONDS", 20.0)
     good, bad = Misbehaving(), kind()
+    sent: list[int] = []
+    relay_down = spell.Spell.relay_down
+
+    def noted(self: spell.Spell, *what: Any) -> None:
+        sent.append(len(good.accepted))
+        relay_down(self, *what)
+
+    monkeypatch.setattr(spell.Spell, "relay_down", noted)
     with served(sqlite_engine, tmp_path, {"good": (good, ""), "bad": (bad, "")}) as house:
-        fill(house, 1000)
-        settings = house.settings.model_copy(update={"smtp_timeout": 2})
-        began = time.monotonic()
-        good.mood = lambda number, recipient: "451" if time.monotonic() > began + 2 else "ok"
-        tally = dispatch.dispatch(house.engine, settings, running(house))
-        assert len(good.accepted) > 900
-        assert tally.counts["relay down"] == 1
+        fill(house, 500)
+        settings = house.settings.model_copy(update={"smtp_timeout": 4})
+        tally = dispatch.dispatch(house.engine, settings, running(house), lambda: bool(sent))
+    assert tally.counts["relay down"] == 1
+    assert sent[0] > 400
 
 
 def test_hangs_for_longer_than_a_spell(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

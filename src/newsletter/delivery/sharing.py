@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import chain
 
 from newsletter.delivery.demand import BATCH
+from newsletter.delivery.exchange import SOON
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.relays import Relay
 from newsletter.delivery.routing import Routed
@@ -57,6 +58,11 @@ class Sharing:
     def full_until(self, usable: Sequence[Relay]) -> float:
         """The moment from which on one of these may carry anything, as far as is known."""
         return min((self._full_until.get(relay, 0.0) for relay in usable), default=0.0)
+
+    def have_leave_soon(self, usable: Sequence[Relay]) -> bool:
+        """Whether the rate of any is used up, but leaves something again soon."""
+        soon = time.monotonic() + SOON.total_seconds()
+        return any(self._is_full(relay) and self._full_until[relay] <= soon for relay in usable)
 
     def instead_of(self, relay: Relay) -> Sequence[Relay]:
         """Who carries what it may, in place of a relay that stands still; nobody if it does not."""

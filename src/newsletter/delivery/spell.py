@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from newsletter.database import reading
 from newsletter.delivery.demand import UNSETTLED, Demand
-from newsletter.delivery.exchange import RELAY_PAUSE, SOON, Brought, Errand, Exchange
+from newsletter.delivery.exchange import RELAY_PAUSE, Brought, Errand, Exchange
 from newsletter.delivery.journal import Journal
 from newsletter.delivery.kept import Kept
 from newsletter.delivery.ledger import content_hash
@@ -142,8 +142,9 @@ class Spell:
     def _finished(self) -> bool:
         if self._waiting or self._unsettled or self._failed or self._pools.at_work:
             return False
-        held = self._demand.held_until - _at()
-        return held > SOON.total_seconds() if held > 0 else self._demand.dry or not self.usable
+        if self._sharing.have_leave_soon(self.usable):
+            return False
+        return not self.usable or self._demand.dry or self._demand.held_until > _at()
 
     # The office: what the pools ask and tell.
 

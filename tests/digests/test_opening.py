@@ -156,6 +156,22 @@ def test_cancelled_in_the_middle_of_its_assembly(house: House) -> None:
     assert all(house.states(reader)[-1] == "sent" for reader in readers)
 
 
+@pytest.mark.parametrize("mistake", ["manual", "regular"])
+def test_cancelled_beside_another(house: House, mistake: str) -> None:
+    """Of two runs that are to be assembled either can be cancelled: the other takes all readers, today."""
+    readers = [house.subscribe(f"{one}@example.org", frequency=one) for one in ("daily", "weekly", "monthly")]
+    house.publish("news")
+    runs.open_due_runs(house.engine, house.now)
+    house.pass_time(seconds=10)
+    manual = start(house)
+    cancel(house, manual if mistake == "manual" else 1)
+    house.pass_time(seconds=50)
+    house.tick()
+    house.send()
+    assert [house.states(reader) for reader in readers] == [["sent"]] * 3
+    assert len(opened(house)) == 2
+
+
 def test_cancelled_while_a_shard_is_in_hand(database_url: str, engine: Engine, house: House) -> None:
     """To cancel a run does not wait for a shard that is being written, nor does the shard undo it."""
     if engine.dialect.name == "sqlite":

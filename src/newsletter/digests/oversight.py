@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select, update
+from sqlalchemy import Connection, case, func, select, true, update
 
 from newsletter.audience.subscribers import SCHEDULES
 from newsletter.database import IDS, Among
@@ -133,7 +133,8 @@ def cancel(connection: Connection, run_id: int, now: datetime) -> int:
     """Cancel a run; how many digests will now not go out. Their items are left for each reader's next digest.
 
     What a worker holds in its hands at this moment is still sent, and settled as sent. Whom the run had still to look
-    at waits for the next regular moment; who reads immediately, for the next item (``runs.open_due_runs``).
+    at waits for the next regular moment, unless another run takes them; who reads immediately, for the next item
+    (``runs.open_due_runs``).
 
     Raises:
         StateError: it is done or cancelled already.
@@ -150,8 +151,12 @@ def cancel(connection: Connection, run_id: int, now: datetime) -> int:
 
 def _move_on(connection: Connection, run: Any, now: datetime) -> None:
     """Have all who are still due in the run wait for their next moment: else the next tick opens another for them."""
+    others = select(func.max(runs.c.slot)).where(runs.c.list_id == run.list_id, runs.c.state == "assembling")
+    taken = connection.scalar(others)
+    # Another run that is being assembled takes all who are due up to its slot.
+    left = true() if taken is None else subscriptions.c.due_at > taken
     due = (
-        SCHEDULES.where(is_due(run.list_id, run.slot, run.upper), subscriptions.c.frequency != IMMEDIATE)
+        SCHEDULES.where(is_due(run.list_id, run.slot, run.upper), subscriptions.c.frequency != IMMEDIATE, left)
         .order_by(subscriptions.c.id)
         .limit(AT_ONCE)
         # A shard that has locked some moves them itself, and then waits for us.

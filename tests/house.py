@@ -98,6 +98,7 @@ class House:
     def tick(self) -> None:
         """What a tick and the tasks it rings for do."""
         upkeep.keep_up(self.engine, self.now)
+        dispatch.sweep(self.engine, self.settings, self.now)
         runs.open_due_runs(self.engine, self.now.replace(microsecond=0))
         for run_id, _ in dispatch.assemblies(self.engine, 1):
             runs.assemble(self.engine, run_id, self.now)

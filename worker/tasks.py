@@ -60,11 +60,13 @@ def tick() -> None:
     moment = now()
     engine, settings = _engine(), _settings()
     upkeep.keep_up(engine, moment)
+    # First, or a run passes over readers whose last digest is in the hands of a worker that died.
+    ready = dispatch.sweep(engine, settings, moment)
     runs.open_due_runs(engine, slot_of(moment, settings.tick_seconds))
     for run_id, workers in dispatch.assemblies(engine, settings.workers):
         for _ in range(workers):
             ring("assemble", run_id)
-    for _ in range(dispatch.sweep(engine, settings, moment)):
+    for _ in range(ready):
         ring("deliver")
 
 

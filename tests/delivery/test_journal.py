@@ -19,8 +19,10 @@ from sqlalchemy import Engine, select
 from newsletter.delivery import dispatch, outbox, spell
 from newsletter.delivery.journal import SLOTS, Entry, Journal, abandoned, journals, living_owners
 from newsletter.delivery.smtp.conversation import Answer, Verdict
+from newsletter.digests import runs
 from newsletter.settings import Settings
 from newsletter.tables import deliveries
+from worker import tasks
 
 HASH = bytes(range(16))
 ACCEPTED = Answer(Verdict.ACCEPTED, 250, "2.0.0 queued as 4bXq")
@@ -165,6 +167,37 @@ def test_settled_by_the_next(house: House, relay) -> None:
     assert (rows[accepted].answer, rows[accepted].body_hash) == (ACCEPTED.text, HASH.hex())
     assert sorted(relay.recipients) == ["r1@example.org", "r3@example.org"]
     assert [house.cursor(reader) for reader in readers] == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("left", ["its claims", "an acceptance", "nothing"])
+def test_back_after_the_next_slot(house: House, relay, monkeypatch: pytest.MonkeyPatch, left: str) -> None:
+    """A reader whose digest a machine had in hand when it was lost gets the one of the next slot at that slot, whatever
+    is left of its journal."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    with house.engine.begin() as connection:
+        (one,) = outbox.claim(connection, "dead", house.now, timedelta(minutes=5), 50)
+    if left != "nothing":
+        owner = leave(journals(house.settings), [], {one.id: ACCEPTED} if left == "an acceptance" else {})
+        with house.engine.begin() as connection:
+            connection.execute(deliveries.update().values(claim=owner))
+    house.pass_time(days=1)
+    house.publish("two")
+
+    def ring(name: str, *args: int) -> None:
+        if name == "assemble":
+            runs.assemble(house.engine, *args, house.now)
+
+    for name, value in (("_engine", house.engine), ("_settings", house.settings), ("now", house.now)):
+        monkeypatch.setattr(tasks, name, lambda value=value: value)
+    monkeypatch.setattr(tasks, "ring", ring)
+    tasks.tick()
+    with house.engine.connect() as connection:
+        first = connection.execute(select(deliveries).where(deliveries.c.id == one.id)).one()
+    assert (first.state, first.doubtful) == ("sent" if left == "an acceptance" else "expired", left == "nothing")
+    house.send()
+    assert (house.states(reader), house.cursor(reader)) == ([first.state, "sent"], 2)
 
 
 def test_the_living_keep_their_claims(house: House, relay, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, func, select, text, update
+from sqlalchemy import Connection, bindparam, case, func, or_, select, text, update
 
 from newsletter.columns import Moment
 from newsletter.database import IDS, any_of
@@ -67,15 +67,16 @@ def _sending_runs(connection: Connection, carried: Carried) -> dict[int, Any]:
 
 # The states as literals: only so do both databases know that the index of what is claimable will do. The runs by
 # number: asked row by row, whether a run is being sent costs more than all the rest.
+_CLAIMABLE = "state IN ('queued', 'deferred', 'claimed')"
 _READY = {
     "postgresql": f"""
-        FROM deliveries WHERE state IN ('queued', 'deferred', 'claimed') AND due_at <= :now
+        FROM deliveries WHERE {_CLAIMABLE} AND due_at <= :now
         AND run_id = {any_of(":ids", "bigint")}
     """,
-    "sqlite": """
-        FROM deliveries WHERE state IN ('queued', 'deferred', 'claimed') AND due_at <= :now
+    "sqlite": f"""
+        FROM deliveries WHERE {_CLAIMABLE} AND due_at <= :now
         AND +run_id IN (SELECT value FROM json_each(:ids))
-    """,
+    """,  # noqa: S608 - all of it stands here
 }
 _NOW = bindparam("now", type_=Moment())
 _COUNT = {
@@ -224,14 +225,21 @@ def _closing(deadline: datetime, state: str, now: datetime, *, erased: bool, sup
 def sweep(connection: Connection, now: datetime, living: Sequence[str]) -> None:
     """Put in order what nobody else will: what a cancelled run still holds, and runs that have finished.
 
-    Of the former also what was claimed by who is not among the ``living`` any more: it may have been sent.
+    What was claimed by who is not among the ``living`` any more is closed in a cancelled run, and in any other past its
+    deadline: it may have been sent.
     """
     close_cancelled(connection, now)
-    cancelled = select(runs.c.id).where(runs.c.state == "cancelled").scalar_subquery()
+    cancelled = deliveries.c.run_id.in_(select(runs.c.id).where(runs.c.state == "cancelled"))
+    late = func.coalesce(deliveries.c.answer, EXPIRED)
     connection.execute(
         update(deliveries)
-        .where(deliveries.c.run_id.in_(cancelled), deliveries.c.state == "claimed", deliveries.c.due_at <= now)
-        .where(deliveries.c.claim.not_in(living))
-        .values(state="cancelled", doubtful=True, closed_at=now)
+        .where(text(_CLAIMABLE), deliveries.c.state == "claimed", deliveries.c.due_at <= now)
+        .where(deliveries.c.claim.not_in(living), or_(cancelled, deliveries.c.deadline <= now))
+        .values(
+            state=case((cancelled, "cancelled"), else_="expired"),
+            answer=case((cancelled, deliveries.c.answer), else_=late),
+            doubtful=True,
+            closed_at=now,
+        )
     )
     close_finished(connection, now)

@@ -11,6 +11,7 @@ import pytest
 from house import START, House
 from sqlalchemy import Connection, Engine, select, update
 
+from newsletter.audience.subscribers import resume
 from newsletter.database import connect, reading
 from newsletter.delivery import resting
 from newsletter.delivery.relays import relays_of
@@ -220,6 +221,33 @@ def test_cancelled_for_who_reads_immediately(house: House) -> None:
     house.send()
     assert house.states(reader) == ["cancelled", "sent"]
     assert house.cursor(reader) == 2
+
+
+@pytest.mark.parametrize("how", ["backfill", "pause", "refusal"])
+def test_whom_a_cancelled_run_never_concerned(house: House, how: str) -> None:
+    """Who reads immediately and becomes due after a run was cancelled gets its items then: who subscribes with older
+    items, comes back from a pause, or is tried again a day after a refusal."""
+    others = house.subscribe("b@example.org", frequency="immediate")
+    reader = house.subscribe("a@example.org", frequency="immediate")
+    if how == "refusal":
+        house.set(reader, due_at=house.now + timedelta(days=1))
+    else:
+        house.set(reader, state="paused", due_at=None)
+    house.publish("one")
+    house.tick()
+    cancel(house)
+    house.pass_time(days=1)
+    if how == "pause":
+        with house.engine.begin() as connection:
+            resume(connection, reader, house.now + timedelta(seconds=1), house.now)
+    elif how == "backfill":
+        reader = house.subscribe("c@example.org", frequency="immediate")
+    for _ in range(2):
+        house.pass_time(minutes=1)
+        house.tick()
+        house.send()
+    assert house.states(reader) == ["sent"]
+    assert house.states(others)[0] == "cancelled"
 
 
 def test_past_its_deadline(house: House) -> None:

@@ -30,11 +30,13 @@ def open_due_runs(engine: Engine, slot: datetime) -> None:
     None is opened for a list of which one is being assembled: the two would take each other's readers.
     """
     with reading(engine) as connection:
-        cancelled = select(func.max(runs.c.upper)).where(runs.c.list_id == lists.c.id, runs.c.state == "cancelled")
+        cancelled = select(func.max(runs.c.finished_at)).where(
+            runs.c.list_id == lists.c.id, runs.c.state == "cancelled", runs.c.upper == lists.c.last_position
+        )
         active = connection.execute(
-            select(
-                lists.c.id, lists.c.last_position, func.coalesce(cancelled.scalar_subquery(), 0).label("cancelled")
-            ).where(lists.c.archived_at.is_(None))
+            select(lists.c.id, lists.c.last_position, cancelled.scalar_subquery().label("cancelled")).where(
+                lists.c.archived_at.is_(None)
+            )
         ).all()
         due = [
             row.id

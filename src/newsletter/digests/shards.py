@@ -6,11 +6,11 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, and_, exists, false, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, exists, or_, select, tuple_, update
 
 from newsletter.audience.picks import load_profiles
 from newsletter.digests import calendar
@@ -59,14 +59,17 @@ def is_due(list_id: int, slot: datetime, upper: int) -> Any:
     )
 
 
-def calls_for_run(list_id: int, slot: datetime, upper: int, cancelled: int = 0) -> Any:
+def calls_for_run(list_id: int, slot: datetime, upper: int, cancelled: datetime | None = None) -> Any:
     """Being due, and not only to find once more that the last digest is still on its way, or was ``cancelled``.
 
     That would be so at each tick for who reads immediately. A run that is open anyway looks at them all the same.
-    ``cancelled``: the highest position of a cancelled run.
+    ``cancelled``: when a run was after which nothing new came; it had nothing for who became due later.
     """
     waiting = exists().where(deliveries.c.subscription_id == subscriptions.c.id, deliveries.c.state.in_(OPEN))
-    at_once = ~waiting if upper > cancelled else false()
+    at_once = ~waiting
+    if cancelled is not None:
+        # Whom it had looked at became due a second after its slot.
+        at_once &= subscriptions.c.due_at > cancelled + timedelta(seconds=1)
     return and_(is_due(list_id, slot, upper), or_(subscriptions.c.frequency != calendar.IMMEDIATE, at_once))
 
 

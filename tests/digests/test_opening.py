@@ -250,6 +250,19 @@ def test_whom_a_cancelled_run_never_concerned(house: House, how: str) -> None:
     assert house.states(others)[0] == "cancelled"
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_started_while_another_is_settled(house: House) -> None:
+    """Who starts a run does not wait for a reader whose digest is being settled: they are left to their own moment."""
+    tomorrow = house.now + timedelta(days=1)
+    house.publish("a")
+    settled, other = (house.subscribe(f"{name}@example.org", due_at=tomorrow) for name in "ab")
+    with house.engine.begin() as settling, house.engine.begin() as connection:
+        settling.execute(update(subscriptions).where(subscriptions.c.id == settled).values(cursor=0))
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+        runs.start_run(connection, house.list_id, house.now)
+    assert (due(house, settled), due(house, other)) == (tomorrow, house.now)
+
+
 def test_past_its_deadline(house: House) -> None:
     """A digest that nobody could send until the next slot does not cost that: its items are in the digest of then."""
     (relay,) = relays_of(house.settings)

@@ -79,7 +79,10 @@ def open_run(connection: Connection, list_id: int, slot: datetime, started_by: s
 
 
 def start_run(connection: Connection, list_id: int, now: datetime) -> int:
-    """Open a run now for every active subscription, whatever its hour; its slot is the next free second."""
+    """Open a run now for every active subscription, whatever its hour; its slot is the next free second.
+
+    Whom another transaction has in hand at this moment, to settle their digest or change their picks, is left out.
+    """
     _lock(connection, list_id)
     slot = now.replace(microsecond=0)
     latest = connection.scalar(select(func.max(runs.c.slot)).where(runs.c.list_id == list_id, runs.c.slot >= slot))
@@ -87,15 +90,13 @@ def start_run(connection: Connection, list_id: int, now: datetime) -> int:
         slot = latest + timedelta(seconds=1)
     run_id = open_run(connection, list_id, slot, "admin", now)
     assert run_id is not None
-    connection.execute(
-        update(subscriptions)
-        .where(
-            subscriptions.c.list_id == list_id,
-            subscriptions.c.state == "active",
-            subscriptions.c.due_at > slot,
-        )
-        .values(due_at=slot)
+    # Who settles an answer holds its readers in any order: to wait for them, who wait for us, ends in a deadlock.
+    later = (
+        select(subscriptions.c.id)
+        .where(subscriptions.c.list_id == list_id, subscriptions.c.state == "active", subscriptions.c.due_at > slot)
+        .with_for_update(skip_locked=True)
     )
+    connection.execute(update(subscriptions).where(subscriptions.c.id.in_(later)).values(due_at=slot))
     return run_id
 
 

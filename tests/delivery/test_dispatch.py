@@ -171,6 +171,42 @@ def test_late_acceptance(house: House) -> None:
     assert (house.states(reader), house.cursor(reader)) == (["sent"], 1)
 
 
+@pytest.mark.parametrize("meanwhile", ["cancelled", "dropped"])
+def test_acceptance_after_the_end(house: House, meanwhile: str) -> None:
+    """An acceptance counts although the delivery was closed for good meanwhile: the next digest does not repeat it."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    with house.engine.begin() as connection:
+        (one,) = outbox.claim(connection, "elsewhere", house.now, timedelta(minutes=5), 50)
+        if meanwhile == "cancelled":
+            oversight.cancel(connection, 1, house.now)
+        else:
+            audience.pause(connection, reader, house.now)
+    house.pass_time(minutes=6)
+    with house.engine.begin() as connection:
+        assert outbox.claim(connection, "here", house.now, timedelta(minutes=5), 50) == []
+        outbox.sweep(connection, house.now, [])
+    assert house.states(reader) == [meanwhile]
+    with house.engine.begin() as connection:
+        settling.settle(connection, [Outcome(one, Answer(Verdict.ACCEPTED, 250, "ok"))], house.now)
+    assert (house.states(reader), house.cursor(reader)) == (["sent"], 1)
+
+
+def test_acceptance_after_coming_back(house: House) -> None:
+    """A late acceptance does not move a cursor that was set back meanwhile over items that it did not bring."""
+    reader = house.subscribe("ana@example.org", cursor=1)
+    house.publish("one", "two")
+    house.tick()
+    with house.engine.begin() as connection:
+        (one,) = outbox.claim(connection, "elsewhere", house.now, timedelta(minutes=5), 50)
+        audience.unsubscribe(connection, reader, "test", house.now)
+    assert house.subscribe("ana@example.org", cursor=0) == reader
+    with house.engine.begin() as connection:
+        settling.settle(connection, [Outcome(one, Answer(Verdict.ACCEPTED, 250, "ok"))], house.now)
+    assert (house.states(reader), house.cursor(reader)) == (["sent"], 0)
+
+
 @pytest.mark.parametrize("leaving", ["unsubscribe", "pause", "erase", "suppress", "suppress as before"])
 def test_nobody_who_left_is_mailed(house: House, relay, leaving: str) -> None:
     """Who left, paused, was erased or suppressed after assembly gets nothing."""

@@ -33,8 +33,9 @@ class Outcome:
 def settle(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> Counter[str]:
     """Write down the relays' answers; gives the new states, counted.
 
-    An acceptance counts even if the lease ran out meanwhile, and moves the cursor in the same transaction
-    (promise 2). Any other answer counts only from the worker that still holds the claim.
+    An acceptance counts whatever became of the delivery meanwhile, but for readers who were erased, and moves the
+    cursor in the same transaction (promise 2), unless that was set back to before the digest. Any other answer counts
+    only from the worker that still holds the claim.
     """
     states: Counter[str] = Counter()
     accepted = [outcome for outcome in outcomes if outcome.answer.verdict is Verdict.ACCEPTED]
@@ -52,8 +53,14 @@ def settle(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -
 
 # One statement for a batch, and always the same one, whatever the size; rows travel as one JSON value, which costs
 # less than an array for each column. SQLite, which is in this process, takes rows one by one.
+_UNSETTLED = """
+    deliveries.state <> 'sent' AND (deliveries.state <> 'dropped' OR NOT EXISTS (
+        SELECT 1 FROM subscriptions JOIN subscribers ON subscribers.id = subscriptions.subscriber_id
+        WHERE subscriptions.id = deliveries.subscription_id AND subscribers.erased_at IS NOT NULL
+    ))
+"""
 _SENT_POSTGRESQL = text(
-    """
+    f"""
     WITH answers AS (
         SELECT * FROM json_to_recordset(CAST(:rows AS json)) AS a(
             id_ bigint, code_ smallint, answer_ text, relay_ text, hash_ text, upper_ bigint
@@ -62,20 +69,22 @@ _SENT_POSTGRESQL = text(
         UPDATE deliveries SET state = 'sent', code = code_, answer = answer_, relay = relay_, body_hash = hash_,
             closed_at = :now
         FROM answers
-        WHERE deliveries.id = id_ AND deliveries.state IN ('held', 'queued', 'claimed', 'deferred', 'expired')
-        RETURNING deliveries.subscription_id, upper_
+        WHERE deliveries.id = id_ AND {_UNSETTLED}
+        RETURNING deliveries.subscription_id, deliveries.lower, upper_
     )
     UPDATE subscriptions SET cursor = upper_ FROM settled
-    WHERE subscriptions.id = settled.subscription_id AND subscriptions.cursor < upper_
-    """
+    WHERE subscriptions.id = settled.subscription_id
+        AND subscriptions.cursor >= settled.lower AND subscriptions.cursor < upper_
+    """  # noqa: S608 - all of it stands here
 )
-_SENT_SQLITE = """
+_SENT_SQLITE = f"""
     UPDATE deliveries SET state = 'sent', code = ?, answer = ?, relay = ?, body_hash = ?, closed_at = ?
-    WHERE id = ? AND state IN ('held', 'queued', 'claimed', 'deferred', 'expired')
-"""
+    WHERE id = ? AND {_UNSETTLED}
+"""  # noqa: S608 - all of it stands here
 _SERVED_SQLITE = """
     UPDATE subscriptions SET cursor = ?
-    WHERE id = ? AND cursor < ? AND EXISTS (SELECT 1 FROM deliveries WHERE id = ? AND state = 'sent')
+    WHERE id = ? AND cursor < ?
+        AND cursor >= (SELECT lower FROM deliveries WHERE deliveries.id = ? AND deliveries.state = 'sent')
 """
 
 

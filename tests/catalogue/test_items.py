@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from newsletter.catalogue.importing import BadItem, Defaults, parse_moment, parse_url, read_items
+from newsletter.catalogue.importing import BadItem, Defaults, draft_of, parse_moment, parse_url, read_items
 from newsletter.catalogue.items import Draft, day_of, save_items
 from newsletter.catalogue.themes import Theme
 from newsletter.errors import InputError
@@ -260,6 +260,19 @@ def test_urls_become_ascii() -> None:
     assert parse_url("https://straße.example") == "https://xn--strae-oqa.example"
     assert parse_url("http://[::1]:80/ñ") == "http://[::1]:80/%C3%B1"
     assert parse_url("https://e.org/a%20b") == "https://e.org/a%20b"
+
+
+def test_long_urls() -> None:
+    """How long an address may be is measured as it is written: one of Chinese letters has nine times as many, and a
+    digest of such is clipped."""
+    host = "https://e.org/"
+    for letter, most in (("a", 2000 - len(host)), ("é", (2000 - len(host)) // 6), ("新", (2000 - len(host)) // 9)):
+        assert len(parse_url(host + letter * most)) <= 2000
+        with pytest.raises(InputError, match="longer than 2000"):
+            parse_url(host + letter * (most + 1))
+    draft = draft_of({"title": "T", "summary": "S", "image": host + "新" * 400}, Defaults("zh", {}))
+    assert draft.image is None
+    assert "longer than 2000" in draft.left_out
 
 
 @pytest.mark.parametrize("url", ["https://a@evil.example/", "https://@evil.example/", "https://:pw@evil.example/"])

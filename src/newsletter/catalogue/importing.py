@@ -39,14 +39,15 @@ FIELDS: Mapping[str, tuple[str, ...]] = {
     "image": ("image", "image url", "picture", "imagen", "foto", "photo"),
     "image_alt": ("image alt", "alt", "alt text", "texto alternativo", "texte alternatif"),
 }
+LONGEST_URL = 2000
 LONGEST = {
     "title": 500,
     "summary": 20_000,
     "body": 500_000,
     "id": 400,
     "source": 200,
-    "url": 2000,
-    "image": 2000,
+    "url": LONGEST_URL,
+    "image": LONGEST_URL,
     "image_alt": 500,
 }
 # What must not be mended in silence: with a letter less it would be another item's.
@@ -324,7 +325,7 @@ def parse_url(text: str) -> str:
     """An absolute http or https URL, as ASCII (RFC 3986; 3987 for what was not).
 
     Raises:
-        InputError: it is something else.
+        InputError: it is something else, or longer than ``LONGEST_URL``.
     """
     wrong = InputError(f"Its URL {text[:80]!r} is not a web address.", "It begins with https://.")
     try:
@@ -335,6 +336,8 @@ def parse_url(text: str) -> str:
         raise wrong from None
     if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc or re.search(r"[\s<>\"]", text):
         raise wrong
+    if len(url) > LONGEST_URL:
+        raise InputError(f"Its URL {text[:80]!r} is longer than {LONGEST_URL} characters as mails write it.")
     return url
 
 

@@ -40,7 +40,7 @@ OF_CARD: Known = OF_HEADED | OF_REASON
 
 REASONS_KEPT = 12_000
 # What Python keeps of each besides its encoded text, in bytes, measured.
-_ITEM, _HEADED, _REASON = 3000, 1500, 400
+_ITEM, _HEADED, _REASON, _OWN = 3000, 1500, 400, 500
 
 
 _Reasons = tuple[Value | Branch | None, ...]
@@ -69,6 +69,11 @@ class SetItem:
         self.headed: dict[str, _Headed] = {}
         """By heading."""
         self.size = _ITEM + 4 * len(card.summary) + sum(map(_length, bodies.values()))
+
+
+def own_size(card: Shown) -> int:
+    """Bytes kept for this card only, roughly: nothing where its reason is whole lines, as in our own templates."""
+    return _OWN + sum(map(_size, card.set)) if card.set else 0
 
 
 class Setter:
@@ -182,3 +187,9 @@ def _parted(program: Program) -> tuple[bytes, Value | Branch | None, bytes] | No
 
 def _length(program: Program) -> int:
     return sum(len(line) for node in program if isinstance(node, Piece) for line in node.lines)
+
+
+def _size(setting: Setting) -> int:
+    if isinstance(setting, Late):
+        return _length(setting.program)
+    return sum(map(len, setting.lines if isinstance(setting, Piece) else setting))

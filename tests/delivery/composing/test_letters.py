@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import pickle
 import re
 import subprocess
 import sys
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from newsletter.audience.lists import edit_list
 from newsletter.audience.picks import Picks, load_profiles
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.catalogue.themes import all_themes, rename_theme
+from newsletter.database import reading
 from newsletter.delivery import outbox
 from newsletter.delivery.composing import letters as module
 from newsletter.delivery.composing import sections, shelves
@@ -31,6 +34,7 @@ from newsletter.delivery.outbox import Claimed
 from newsletter.digests import oversight
 from newsletter.digests.runs import as_item
 from newsletter.languages import LANGUAGES
+from newsletter.mail.templates import folder
 from newsletter.settings import Settings, load_settings
 from newsletter.tables import editions, items, lists
 
@@ -274,6 +278,43 @@ def test_what_is_kept_is_bounded(sqlite_engine: Engine, settings: Settings, monk
     for number in list(shelf.revisions):
         shelf.drop(number)
     assert shelf._held == 0
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_own_cards_are_counted(sqlite_engine: Engine, settings: Settings, own: bool) -> None:
+    """What is said to be held is about what is, also where a list's own template has the reason inside a line, and each
+    card so bytes of its own; they go with the cards."""
+    house = House(sqlite_engine, settings).create()
+    if own:
+        mine = settings.home / "templates" / "rutas" / "digest"
+        mine.mkdir(parents=True)
+        body = (folder() / "digest" / "body.html").read_text("utf-8").replace("<br>{{ card.why }}\n", "")
+        (mine / "body.html").write_text(
+            body.replace("{{ card.meta }}\n", "{{ card.meta }} ({{ card.why }})\n"), "utf-8"
+        )
+    countries = ("GT", "HN", "FR", "SN", "US", "MX")
+    for number in range(40):
+        house.publish(f"título {number} " + "<é> " * 20, countries=[countries[(number + n) % 6] for n in range(4)])
+    for number, some in enumerate(itertools.chain(*(itertools.combinations(countries, n) for n in (1, 2, 3, 4, 5)))):
+        house.subscribe(f"r{number}@example.org", Picks(countries=frozenset(some)))
+    house.tick()
+    claimed = claim(house)
+    letters = Letters(sqlite_engine, settings)
+    with reading(sqlite_engine) as connection:
+        letters.prepare(connection, claimed)
+    composed(letters, claimed[0])
+    (shelf,) = letters._shelves.values()
+    before = shelf.held
+    tracemalloc.start()
+    for delivery in claimed:
+        composed(letters, delivery)
+    gc.collect()
+    used, held = tracemalloc.get_traced_memory()[0], shelf.held - before
+    tracemalloc.stop()
+    assert used / 2 < held + 100_000 < used * 2
+    for _ in range(2):
+        shelf.age()
+    assert all(cards.held == 0 for cards in shelf._cards.values())
 
 
 def prepared(house: House) -> tuple[list[Claimed], Letters, shelves.Shelf]:

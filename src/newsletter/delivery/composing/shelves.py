@@ -17,11 +17,11 @@ from newsletter.catalogue.themes import Theme, descendants, theme_name
 from newsletter.delivery.composing.sections import Sections
 from newsletter.digests.arranging import NUMBERS, Arranger, Placeable, arrange
 from newsletter.digests.matching import Item
-from newsletter.mail.cards import UNPLACED, Placed, Shown, ShownGroup, named_of, section_of
+from newsletter.mail.cards import SHOWN, UNPLACED, Placed, Shown, ShownGroup, named_of, section_of
 from newsletter.mail.frames import Frame
 from newsletter.mail.letter import Card, Masthead
 from newsletter.mail.look import Look
-from newsletter.mail.setting import REASONS_KEPT, SetItem
+from newsletter.mail.setting import REASONS_KEPT, SetItem, own_size
 from newsletter.mail.words import words
 
 SHELF_COLUMNS = (
@@ -41,29 +41,35 @@ Arranged = tuple[list[ShownGroup], list[Shown]]
 class _Cards(dict[int, Placed]):
     """Cards of one language by their hits, made when they are asked for."""
 
-    __slots__ = ("_make", "older")
+    __slots__ = ("_make", "_own", "older")
 
     def __init__(self, make: Callable[[int], Placed]) -> None:
         self._make = make
+        self._own = 0
+        """Bytes that cards have in common with no others."""
         self.older: dict[int, Placed] = {}
         """Those of the generation before."""
 
     def __missing__(self, hit: int) -> Placed:
         if len(self) >= GENERATION:
             self.age()
-        known = self.older.pop(hit, ())
-        card = self[hit] = known or self._make(hit)
+        card = self.older.pop(hit, ())
+        if not card:
+            card = self._make(hit)
+            self._own += own_size(card[SHOWN])
+        self[hit] = card
         return card
 
     def age(self) -> None:
         """Begin a generation: cards that were not asked for in the last one are dropped."""
+        self._own -= sum(own_size(card[SHOWN]) for card in self.older.values())
         self.older = dict(self)
         self.clear()
 
     @property
     def held(self) -> int:
         """Bytes kept, roughly."""
-        return CARD_COST * (len(self) + len(self.older))
+        return CARD_COST * (len(self) + len(self.older)) + self._own
 
 
 class Shelf:

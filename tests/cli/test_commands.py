@@ -300,12 +300,14 @@ def test_explain_in_words(cli: CommandLine) -> None:
 
 
 def test_retry_and_approve(cli: CommandLine) -> None:
-    """A run opened by hand is shown; approving what is not held is refused; cancelling works once."""
+    """A run opened by hand is shown; approving what is not held is refused; cancelling works once, and leaves nothing
+    to be tried again."""
     run = cli("runs", "start", "rutas", "--yes", "--json").json["id"]
     assert cli("runs", "show", str(run), "--json").json["state"] == "assembling"
     assert "not waiting for approval" in cli("runs", "approve", str(run), "--yes", code=1).err
     cli("runs", "cancel", str(run), "--yes")
     assert "cannot be cancelled" in cli("runs", "cancel", str(run), "--yes", code=1).err
+    assert "was cancelled" in cli("deliveries", "retry", "--run", str(run), code=1).err
 
 
 def test_note_of_a_run(cli: CommandLine, tmp_path: Path) -> None:

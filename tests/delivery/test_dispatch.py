@@ -24,7 +24,7 @@ from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.pace import Pace
 from newsletter.delivery.settling import Outcome
 from newsletter.delivery.smtp.conversation import Answer, Verdict
-from newsletter.digests import oversight, runs
+from newsletter.digests import oversight, runs, shards
 from newsletter.digests.upkeep import keep_up
 from newsletter.errors import StateError
 from newsletter.mail.letter import Message
@@ -376,6 +376,57 @@ def test_retry_after_refusal(house: House, relay) -> None:
     assert house.states(reader) == ["sent"]
     with house.engine.begin() as connection:
         assert ledger.retry(connection, house.now, run_id=1) == 0
+
+
+def test_retry_in_a_cancelled_run(house: House) -> None:
+    """What failed in a run that was cancelled is not tried again, and not counted."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    with house.engine.begin() as connection:
+        connection.execute(update(deliveries).values(state="failed", closed_at=house.now))
+        oversight.cancel(connection, 1, house.now)
+        assert ledger.retry(connection, house.now, run_id=1) == 0
+        assert ledger.retry(connection, house.now, delivery_id=1) == 0
+    assert house.states(reader) == ["failed"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_retry_while_the_run_is_closed(house: House, relay) -> None:
+    """A delivery that is tried again at the moment at which its run would be done is sent."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    with house.engine.begin() as connection:
+        connection.execute(update(deliveries).values(state="failed", closed_at=house.now))
+    with house.engine.begin() as connection:
+        assert ledger.retry(connection, house.now, run_id=1) == 1
+        with house.engine.begin() as beat:
+            beat.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+            outbox.sweep(beat, house.now, [])
+    house.send()
+    assert house.states(reader) == ["sent"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_retry_during_an_assembly(house: House) -> None:
+    """A reader for whom a shard is writing another digest at this moment is left to it, and others are not."""
+    house.subscribe("ana@example.org")
+    house.subscribe("ben@example.org", hour=20)
+    house.publish("one")
+    house.tick()
+    with house.engine.begin() as connection:
+        connection.execute(update(deliveries).values(state="failed", closed_at=house.now))
+    house.pass_time(days=1)
+    house.set(2, due_at=house.now + timedelta(hours=12))
+    runs.open_due_runs(house.engine, house.now)
+    assembly = runs._prepare(house.engine, 2, house.now)
+    assert assembly is not None
+    with house.engine.begin() as shard, house.engine.begin() as connection:
+        assert shards.assemble_shard(shard, assembly, 10) == 1
+        connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+        assert ledger.retry(connection, house.now, run_id=1) == 1
+    assert (house.states(1), house.states(2)) == (["failed", "queued"], ["queued"])
 
 
 def test_run_started_by_hand(house: House, relay) -> None:

@@ -171,11 +171,14 @@ def retry(
         raise InputError("Name one delivery, or a run with --run.")
     house = opened()
     with house.engine.begin() as connection:
-        if delivery is not None:
-            _found(connection, delivery)
-        elif run is not None:
-            find_run(connection, run)
+        number: Any = run if delivery is None else _found(connection, delivery).run_id
+        its_run = find_run(connection, number)
         tried = ledger.retry(connection, now(), delivery_id=delivery, run_id=run)
+    if tried == 0 and its_run.state == "cancelled":
+        raise StateError(f"Run {number} was cancelled: its items are left for each reader's next digest.")
     if tried == 0:
-        raise StateError("Nothing to try again: see `newsletter deliveries list`.")
+        raise StateError(
+            "Nothing to try again: it was sent, or waits anyway, or goes with another digest, or its reader has left.",
+            f"See `newsletter deliveries list --run {number}`.",
+        )
     say(f"{tried} will be tried at the next tick.")

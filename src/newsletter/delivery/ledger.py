@@ -9,36 +9,52 @@ from typing import Any
 from sqlalchemy import Connection, exists, select, update
 from xxhash import xxh3_128_hexdigest
 
+from newsletter.database import IDS, Among
 from newsletter.delivery.outbox import Claimed
 from newsletter.tables import OPEN, deliveries, editions, lists, runs, subscribers, subscriptions
 
 
 def retry(connection: Connection, now: datetime, *, delivery_id: int | None = None, run_id: int | None = None) -> int:
-    """Make deferred deliveries due now, and failed ones once more; how many.
+    """Make deferred deliveries due now, and failed ones once more; how many. Those of cancelled runs stay as they are.
 
     A failed one is taken up again only if its subscription has no other open delivery and its cursor still
     stands where the digest began: otherwise its items have gone, or are going, another way.
     """
     scope = deliveries.c.id == delivery_id if delivery_id is not None else deliveries.c.run_id == run_id
+    if delivery_id is not None:
+        run_id = connection.scalar(select(deliveries.c.run_id).where(scope))
+    # Held until we are done, or it is closed while what is opened here cannot be seen yet.
+    held = select(runs.c.id).where(runs.c.id == run_id, runs.c.state != "cancelled").with_for_update(key_share=True)
+    if connection.scalar(held) is None:
+        return 0
     deferred = connection.execute(update(deliveries).where(scope, deliveries.c.state == "deferred").values(due_at=now))
+    again = _open_again(connection, scope, now)
+    if again:
+        done = update(runs).where(runs.c.id == run_id, runs.c.state == "done")
+        connection.execute(done.values(state="sending", finished_at=None))
+    return deferred.rowcount + again
+
+
+def _open_again(connection: Connection, scope: Any, now: datetime) -> int:
+    closed = deliveries.c.state.in_(("failed", "expired"))
+    # Locked first and asked then: the shard or answer that has one in hand may be writing what speaks against it.
+    unserved = (
+        select(deliveries.c.id)
+        .join(subscriptions, subscriptions.c.id == deliveries.c.subscription_id)
+        .where(scope, closed, subscriptions.c.cursor == deliveries.c.lower, subscriptions.c.state == "active")
+        .with_for_update(skip_locked=True)
+    )
+    ids = connection.scalars(unserved).all()
     other = deliveries.alias("other")
     free = ~exists().where(other.c.subscription_id == deliveries.c.subscription_id, other.c.state.in_(OPEN))
-    unserved = exists().where(
-        subscriptions.c.id == deliveries.c.subscription_id,
-        subscriptions.c.cursor == deliveries.c.lower,
-        subscriptions.c.state == "active",
-    )
     latest = ~exists().where(other.c.subscription_id == deliveries.c.subscription_id, other.c.id > deliveries.c.id)
-    failed = connection.execute(
+    opened = connection.execute(
         update(deliveries)
-        .where(scope, deliveries.c.state.in_(("failed", "expired")), free, unserved, latest)
-        .values(state="queued", due_at=now, deadline=now + timedelta(hours=4), closed_at=None)
+        .where(Among(deliveries.c.id, IDS), free, latest)
+        .values(state="queued", due_at=now, deadline=now + timedelta(hours=4), closed_at=None),
+        {"ids": ids},
     )
-    reopened = select(deliveries.c.run_id).where(scope, deliveries.c.state == "queued").scalar_subquery()
-    connection.execute(
-        update(runs).where(runs.c.id.in_(reopened), runs.c.state == "done").values(state="sending", finished_at=None)
-    )
-    return deferred.rowcount + failed.rowcount
+    return opened.rowcount
 
 
 def content_hash(content: bytes) -> str:

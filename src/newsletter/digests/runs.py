@@ -206,10 +206,12 @@ def _finish(engine: Engine, run: Any, now: datetime) -> bool:
 def close_finished(connection: Connection, now: datetime) -> None:
     """Mark as done the runs whose every delivery is closed, and have it reported."""
     pending = exists().where(deliveries.c.run_id == runs.c.id, deliveries.c.state.in_(OPEN))
+    over = select(runs.c.id).where(runs.c.state.in_(("sending", "held")), ~pending)
+    # Locked first and asked again then: a delivery that was opened meanwhile is seen only by who begins to look later.
+    locked = list(connection.scalars(over.with_for_update(of=runs, key_share=True, skip_locked=True)))
+    if not locked:
+        return
     done = (
-        update(runs)
-        .where(runs.c.state.in_(("sending", "held")), ~pending)
-        .values(state="done", finished_at=now)
-        .returning(runs.c.id)
+        update(runs).where(runs.c.id.in_(locked), ~pending).values(state="done", finished_at=now).returning(runs.c.id)
     )
     report(connection, "run_done", list(connection.scalars(done)), now)

@@ -254,10 +254,11 @@ def test_in_another_process(house: House) -> None:
 
 
 def test_what_is_kept_is_bounded(sqlite_engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest items are dropped when too much is kept, and read again when they are wanted."""
+    """The oldest items are dropped when too much is kept, and read again when they are wanted; so are editions, by
+    their size."""
     house = House(sqlite_engine, settings).create()
     monkeypatch.setattr(module, "BYTES_KEPT", 40_000)
-    monkeypatch.setattr(module, "EDITIONS_KEPT", 2)
+    monkeypatch.setattr(module, "EDITION_BYTES_KEPT", 1000)
     letters = Letters(sqlite_engine, settings)
     claimed = []
     for number in range(12):
@@ -275,6 +276,7 @@ def test_what_is_kept_is_bounded(sqlite_engine: Engine, settings: Settings, monk
             (shelf,) = letters._shelves.values()
             assert len(shelf.revisions) <= 8
             assert len(letters._editions) <= 2
+            assert sum(len(ids) for _, ids in letters._editions.values()) <= 8
     for number in list(shelf.revisions):
         shelf.drop(number)
     assert shelf._held == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
@@ -26,10 +26,13 @@ from newsletter.settings import Settings
 from newsletter.tables import editions, items, lists, runs, themes
 
 SHELVES_KEPT = 50
-EDITIONS_KEPT = 2000
+EDITION_BYTES_KEPT = 8_000_000
 NOTES_KEPT = 100
 BYTES_KEPT = 64_000_000
 """Of items and cards, roughly, in a process. Reached with many lists or languages: see ``shelves.GENERATION``."""
+
+# What Python keeps of an edition, and of each id in it, in bytes.
+_EDITION, _ID = 250, 40
 
 _LISTS = select(*(lists.c[name] for name in SHELF_COLUMNS)).where(Among(lists.c.id, IDS))
 _THEMES = (
@@ -241,7 +244,7 @@ class Letters:
             found |= {number: {} for number in missing}
             found |= {row.id: row.notes for row in connection.execute(_NOTES, {"ids": missing})}
             self._notes |= found
-            _drop_oldest(self._notes, NOTES_KEPT)
+            _drop_oldest(self._notes, NOTES_KEPT, lambda _: 1)
         return found
 
     def _read_editions(self, connection: Connection, ids: set[int]) -> dict[int, tuple[str, tuple[int, ...]]]:
@@ -250,7 +253,7 @@ class Letters:
         if missing:
             for number, language, item_ids in connection.execute(_EDITIONS, {"ids": missing}).all():
                 found[number] = self._editions[number] = language, tuple(item_ids)
-        _drop_oldest(self._editions, EDITIONS_KEPT)
+            _drop_oldest(self._editions, EDITION_BYTES_KEPT, lambda edition: _EDITION + _ID * len(edition[1]))
         return found
 
 
@@ -295,9 +298,13 @@ def _forget(shelves: dict[int, Shelf], wanted: Mapping[int, set[int]]) -> None:
             held -= shelf.age()
 
 
-def _drop_oldest(kept: dict[Any, Any], most: int) -> None:
-    for key in list(kept)[: max(0, len(kept) - most)]:
-        del kept[key]
+def _drop_oldest(kept: dict[Any, Any], most: int, size: Callable[[Any], int]) -> None:
+    """Drop what was put there first, until the sizes of the others come to ``most``."""
+    held = sum(map(size, kept.values()))
+    for key in list(kept) if held > most else ():
+        if held <= most:
+            break
+        held -= size(kept.pop(key))
 
 
 @lru_cache(maxsize=2000)

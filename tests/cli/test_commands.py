@@ -259,6 +259,7 @@ def test_layout_of_a_list(cli: CommandLine) -> None:
     assert layout() == ("compact", "theme")
     assert "full or compact" in cli("lists", "edit", "rutas", "--style", "tight", code=1).err
     assert layout() == ("compact", "theme")
+    assert "Nothing to change was named." in cli("lists", "edit", "rutas", code=2).err
 
 
 def test_themes_from_files(cli: CommandLine, tmp_path: Path) -> None:
@@ -276,6 +277,26 @@ def test_themes_from_files(cli: CommandLine, tmp_path: Path) -> None:
     assert themes["aid"]["names"] == {"en": "Aid", "es": "Ayuda", "fr": "Aide"}
     assert themes["cash"]["parent"] == "aid"
     assert "ok" not in themes
+
+
+def test_themes_that_are_added_again(cli: CommandLine) -> None:
+    """`themes add` changes what is given of a theme that is there, and says what; an empty text takes away."""
+
+    def aid() -> tuple[object, ...]:
+        (found,) = (theme for theme in cli("themes", "list", "--json").json if theme["slug"] == "aid")
+        return found["names"], found["parent"], found["descriptions"]
+
+    described = ("--description", "en=Help", "--description", "es=Ayuda")
+    assert cli("themes", "add", "aid", "--name", "en=Aid", "--parent", "trade", *described).out == "Added aid.\n"
+    told = cli("themes", "add", "aid", "--name", "fr=Aide", "--description", "es=").out
+    assert told == "Changed aid: description es is taken away; name fr is Aide.\n"
+    assert aid() == ({"en": "Aid", "fr": "Aide"}, "trade", {"en": "Help"})
+    assert cli("themes", "add", "aid", "--name", "fr=Aide").out == "aid was there already, just so.\n"
+    told = cli("themes", "add", "aid", "--name", "en=Relief", "--name", "fr=", "--parent", "").out
+    assert told == "Changed aid: name en is Relief; name fr is taken away; parent is taken away.\n"
+    assert aid() == ({"en": "Relief"}, None, {"en": "Help"})
+    assert "has no name" in cli("themes", "add", "aid", "--name", "en=", code=1).err
+    cli("themes", "add", "aid", code=2)
 
 
 def test_preview_writes_files(cli: CommandLine, tmp_path: Path) -> None:

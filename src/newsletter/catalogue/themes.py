@@ -84,17 +84,29 @@ def find_theme(vocabulary: Vocabulary, text: str) -> str:
 def add_themes(connection: Connection, list_id: int, wanted: Iterable[Theme]) -> tuple[int, int]:
     """Add themes, or bring those there are up to date; how many were added and changed.
 
-    Descriptions stay where none is given.
+    Descriptions stay where none is given; names and parent become what is given.
 
     Raises:
         InputError: a slug, name or parent is not usable; nothing is kept.
     """
     present = all_themes(connection, list_id)
+    return _keep(
+        connection,
+        list_id,
+        (
+            replace(theme, descriptions=present[theme.slug].descriptions)
+            if not theme.descriptions and theme.slug in present
+            else theme
+            for theme in wanted
+        ),
+    )
+
+
+def _keep(connection: Connection, list_id: int, wanted: Iterable[Theme]) -> tuple[int, int]:
+    present = all_themes(connection, list_id)
     after = dict(present)
     for theme in wanted:
         check_slug(theme.slug)
-        if not theme.descriptions and theme.slug in present:
-            theme = replace(theme, descriptions=present[theme.slug].descriptions)
         if not any(name.strip() for name in theme.names.values()):
             raise InputError(f"Theme {theme.slug!r} has no name.", f"Give it one in {', '.join(LANGUAGES)}.")
         if any(has_controls(text) for words in (theme.names, theme.descriptions) for text in (*words, *words.values())):
@@ -140,13 +152,44 @@ def _check_parent(vocabulary: Vocabulary, theme: Theme) -> None:
         parent = vocabulary[parent].parent
 
 
+def amend_theme(
+    connection: Connection,
+    list_id: int,
+    slug: str,
+    names: Mapping[str, str],
+    descriptions: Mapping[str, str],
+    parent: str | None,
+) -> tuple[Theme, Theme | None]:
+    """Add a theme, or change what is given of one that is there; how it is now, and how it was.
+
+    An empty name, description or parent takes away the one there is.
+
+    Raises:
+        InputError: what would result is not usable; nothing is kept.
+    """
+    was = all_themes(connection, list_id).get(slug)
+    before = was or Theme(slug, {}, None)
+    theme = Theme(
+        slug,
+        _with(before.names, names),
+        before.parent if parent is None else parent or None,
+        _with(before.descriptions, descriptions),
+    )
+    _keep(connection, list_id, [theme])
+    return theme, was
+
+
+def _with(texts: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    return {code: text for code, text in {**texts, **given}.items() if text}
+
+
 def rename_theme(connection: Connection, list_id: int, slug: str, names: Mapping[str, str]) -> None:
     """Change names; those in other languages stay. The slug never changes: items and picks hold it.
 
     Raises:
+        InputError: a name is not usable, or the last one would go.
         StateError: there is no such theme.
     """
-    present = all_themes(connection, list_id).get(slug)
-    if present is None:
+    if slug not in all_themes(connection, list_id):
         raise StateError(f"There is no theme {slug!r}.", "`newsletter themes list` shows those there are.")
-    add_themes(connection, list_id, [Theme(slug, {**present.names, **names}, present.parent, present.descriptions)])
+    amend_theme(connection, list_id, slug, names, {}, None)

@@ -12,7 +12,7 @@ from rich.markup import escape
 from newsletter.audience.brand import ENOUGH, clear_brand, least_contrast, set_brand
 from newsletter.audience.lists import all_lists, archive_list, create_list, edit_list, find_list
 from newsletter.audience.schedule import WEEKDAYS, parse_frequency, parse_hour, parse_timezone, parse_weekday
-from newsletter.cli.output import confirmed, facts, print_json, say, table
+from newsletter.cli.output import confirmed, facts, nothing_named, print_json, say, table
 from newsletter.cli.shared import Frequency, Hour, Json, Timezone, Weekday, Yes, now, opened
 from newsletter.database import reading
 from newsletter.errors import InputError
@@ -205,7 +205,6 @@ def edit(
 
     Example: `newsletter lists edit rutas --approval --style compact --reports-to ana@example.org`
     """
-    house = opened()
     values = _values(
         name=name,
         sender_name=sender_name,
@@ -225,9 +224,12 @@ def edit(
         welcomes=welcomes,
         reports_to=reports_to,
     )
+    if not values:
+        raise nothing_named("lists edit")
+    house = opened()
     with house.engine.begin() as connection:
         edit_list(connection, slug, values)
-    say(f"List [bold]{escape(slug)}[/] changed." if values else "Nothing to change was named.")
+    say(f"List [bold]{escape(slug)}[/] changed.")
 
 
 @app.command()

@@ -40,6 +40,12 @@ def complain(message: str, hint: str = "") -> None:
         say(f"       {escape(hint)}", errors)
 
 
+def nothing_named(command: str) -> typer.Exit:
+    """Say that ``command`` was not told what to change; what to end it with."""
+    complain("Nothing to change was named.", f"See `newsletter {command} --help`.")
+    return typer.Exit(2)
+
+
 def warn(message: str, hint: str) -> None:
     """What is odd, but keeps no command from its work."""
     say(f"[yellow]Warning:[/] {escape(message)} {escape(hint)}", errors)

@@ -24,7 +24,7 @@ from newsletter.audience.schedule import (
     parse_weekday,
 )
 from newsletter.cli.importing import import_
-from newsletter.cli.output import complain, print_json_rows, say, table
+from newsletter.cli.output import nothing_named, print_json_rows, say, table
 from newsletter.cli.personal import STATES, Email, check_state, erase, export, reader_facts, show
 from newsletter.cli.shared import (
     SHOWN,
@@ -284,8 +284,7 @@ def edit(
     by_place, by_theme = all_places or countries or regions, all_themes or themes
     by_language = any_language or item_languages
     if name is None and not any((by_place, by_theme, by_language, frequency, hour, weekday, timezone, language)):
-        complain("Nothing to change was named.", "See `newsletter subscribers edit --help`.")
-        raise typer.Exit(2)
+        raise nothing_named("subscribers edit")
     house, moment = opened(), now()
     with house.engine.begin() as connection:
         list_row = chosen_list(connection, slug)

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from newsletter.catalogue.themes import Theme, add_themes, all_themes, rename_theme, theme_name
-from newsletter.cli.output import print_json, say, table
+from newsletter.catalogue.themes import Theme, add_themes, all_themes, amend_theme, rename_theme, theme_name
+from newsletter.cli.output import nothing_named, print_json, say, table
 from newsletter.cli.shared import Json, ListSlug, chosen_list, opened
 from newsletter.database import reading
 from newsletter.errors import InputError
@@ -27,19 +28,20 @@ Names = Annotated[list[str], typer.Option("--name", metavar="CODE=NAME", help="A
 EXAMPLE = '{"slug": "protection", "names": {"en": "Protection"}, "descriptions": {"en": "Asylum and returns"}}'
 
 
-def _names(texts: list[str]) -> dict[str, str]:
+def _names(texts: list[str], option: str = "--name en=Protection") -> dict[str, str]:
+    """Names or descriptions by language code; an empty one is one to take away."""
     names = {}
     for text in texts:
         code, equals, name = text.partition("=")
-        if not equals or not name.strip() or not (code.isascii() and code.isalpha() and len(code) <= 3):
-            raise InputError(f"{text!r} is not a name with its language.", "Write --name en=Protection.")
+        if not equals or not (code.isascii() and code.isalpha() and len(code) <= 3):
+            raise InputError(f"{text!r} is not a text with its language.", f"Write {option}.")
         names[code.lower()] = " ".join(name.split())
     return names
 
 
 @app.command("import")
 def import_(file: Annotated[Path, typer.Argument(metavar="FILE", help=".json or .csv")], slug: ListSlug = None) -> None:
-    """Add themes from JSON or CSV, and bring those there are up to date.
+    """Add themes from JSON or CSV, and bring those there are up to date: names and parent become what the file says.
 
     JSON: `[{"slug": "protection", "names": {"en": "Protection"}, "parent": null, "descriptions": {}}]`;
     CSV: columns slug, en, es, fr, ar, parent.
@@ -106,20 +108,51 @@ def _theme(place: str, entry: Any) -> Theme:
 @app.command()
 def add(
     theme: Annotated[str, typer.Argument(metavar="THEME", help="Its slug, for ever: counter-trafficking.")],
-    names: Names,
+    names: Annotated[
+        list[str] | None, typer.Option("--name", metavar="CODE=NAME", help="A name: es=Protección. Repeatable.")
+    ] = None,
     parent: Annotated[str | None, typer.Option("--parent", help="Who picks the parent gets this too.")] = None,
     descriptions: Descriptions = None,
     slug: ListSlug = None,
 ) -> None:
-    """Add one theme.
+    """Add one theme, or change one that is there: what is not given stays.
+
+    An empty text takes away what there is: `--name fr=`, `--description en=`, `--parent ''`.
 
     Example: `newsletter themes add children --name en=Children --name es=Niñez --parent protection`
     """
+    if not names and not descriptions and parent is None:
+        raise nothing_named("themes add")
     house = opened()
     with house.engine.begin() as connection:
-        wanted = Theme(theme, _names(names), parent, _names(descriptions or []))
-        added, changed = add_themes(connection, chosen_list(connection, slug).id, [wanted])
-    say("Added." if added else "Changed." if changed else "It was there already, just so.")
+        now, was = amend_theme(
+            connection,
+            chosen_list(connection, slug).id,
+            theme,
+            _names(names or []),
+            _names(descriptions or [], "--description en='Asylum and returns'"),
+            parent,
+        )
+    say(escape(_told(now, was)))
+
+
+def _told(now: Theme, was: Theme | None) -> str:
+    """What became of a theme."""
+    if was is None:
+        return f"Added {now.slug}."
+    before, after = _parts(was), _parts(now)
+    changes = [
+        f"{part} is {after.get(part, 'taken away')}"
+        for part in sorted({**before, **after})
+        if before.get(part) != after.get(part)
+    ]
+    return f"Changed {now.slug}: {'; '.join(changes)}." if changes else f"{now.slug} was there already, just so."
+
+
+def _parts(theme: Theme) -> dict[str, str]:
+    parts = {f"name {code}": name for code, name in theme.names.items()}
+    parts |= {f"description {code}": repr(text) for code, text in theme.descriptions.items()}
+    return parts | ({"parent": theme.parent} if theme.parent else {})
 
 
 @app.command("list")
@@ -156,7 +189,7 @@ def show_all(slug: ListSlug = None, as_json: Json = False) -> None:
 
 @app.command()
 def rename(theme: Annotated[str, typer.Argument(metavar="THEME")], names: Names, slug: ListSlug = None) -> None:
-    """Change a theme's names; the slug stays, since items and picks hold it.
+    """Change a theme's names; the slug stays, since items and picks hold it. `--name fr=` takes a name away.
 
     Example: `newsletter themes rename children --name fr=Enfance`
     """

@@ -10,6 +10,7 @@ from celery.signals import before_task_publish, heartbeat_sent
 
 from newsletter.errors import SettingsError
 from newsletter.settings import Settings, load_settings
+from worker.calming import calm_logs
 
 # One process a container: the sign is of whoever runs there.
 MAILBOX_SECONDS = 120
@@ -73,4 +74,5 @@ def _show_worker_life(**_: object) -> None:
     ALIVE.touch()
 
 
+calm_logs()
 app = make_app(load_settings())

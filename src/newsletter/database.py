@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
-from sqlalchemy.exc import ArgumentError, DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -77,8 +77,6 @@ def connect(url: str) -> Engine:
         )
     if name == "postgresql":
         return _postgresql(url)
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Here and below: what a statement was given stays out of errors, and so out of logs.
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": SQLITE_WAIT_SECONDS})
 
@@ -87,6 +85,7 @@ def connect(url: str) -> Engine:
         # SQLite gives the write-ahead log the mode of the file. Never open one that is there: closing it again would
         # take this process's locks away.
         if parsed.database and parsed.database != ":memory:":
+            Path(parsed.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with suppress(OSError):
                 os.close(os.open(parsed.database, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
@@ -135,9 +134,15 @@ def _postgresql(url: str) -> Engine:
     return engine
 
 
+def is_absent(engine: Engine) -> bool:
+    """Whether the file of a SQLite database is not there yet; to connect would make it, and its folder."""
+    file = (engine.url.database or "") if engine.dialect.name == "sqlite" else ""
+    return bool(file) and not file.startswith((":memory:", "file:")) and not Path(file).exists()
+
+
 def unusable(url: URL, error: DBAPIError) -> StateError:
     """What is to be said of an error of the database at ``url``, and how to mend it."""
-    reason = (str(error.orig).strip().splitlines() or ["no reason is given"])[0]
+    reason = _reason(error)
     if url.get_backend_name() != "sqlite":
         return StateError(f"The database cannot be used: {reason}.", "Check NEWSLETTER_DATABASE_URL.")
     code = getattr(error.orig, "sqlite_errorname", "")
@@ -145,6 +150,26 @@ def unusable(url: URL, error: DBAPIError) -> StateError:
         (mend for beginning, mend in MENDS.items() if code.startswith(beginning)), "Check its file and its disk."
     )
     return StateError(f"The database {url.database} cannot be used: {reason}.", mend)
+
+
+def why_away(error: BaseException) -> str:
+    """Why the database cannot be used just now; empty if the error is one of ours, which stays when it is back."""
+    if not isinstance(error, DBAPIError):
+        return ""
+    sqlite_name = getattr(error.orig, "sqlite_errorname", None)
+    if sqlite_name is not None:
+        passing = sqlite_name.startswith(tuple(beginning for beginnings in MENDS for beginning in beginnings))
+    else:
+        # Without a state the server did not answer at all.
+        state = getattr(error.orig, "sqlstate", None)
+        passing = isinstance(error, (OperationalError, InterfaceError)) and (
+            not state or state.startswith(("08", "53", "57P", "58"))
+        )
+    return _reason(error) if passing else ""
+
+
+def _reason(error: DBAPIError) -> str:
+    return (str(error.orig).strip().splitlines() or ["no reason is given"])[0]
 
 
 def empty_log(engine: Engine) -> None:

@@ -40,6 +40,11 @@ def is_language(code: str) -> bool:
     return len(code) == 3 or (len(code) == 2 and code in Locale("en").languages)
 
 
+def language_name(code: str) -> str:
+    """What English calls a language; the code itself, if it has no word for it."""
+    return str(Locale("en").languages.get(code, code))
+
+
 def check_languages(codes: list[str]) -> list[str]:
     """Languages that a list may come in, without repeats, the default first.
 

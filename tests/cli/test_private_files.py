@@ -45,6 +45,15 @@ def test_what_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (other.stat().st_mode & 0o777, modes(other)["x.db"]) == (0o700, 0o600)
 
 
+def test_what_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that finds no database makes none, and no folder for it."""
+    refused = CommandLine(tmp_path)("lists", "list", code=1).err
+    assert "There is no database yet." in refused
+    monkeypatch.setenv("NEWSLETTER_DATABASE_URL", f"sqlite:///{tmp_path / 'other' / 'x.db'}")
+    assert CommandLine(tmp_path)("items", "list", code=1).err == refused
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_there(newsletter: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The doctor warns of a folder, or of a database that is elsewhere, that others can read."""
     Path("dns").write_text("")

@@ -45,20 +45,30 @@ def site_port(monkeypatch: pytest.MonkeyPatch) -> int:
     return port
 
 
+@pytest.fixture
+def inbox_ports(monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """Free ports for the inbox: SMTP and web."""
+    ports = services.free_port("127.0.0.1"), services.free_port("127.0.0.1")
+    for name, port in zip(("SMTP", "WEB"), ports, strict=True):
+        monkeypatch.setenv(f"NEWSLETTER_INBOX_{name}_PORT", str(port))
+    return ports
+
+
 @pytest.mark.usefixtures("site_port")
 @pytest.mark.parametrize(
     ("smtp_url", "front"),
     [
         ("", "inbox"),
         ("smtp://127.0.0.1:2599", "site"),
-        ("smtp://127.0.0.1:1025", "inbox"),
-        ("smtp://localhost:1025", "inbox"),
-        ("smtp://mail.example.org:1025", "site"),
-        ("smtps://mail.example.org smtp://127.0.0.1:1025", "inbox"),
+        ("smtp://127.0.0.1:{port}", "inbox"),
+        ("smtp://localhost:{port}", "inbox"),
+        ("smtp://mail.example.org:{port}", "site"),
+        ("smtps://mail.example.org smtp://127.0.0.1:{port}", "inbox"),
     ],
 )
-def test_inbox_or_site(tmp_path: Path, smtp_url: str, front: str) -> None:
+def test_inbox_or_site(tmp_path: Path, inbox_ports: tuple[int, int], smtp_url: str, front: str) -> None:
     """The capture inbox is started where mail goes to it; beside any other relay, on this machine too, the site."""
+    smtp_url = smtp_url.format(port=inbox_ports[0])
     settings = load_settings(home=tmp_path, smtp_url=smtp_url, base_url="https://news.example.org")
     assert list(started(settings)) == ["valkey", front, "worker", "beat"]
 
@@ -77,6 +87,45 @@ def test_the_sites_port_is_taken(tmp_path: Path, site_port: int) -> None:
     """`up` does not take another program's page for the readers' site."""
     with socket.create_server(("127.0.0.1", site_port)), pytest.raises(StateError, match=str(site_port)):
         started(load_settings(home=tmp_path, smtp_url="smtp://127.0.0.1:2599", base_url="https://news.example.org"))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_the_inboxs_port_is_taken(tmp_path: Path, inbox_ports: tuple[int, int], which: int) -> None:
+    """`up` takes no other program for its inbox: it says which port is in use before anything is started."""
+    name = ("NEWSLETTER_INBOX_SMTP_PORT", "NEWSLETTER_INBOX_WEB_PORT")[which]
+    recorder = Recorder(tmp_path)
+    with socket.create_server(("127.0.0.1", inbox_ports[which])), pytest.raises(StateError, match="is in use") as said:
+        services.start_house(recorder, load_settings(home=tmp_path), {})
+    assert name in said.value.hint
+    assert recorder.children == []
+
+
+class Passing(Recorder):
+    """Stops as soon as all is started."""
+
+    def watch(self) -> None:
+        """Nobody has to press Ctrl-C."""
+
+
+@pytest.mark.usefixtures("inbox_ports")
+def test_what_up_says(newsletter: CommandLine, site_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`up` says where the inbox and the readers' site are, and that a Redis of one's own does not answer."""
+    monkeypatch.setattr(services, "Supervisor", Passing)
+    inbox = f"http://127.0.0.1:{load_settings().inbox_web_port}/"
+    shown = newsletter("up")
+    assert f"Inbox: {inbox} " in shown.out
+    assert f"Readers' site: {inbox}LIST, once there is a public list\n" in shown.out
+    assert shown.err == ""
+    newsletter("lists", "create", "rutas", "--name", "Rutas", "--sender-email", "d@r.example", "--postal-address", "X")
+    assert f"Readers' site: {inbox}rutas\n" in newsletter("up").out
+    monkeypatch.setenv("NEWSLETTER_REDIS_URL", "redis://user:geheim@127.0.0.1:1/0")
+    monkeypatch.setenv("NEWSLETTER_SMTP_URL", "smtp://127.0.0.1:2599")
+    monkeypatch.setenv("NEWSLETTER_BASE_URL", "https://news.example.org")
+    shown = newsletter("up")
+    assert shown.err == (
+        "Warning: Redis at NEWSLETTER_REDIS_URL does not answer. No digest is sent until it does; nothing is lost.\n"
+    )
+    assert f"Readers' site: http://127.0.0.1:{site_port}/rutas\n" in shown.out
 
 
 @pytest.mark.parametrize(("base_url", "told"), [("", True), ("https://news.example.org", False)])

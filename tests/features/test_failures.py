@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from datetime import UTC, datetime
 from email import message_from_bytes
+from pathlib import Path
 
 import pytest
+from commanding import KEY
 from house import House
+from servers import running_postgres
 from sqlalchemy import func, select
 from stack import Stack, wait_until
 
+from newsletter.database import connect
 from newsletter.delivery.relays import CONNECTIONS
 from newsletter.settings import Settings
 from newsletter.tables import deliveries
+from worker.calming import Calm
 
 READERS = 150
 
@@ -45,6 +51,46 @@ def environment(house: House) -> dict[str, str]:
 def sent(house: House) -> int:
     with house.engine.connect() as connection:
         return connection.scalar(select(func.count()).where(deliveries.c.state == "sent")) or 0
+
+
+def test_servers_that_are_away(tmp_path: Path) -> None:
+    """While the database or Redis is away, worker and beat log a line each time that says so, and no traceback."""
+    with running_postgres() as server:
+        settings = {
+            "NEWSLETTER_DATABASE_URL": server.migrated(),
+            "NEWSLETTER_SMTP_URL": "smtp://127.0.0.1:1",
+            "NEWSLETTER_BASE_URL": "https://news.example.org",
+            "NEWSLETTER_SECRET_KEY": KEY,
+        }
+        with Stack(tmp_path / "stack", settings) as stack:
+            valkey = stack.supervisor.children[0]
+            worker, beat = (child.log for child in stack.start("worker", "beat"))
+            wait_until(lambda: "newsletter.tick" in worker.read_text() and "succeeded in" in worker.read_text())
+            server.command("pg_ctl", "-D", str(server.folder / "data"), "-m", "fast", "-w", "stop")
+            wait_until(lambda: worker.read_text().count("WARNING/ForkPool") > 1)
+            stack.kill(valkey)
+            wait_until(lambda: beat.read_text().count("Redis is away, and the next tick tries again: ") > 1)
+            wait_until(lambda: "Cannot connect to redis" in worker.read_text())
+        server.restart()
+    assert "The database is away, and the next tick tries again: " in worker.read_text()
+    assert "WARNING/MainProcess] consumer: Cannot connect to redis" in worker.read_text()
+    for log in (worker, beat):
+        assert "Traceback" not in log.read_text()
+        assert "CPendingDeprecationWarning" not in log.read_text()
+
+
+def test_what_is_wrong_with_the_program(caplog: pytest.LogCaptureFixture) -> None:
+    """An error that does not end by itself keeps its traceback, also one of a database that answers."""
+    log = logging.getLogger("of.a.task")
+    log.addFilter(Calm())
+    engine = connect("sqlite://")
+    for wrong in (lambda: [][0], lambda: engine.connect().exec_driver_sql("SELECT 1 FROM nowhere")):
+        try:
+            wrong()
+        except Exception:
+            log.exception("raised unexpected")
+    assert [record.exc_info is not None for record in caplog.records] == [True, True]
+    assert {record.levelname for record in caplog.records} == {"ERROR"}
 
 
 @on_sqlite

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from datetime import UTC, datetime
 from importlib.resources import files
+from pathlib import Path
 
+import pytest
+from commanding import KEY
+from house import House
+from servers import Relay
+from sqlalchemy import Engine
+
+from newsletter.audience.picks import Picks
 from newsletter.catalogue.geography import find_place, parse_places
 from newsletter.catalogue.importing import Defaults, draft_of
 from newsletter.catalogue.themes import Theme
+from newsletter.cli import demo
+from newsletter.settings import load_settings
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 FOLDER = files("newsletter").joinpath("samples")
+
+
+@pytest.fixture
+def house(sqlite_engine: Engine, relay: Relay, tmp_path: Path) -> House:
+    """A list over SQLite, and a relay for its mails."""
+    url = f"smtp://127.0.0.1:{relay.port}"
+    return House(
+        sqlite_engine, load_settings(home=tmp_path, smtp_url=url, base_url="https://news.example.org", secret_key=KEY)
+    ).create()
 
 
 def test_numbers() -> None:
@@ -31,6 +52,27 @@ def test_numbers() -> None:
     rows = (FOLDER / "subscribers.csv").read_text("utf-8").splitlines()
     assert len(rows) - 1 == 200
     assert len({row.partition(",")[0] for row in rows}) == len(rows)
+
+
+def test_the_demos_total(house: House, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo's total counts those without a digest by the words of its table; languages are told from places."""
+    house.publish("one", countries=("GT",))
+    house.subscribe("got@example.org")
+    house.subscribe("nothing@example.org", Picks(countries=("HN",), languages=("es",)))
+    for number, state in enumerate(("pending", "unsubscribed", "unsubscribed")):
+        house.set(house.subscribe(f"{number}@example.org", due_at=None), state=state)
+    house.tick()
+    house.send()
+    monkeypatch.setattr(demo.console, "width", 160)
+    demo.show_readers(house.engine, house.list_id)
+    demo._tell_totals(house.engine, house.list_id)
+    out = capsys.readouterr().out
+    told = Counter(re.findall(r"none: (.+?)\s*$", out, re.MULTILINE))
+    assert told == {"nothing new fits": 1, "pending": 1, "unsubscribed": 2}
+    assert "1 digest sent; 4 readers got none (" in out
+    for why, number in told.items():
+        assert f"{number} {why}" in out
+    assert "Honduras, in Spanish" in out
 
 
 def test_hosts_that_nobody_owns() -> None:

@@ -33,6 +33,7 @@ from newsletter.cli.themes import read_themes
 from newsletter.database import engine_for, reading
 from newsletter.digests.shards import is_due
 from newsletter.errors import StateError
+from newsletter.languages import language_name
 from newsletter.migrations import upgrade
 from newsletter.settings import PLACEHOLDER_SITE, Settings, load_settings
 from newsletter.tables import OPEN, deliveries, editions, lists, profiles, runs, subscribers, subscriptions
@@ -82,13 +83,13 @@ def demo(
             raise typer.Exit(130)
         show_readers(engine, list_id)
         counts = _tell_totals(engine, list_id)
-        # One server for both: the inbox serves the site beside its own pages.
-        address = f"http://{settings.inbox_host}:{settings.inbox_web_port}/"
-        say(f"\nReaders' site: [bold]{address}{SAMPLE}[/]")
-        say(f"Inbox: [bold]{address}[/]")
         command = "newsletter" if which("newsletter") else str(Path(sys.executable).with_name("newsletter"))
-        say(f"To look around: NEWSLETTER_HOME={escape(str(settings.home))} {escape(command)} deliveries list")
+        say(f"\nTo look around: NEWSLETTER_HOME={escape(str(settings.home))} {escape(command)} deliveries list")
         if not once:
+            # One server for both: the inbox serves the site beside its own pages.
+            address = f"http://{settings.inbox_host}:{settings.inbox_web_port}/"
+            say(f"Readers' site: [bold]{address}{SAMPLE}[/]")
+            say(f"Inbox: [bold]{address}[/]")
             say("Ctrl-C stops everything.")
             supervisor.watch()
             say("Stopping …")
@@ -249,12 +250,13 @@ def show_readers(engine: Engine, list_id: int) -> None:
     def follows(row: Any) -> str:
         places = [place_name(code, "en") for code in (*row.countries, *row.regions)]
         themes = [theme_name(vocabulary[slug], "en") for slug in row.themes if slug in vocabulary]
-        return ", ".join([*places, *themes, *row.languages]) or "everything"
+        languages = [f"in {language_name(code)}" for code in row.languages]
+        return ", ".join([*places, *themes, *languages]) or "everything"
 
     def result(row: Any) -> str:
         if got[row.id]:
             return f"{items_of[row.id]} in {got[row.id]} digest{'s' if got[row.id] > 1 else ''}"
-        return f"none: {WHY_NOTHING.get(row.last_outcome or '', row.state)}"
+        return f"none: {_why_none(row)}"
 
     table(
         ("reader", "follows", "language", "frequency", "items"),
@@ -263,16 +265,24 @@ def show_readers(engine: Engine, list_id: int) -> None:
     )
 
 
+def _why_none(subscription: Any) -> str:
+    """Why it has no digest: what came of the last run, else the state that keeps it from any."""
+    return WHY_NOTHING.get(subscription.last_outcome or "", str(subscription.state))
+
+
 def _tell_totals(engine: Engine, list_id: int) -> Counter[str]:
     with reading(engine) as connection:
         counts = Counter(connection.scalars(select(deliveries.c.state)).all())
-        none = connection.scalars(
-            select(subscriptions.c.last_outcome).where(
+        none = connection.execute(
+            select(subscriptions.c.last_outcome, subscriptions.c.state).where(
                 subscriptions.c.list_id == list_id,
-                ~exists().where(deliveries.c.subscription_id == subscriptions.c.id),
+                ~exists().where(
+                    deliveries.c.subscription_id == subscriptions.c.id,
+                    deliveries.c.state == "sent",
+                ),
             )
         ).all()
-    without = ", ".join(f"{n} {WHY_NOTHING.get(why or '', 'waiting')}" for why, n in Counter(none).items())
+    without = ", ".join(f"{n} {why}" for why, n in Counter(map(_why_none, none)).items())
     say(
         f"\n{counted(counts['sent'], 'digest')} sent; {counted(len(none), 'reader')} got none"
         + (f" ({without})." if without else ".")

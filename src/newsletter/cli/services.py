@@ -12,18 +12,23 @@ from typing import Annotated
 
 import structlog
 import typer
+from sqlalchemy import Engine, select
 
-from newsletter.cli.output import say
+from newsletter.cli.output import say, warn
 from newsletter.cli.setup import make_key
 from newsletter.cli.shared import opened
 from newsletter.cli.supervising import Supervisor, free_port, is_listening
-from newsletter.database import engine_for
+from newsletter.database import engine_for, reading
 from newsletter.delivery.relays import LOCAL, relays_of
 from newsletter.errors import StateError
 from newsletter.migrations import upgrade
 from newsletter.settings import PLACEHOLDER_SITE, Settings, load_settings
+from newsletter.tables import lists
 
 SITE_PORT = 8026
+REDIS_SECONDS = 2
+"""That Redis has for an answer when all starts."""
+MOST_PAGES = 5
 
 LEVELS = logging.getLevelNamesMapping()
 
@@ -157,13 +162,11 @@ def start_house(supervisor: Supervisor, settings: Settings, environment: dict[st
         "NEWSLETTER_INBOX_WEB_PORT": str(settings.inbox_web_port),
         **environment,
     }
+    in_front = "inbox" if captures(settings) else "site"
+    _check_ports(settings, in_front)
     if not settings.redis_url:
         environment["NEWSLETTER_REDIS_URL"] = supervisor.start_valkey()
-    if not captures(settings):
-        if is_listening("127.0.0.1", SITE_PORT):
-            raise StateError(
-                f"The port {SITE_PORT} of the readers' site is in use on this machine.", "Stop what uses it."
-            )
+    if in_front == "site":
         site_child = supervisor.start_own("site", "site", environment=environment)
         supervisor.wait_for(site_child, lambda: is_listening("127.0.0.1", SITE_PORT))
     else:
@@ -177,6 +180,37 @@ def start_house(supervisor: Supervisor, settings: Settings, environment: dict[st
         )
     supervisor.start_own("worker", "worker", environment=environment)
     supervisor.start_own("beat", "beat", environment=environment)
+
+
+def _check_ports(settings: Settings, in_front: str) -> None:
+    """Refuse to take another program for ours."""
+    if in_front == "site":
+        if is_listening("127.0.0.1", SITE_PORT):
+            raise StateError(
+                f"The port {SITE_PORT} of the readers' site is in use on this machine.", "Stop what uses it."
+            )
+        return
+    from newsletter.inbox.server import check_ports
+
+    check_ports(settings.inbox_host, settings.inbox_smtp_port, settings.inbox_web_port)
+
+
+def _warn_of_redis(url: str) -> None:
+    from redis import Redis, RedisError
+
+    try:
+        with Redis.from_url(url, socket_connect_timeout=REDIS_SECONDS, socket_timeout=REDIS_SECONDS) as client:
+            client.ping()
+    except (RedisError, OSError, ValueError):
+        warn("Redis at NEWSLETTER_REDIS_URL does not answer.", "No digest is sent until it does; nothing is lost.")
+
+
+def _site_pages(engine: Engine, front: str) -> str:
+    """Where readers sign up: the pages of the public lists, where ``front`` is the site's address."""
+    open_ones = select(lists.c.slug).where(lists.c.is_public, lists.c.archived_at.is_(None)).order_by(lists.c.slug)
+    with reading(engine) as connection:
+        slugs = connection.scalars(open_ones.limit(MOST_PAGES)).all()
+    return " ".join(f"{front}{slug}" for slug in slugs) or f"{front}LIST, once there is a public list"
 
 
 def up() -> None:
@@ -196,15 +230,19 @@ def up() -> None:
 
     dispatch.warm_up(settings)
     with Supervisor(settings.home) as supervisor:
+        if settings.redis_url:
+            _warn_of_redis(settings.redis_url)
         start_house(supervisor, settings, {})
         through = " and ".join(map(str, relays_of(settings)))
         inbox_page = f"http://{settings.inbox_host}:{settings.inbox_web_port}/"
+        front = inbox_page if captures(settings) else f"http://127.0.0.1:{SITE_PORT}/"
         if not captures(settings):
-            say(f"Sending through {through}. Readers' site: http://127.0.0.1:{SITE_PORT}/")
+            say(f"Sending through {through}.")
         elif len(relays_of(settings)) > 1:
-            say(f"Sending through {through}. Inbox and readers' site: {inbox_page}")
+            say(f"Sending through {through}. Inbox: {inbox_page}")
         else:
             say(f"Inbox: {inbox_page}  (nothing leaves this machine)")
+        say(f"Readers' site: {_site_pages(engine, front)}")
         say(f"Logs: {supervisor.home / 'logs'}. Ctrl-C stops everything.")
         supervisor.watch()
         say("Stopping …")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from sqlalchemy import Engine, make_url, select
+from sqlalchemy import Engine, select
 
 from newsletter.database import connect, reading
 from newsletter.delivery.relays import relays_of
@@ -14,7 +13,6 @@ from newsletter.doctor.domains import Domains
 from newsletter.doctor.findings import Check, Level
 from newsletter.doctor.resolving import Resolver
 from newsletter.doctor.sending import Sender, senders
-from newsletter.errors import StateError
 from newsletter.migrations import require_current
 from newsletter.settings import Settings
 from newsletter.tables import lists
@@ -26,14 +24,9 @@ def checks(settings: Settings, resolver: Resolver, addresses: Sequence[str]) -> 
     Raises:
         SettingsError: the database's URL cannot be used.
     """
-    url = make_url(settings.database)
-    # Connecting would make the file of a SQLite database, and its folder.
-    absent = url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
-    engine = None if absent else connect(settings.database)
+    engine = connect(settings.database)
 
     def opened() -> Engine:
-        if engine is None:
-            raise StateError("There is no database yet.", "Run `newsletter init`.")
         require_current(engine)
         return engine
 

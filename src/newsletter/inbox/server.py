@@ -58,6 +58,16 @@ async def _serve(
         listening.close()
 
 
+def check_ports(host: str, smtp_port: int, web_port: int) -> None:
+    """Whether an inbox could be started here.
+
+    Raises:
+        StateError: a port is in use; the message names it and its setting.
+    """
+    with listen(host, smtp_port, *SMTP), listen(host, web_port, *WEB):
+        pass
+
+
 def run_inbox(
     host: str,
     smtp_port: int,

@@ -12,7 +12,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from newsletter.database import reading, unusable
+from newsletter.database import is_absent, reading, unusable
 from newsletter.errors import StateError
 
 # PostgreSQL: two `init` at once must not create the same tables.
@@ -66,9 +66,11 @@ def require_current(engine: Engine) -> None:
     Raises:
         StateError: it is missing, cannot be reached, older or newer than this version.
     """
+    current = ""
     try:
-        with reading(engine) as connection:
-            current = revision_of(connection)
+        if not is_absent(engine):
+            with reading(engine) as connection:
+                current = revision_of(connection)
     except DBAPIError as error:
         raise unusable(engine.url, error) from None
     if not current:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -67,6 +69,34 @@ def test_other_pipes(cli: CommandLine, pipe: Callable[[str], str]) -> None:
     done = cli("subscribers", "import", pipe("email\nana@example.org\nben\n"), "--apply", code=1)
     assert "1 new" in done.out
     assert len(list(Path().glob("*.bad.csv"))) == 1
+
+
+@pytest.fixture
+def type_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Have standard input hold a text."""
+    return lambda text: monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode()), "utf-8"))
+
+
+def test_standard_input(cli: CommandLine, type_in: Callable[[str], None]) -> None:
+    """`-` is standard input wherever a file is read; the report on its bad rows is private, in the state folder."""
+    type_in("A\nS\nB\nS\n")
+    assert "2 added" in cli("items", "import", "-").out
+    type_in("[{}]")
+    assert "standard input, entry 1:" in cli("themes", "import", "-", code=1).err
+    type_in('[{"slug": "aid", "names": {"en": "Aid"}}]')
+    assert "1 added" in cli("themes", "import", "-").out
+    type_in("email\nana@example.org\nben\n")
+    assert "standard input: UTF-8" in cli("subscribers", "import", "-", code=1).out
+    type_in("email\nana@example.org\nben\n")
+    done = cli("subscribers", "import", "-", "--apply", code=1)
+    report = cli.home / "standard-input.bad.csv"
+    assert "1 new" in done.out
+    assert f"All bad rows: {report}" in done.out
+    assert report.stat().st_mode & 0o777 == 0o600
+    (consent,) = cli("subscribers", "show", "ana@example.org", "--json").json["consents"]
+    assert consent["source"] == "import of standard input"
+    type_in("no picture")
+    assert "InputError" not in cli("lists", "brand", "n", "--logo", "-", code=1).err
 
 
 @pytest.mark.parametrize(

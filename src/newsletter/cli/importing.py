@@ -25,12 +25,13 @@ from newsletter.cli.shared import Json, ListSlug, chosen_list, now, opened
 from newsletter.database import reading
 from newsletter.digests.calendar import next_due
 from newsletter.errors import InputError
-from newsletter.given import check_given, readable
+from newsletter.given import STANDARD_INPUT, check_given, name_of, readable
+from newsletter.settings import Settings
 from newsletter.tabular import BadRecord, Sheet, open_sheet
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="- is standard input.")],
     slug: ListSlug = None,
     apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this it is a dry run.")] = False,
     unconfirmed: Annotated[
@@ -39,7 +40,11 @@ def import_(
     source: Annotated[str | None, typer.Option("--source", help="Where consent was given.")] = None,
     consent_date: Annotated[str | None, typer.Option("--consent-date", help="When: 2026-11-24.")] = None,
     report: Annotated[
-        Path | None, typer.Option("--report", help="Where bad rows go. Default: FILE.bad.csv, on --apply.")
+        Path | None,
+        typer.Option(
+            "--report",
+            help="Where bad rows go. Default, on --apply: FILE.bad.csv; of standard input, in NEWSLETTER_HOME.",
+        ),
     ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Do not go on where a broken-off import stopped.")] = False,
     as_json: Json = False,
@@ -57,9 +62,7 @@ def import_(
     """
     house, moment = opened(), now()
     check_given(file)
-    # /dev and /proc, where pipes are, take no report.
-    beside = Path(file.name) if str(file).startswith(("/dev/", "/proc/")) else file
-    target = report or (beside.with_name(file.name + ".bad.csv") if apply else None)
+    target = report or (_report_beside(file, house.settings) if apply else None)
     if target:
         _check_target(target, file)
     consent_at = parse_day(consent_date, moment) if consent_date else moment
@@ -71,7 +74,7 @@ def import_(
         find_place=_remembered(find_place),
         find_theme=_remembered(lambda text: find_theme(vocabulary, text)),
         next_due=next_due,
-        source=source or f"import of {file.name}",
+        source=source or f"import of {name_of(file)}",
         consent_at=consent_at,
         cursor=list_row.last_position,
         now=moment,
@@ -103,6 +106,16 @@ def import_(
     _tell(sheet, numbers, collector, apply=apply, as_json=as_json)
     if numbers.bad:
         raise typer.Exit(1)
+
+
+def _report_beside(file: Path, settings: Settings) -> Path:
+    """Where the report on a file's bad rows stands, if nobody says where."""
+    if file == STANDARD_INPUT:
+        settings.make_home()
+        return settings.home / "standard-input.bad.csv"
+    # /dev and /proc, where pipes are, take no report.
+    beside = Path(file.name) if str(file).startswith(("/dev/", "/proc/")) else file
+    return beside.with_name(file.name + ".bad.csv")
 
 
 def _check_target(target: Path, source: Path) -> None:
@@ -138,6 +151,10 @@ def _remembered(find: Callable[[str], str]) -> Callable[[str], str]:
     return found
 
 
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 class _Report:
     """Bad rows as they come: the first few in memory, all of them in a file."""
 
@@ -162,7 +179,8 @@ class _Report:
         if self.target is None:
             return
         if self._file is None:
-            self._file = self.target.open("w", newline="", encoding="utf-8")
+            # Bad rows have addresses in them.
+            self._file = open(self.target, "w", newline="", encoding="utf-8", opener=_for_owner)  # noqa: SIM115
             csv.writer(self._file).writerow(("line", "column", "reason"))
         csv.writer(self._file).writerow((bad.line, bad.column, bad.reason))
         self._kept = False

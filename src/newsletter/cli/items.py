@@ -48,7 +48,9 @@ app = typer.Typer(name="items", help="What there is to read.", no_args_is_help=T
 
 BATCH = 500
 SHOWN_PROBLEMS = 20
-File = Annotated[Path, typer.Argument(metavar="FILE", help=".jsonl, .json, .csv or .txt; or a pipe")]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help=".jsonl, .json, .csv or .txt, or a pipe; - is standard input.")
+]
 Number = Annotated[str, typer.Argument(metavar="ITEM", help="Its number, own id or URL.")]
 
 

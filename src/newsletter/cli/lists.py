@@ -16,6 +16,7 @@ from newsletter.cli.output import confirmed, facts, nothing_named, print_json, s
 from newsletter.cli.shared import Frequency, Hour, Json, Timezone, Weekday, Yes, now, opened
 from newsletter.database import reading
 from newsletter.errors import InputError
+from newsletter.given import readable
 from newsletter.languages import check_languages
 
 app = typer.Typer(name="lists", help="The newsletters that people subscribe to.", no_args_is_help=True)
@@ -263,7 +264,8 @@ def brand(
         typer.Option("--accent-dark", metavar="COLOUR", help="The same on dark pages. Default: a lighter --accent."),
     ] = None,
     logo: Annotated[
-        Path | None, typer.Option("--logo", metavar="FILE", help="PNG, JPEG or WebP, 112 pixels high.")
+        Path | None,
+        typer.Option("--logo", metavar="FILE", help="PNG, JPEG or WebP, 112 pixels high; - is standard input."),
     ] = None,
     logo_dark: Annotated[
         Path | None, typer.Option("--logo-dark", metavar="FILE", help="Stands where it is dark: dark mode, a band.")
@@ -307,6 +309,7 @@ def brand(
 
 def _read_logo(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        with readable(file) as source:
+            return source.read_bytes()
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}.") from None

@@ -40,7 +40,10 @@ def _names(texts: list[str], option: str = "--name en=Protection") -> dict[str, 
 
 
 @app.command("import")
-def import_(file: Annotated[Path, typer.Argument(metavar="FILE", help=".json or .csv")], slug: ListSlug = None) -> None:
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help=".json or .csv; - is standard input.")],
+    slug: ListSlug = None,
+) -> None:
     """Add themes from JSON or CSV, and bring those there are up to date: names and parent become what the file says.
 
     JSON: `[{"slug": "protection", "names": {"en": "Protection"}, "parent": null, "descriptions": {}}]`;

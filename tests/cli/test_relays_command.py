@@ -271,3 +271,12 @@ def test_the_demo_leaves_relays_alone(cli: CommandLine) -> None:
     """Whatever relays are configured, the demo sends to its own inbox only."""
     (only,) = relays_of(demo._settings(load_settings()))
     assert (only.host, only.security) == ("127.0.0.1", "none")
+
+
+def test_the_inbox_does_not_run(newsletter: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the built-in inbox `relays test` says how to start it, and nothing of firewalls."""
+    monkeypatch.setenv("NEWSLETTER_INBOX_SMTP_PORT", str(free_port("127.0.0.1")))
+    refused = newsletter("relays", "test", code=1).err
+    assert "start it with `newsletter up`" in refused
+    assert "firewall" not in refused
+    assert "`newsletter up`" in newsletter("relays", "test", "--json", code=1).json[0]["mend"]

@@ -361,6 +361,9 @@ def test_reasons_are_safe() -> None:
     spaced = Relay("a", "h", 465, "tls", "news", "pass  word")
     for echoed in ("pass  word", "pass word", "pas\r\ns word"):
         assert safe_reason(spaced, f"535 no: {echoed}.") == "535 no: [secret]."
+    short = Relay("a", "h", 465, "tls", "u", "p")
+    told = safe_reason(short, "smtp://u:p@h cannot be reached: 'p' AHUAcA== is no password, stop.")
+    assert told == "smtp://u:[secret]@h cannot be reached: '[secret]' [secret] is no password, stop."
     cloud = with_command("print('tok3n-abc')")
     assert secret_of(cloud) == "tok3n-abc"
     assert safe_reason(cloud, "bad tok3n-abc") == "bad [secret]"

@@ -232,6 +232,10 @@ def test_servers_that_are_away(patient: Patient) -> None:
     assert "cannot be reached" in found["relay"][0]["found"]
     assert {one["level"] for one in found["SPF"]} == {"warning"}
     assert found["PTR"][0]["level"] == "ok"
+    assert ".." not in found["redis"][0]["found"]
+    told = patient.cli("doctor", "--dns", "dns", "--address", "8.8.4.4", code=1).out
+    assert told.count("The database cannot be used: ") == 1
+    assert "Not looked at for the same reason: lists, SPF, DKIM, DMARC, MX, one-click, templates." in told
 
 
 def test_a_database_of_another_version(patient: Patient) -> None:

@@ -55,11 +55,24 @@ def doctor(
     if as_json:
         print_json({"findings": [asdict(one) for one in found], "count": {level: count[level] for level in Level}})
     else:
-        for one in found:
-            _tell(one)
+        _tell_all(found)
         say(f"\n{count[Level.OK]} fine, {count[Level.WARNING]} to look at, {count[Level.ERROR]} to mend.")
     if count[Level.ERROR]:
         raise typer.Exit(1)
+
+
+def _tell_all(found: list[Finding]) -> None:
+    """Each by itself; what could not be looked at for a reason that was told is only named."""
+    told: set[str] = set()
+    unseen = []
+    for one in found:
+        if one.level != Level.OK and not one.about and one.found in told:
+            unseen.append(one.check)
+            continue
+        told.add(one.found)
+        _tell(one)
+    if unseen:
+        say(f"[yellow]{sign('!', Level.WARNING)}[/] Not looked at for the same reason: {', '.join(unseen)}.")
 
 
 def _tell(one: Finding) -> None:

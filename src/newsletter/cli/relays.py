@@ -15,7 +15,7 @@ from newsletter.cli.shared import Json, now, opened
 from newsletter.database import reading
 from newsletter.delivery import resting
 from newsletter.delivery.pace import Pace
-from newsletter.delivery.relays import Relay, relays_of
+from newsletter.delivery.relays import INBOX, Relay, relays_of
 from newsletter.delivery.resting import State
 from newsletter.delivery.smtp.probing import Probed, probe
 from newsletter.errors import UnknownName
@@ -27,6 +27,8 @@ app = typer.Typer(
     help="The SMTP servers that messages are handed to. They are configured, and not made here.",
     no_args_is_help=True,
 )
+
+START_INBOX = "It is the built-in inbox: start it with `newsletter up`, or set NEWSLETTER_SMTP_URL to a relay."
 
 Name = Annotated[str, typer.Argument(metavar="RELAY", help="Its name; `newsletter relays list` shows it.")]
 
@@ -128,7 +130,7 @@ def try_out(
             _tell(one)
     for one in found:
         if one.problem:
-            complain(f"Relay {one.relay.name}: {one.problem}", one.mend)
+            complain(f"Relay {one.relay.name}: {one.problem}", START_INBOX if one.relay.name == INBOX else one.mend)
     if any(one.problem for one in found):
         raise typer.Exit(1)
 
@@ -138,7 +140,7 @@ def _probed(one: Probed) -> dict[str, Any]:
         "name": one.relay.name,
         "usable": not one.problem,
         "problem": one.problem or None,
-        "mend": one.mend or None,
+        "mend": (START_INBOX if one.relay.name == INBOX else one.mend) if one.problem else None,
         "greeting": one.greeting,
         "tls": one.tls or None,
         "login": one.login or None,

@@ -139,7 +139,7 @@ def bell(settings: Settings) -> Iterator[Finding]:
             version = client.info("server").get("redis_version", "")
     except (redis.RedisError, OSError) as error:
         yield Finding(
-            "redis", Level.ERROR, about, f"It does not answer: {error}.",
+            "redis", Level.ERROR, about, f"It does not answer: {str(error).rstrip('.')}.",
             "Beat cannot call workers: no digest is sent until it is back. Nothing is lost meanwhile.",
             "Start it, or set NEWSLETTER_REDIS_URL to where it listens.",
         )  # fmt: skip

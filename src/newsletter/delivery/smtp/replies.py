@@ -15,6 +15,9 @@ REPLY_LIMIT = 200
 TEXT_LIMIT = 500
 """Characters of an answer that are kept."""
 
+MEANINGFUL = 4
+"""Characters; a shorter secret is part of many words, and to take it out of them would give it away."""
+
 _CODES = {b"%d" % code: code for code in range(200, 600)}
 _MARKS = (b" ", b"-", b"")
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?![0-9.])")
@@ -68,10 +71,16 @@ def capabilities(reply: Reply) -> dict[str, str]:
 
 
 def without(secrets: Iterable[str], text: str) -> str:
-    """``text`` with each secret taken out of it, also for one that is spread over lines or spaced otherwise."""
+    """``text`` with each secret taken out of it, also for one that is spread over lines or spaced otherwise.
+
+    One of fewer than 4 characters only where it stands as a password does: in a URL, or in quotation marks.
+    """
     for secret in secrets:
         if letters := "".join(secret.split()):
-            text = re.sub(r"\s*".join(map(re.escape, letters)), "[secret]", text)
+            form = r"\s*".join(map(re.escape, letters))
+            if len(letters) < MEANINGFUL:
+                form = rf"(?<=[:'\"]){form}(?=[@'\"])"
+            text = re.sub(form, "[secret]", text)
     return text
 
 

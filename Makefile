@@ -13,6 +13,7 @@ help: ## Show what each target does
 install: $(VENV)/installed ## Set up .venv from the lock; .venv/bin/newsletter is then there
 
 $(VENV)/installed: requirements/base.txt requirements/build.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here; try make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Newsletter needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt -r requirements/build.txt

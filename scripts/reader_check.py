@@ -40,15 +40,27 @@ def site(port: int, path: str, form: dict[str, str] | None = None, expected: int
     return location or text
 
 
+def mailpit(port: int, path: str, *names: str) -> dict[str, list[dict[str, str]]]:
+    """What Mailpit answers, with these names in it."""
+    status, _, text = ask(port, f"/api/v1/{path}")
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = {}
+    if status != 200 or not isinstance(answer, dict) or not answer.keys() >= set(names):
+        sys.exit(f"What answers on port {port} is not Mailpit: /api/v1/{path} lacks {', '.join(names) or 'JSON'}")
+    return answer
+
+
 def mail(port: int, subject: str) -> dict[str, object]:
     """The reader's mail whose subject matches, as soon as it is there: its Text, and its headers as Headers."""
     for _ in range(PATIENCE):
-        found = json.loads(ask(port, f"/api/v1/search?query={quote(f'to:{EMAIL}')}")[2])["messages"]
-        for one in found:
+        for one in mailpit(port, f"search?query={quote(f'to:{EMAIL}')}", "messages")["messages"]:
+            if not one.keys() >= {"ID", "Subject"}:
+                sys.exit(f"What answers on port {port} is not Mailpit: its messages lack ID or Subject")
             if re.search(subject, one["Subject"]):
-                whole = json.loads(ask(port, f"/api/v1/message/{one['ID']}")[2])
-                whole["Headers"] = json.loads(ask(port, f"/api/v1/message/{one['ID']}/headers")[2])
-                return dict(whole)
+                whole = mailpit(port, f"message/{one['ID']}", "Text")
+                return {**whole, "Headers": mailpit(port, f"message/{one['ID']}/headers")}
         time.sleep(1)
     sys.exit(f"No mail to {EMAIL} with the subject {subject!r} within {PATIENCE} s")
 

@@ -310,7 +310,8 @@ def main() -> int:
         (OUT / f"{name}.txt").write_text(f"{record}\n")
     failed = []
     names = [check.__name__ for check in CHECKS]
-    print(f"{'mail':16} {'HTML':>7}  {'  '.join(names)}")
+    width = max(map(len, made))
+    print(f"{'mail':{width}} {'HTML':>8}  {'  '.join(names)}")
     for name, message in made.items():
         mail = Mail(message.content, records())
         (OUT / f"{name}.eml").write_bytes(message.content)
@@ -319,7 +320,7 @@ def main() -> int:
         failed += [f"{name}: {check}: {line}" for check, lines in found.items() for line in lines]
         size_kb = len(str(mail.parts["text/html"].get_payload())) / 1000
         marks = "  ".join(f"{len(found[check]) or 'ok':<{len(check)}}" for check in names)
-        print(f"{name:16} {size_kb:4.1f} KB  {marks}")
+        print(f"{name:{width}} {size_kb:5.1f} KB  {marks}")
     print("\n".join(["", *failed, f"{len(made)} mails in {OUT}: {len(failed) or 'no'} complaints"]))
     return 1 if failed else 0
 

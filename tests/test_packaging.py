@@ -9,7 +9,9 @@ import sys
 import tomllib
 import venv
 import zipfile
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from commanding import CHECKOUT
@@ -19,6 +21,32 @@ from packaging.requirements import Requirement
 def locked(name: str) -> dict[str, str]:
     text = (CHECKOUT / "requirements" / name).read_text("utf-8")
     return dict(re.findall(r"^([a-z0-9][a-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", text, re.MULTILINE))
+
+
+def test_a_python_that_is_not_there(tmp_path: Path) -> None:
+    """`make install` with a Python that there is none of says so, and what to try."""
+    command = ["make", "-C", str(CHECKOUT), "install", "PYTHON=python9", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "There is no python9 here; try make PYTHON=python3.12" in done.stderr
+
+
+def test_what_is_no_mailpit() -> None:
+    """The check of the compose stack says so, if what answers lacks what it needs."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"messages": [{"Subject": "Bridge"}]}')
+
+    server = HTTPServer(("127.0.0.1", 0), Answer)
+    Thread(target=server.serve_forever, daemon=True).start()
+    command = [sys.executable, CHECKOUT / "scripts/reader_check.py", "leave", "1", str(server.server_port)]
+    environment = {**os.environ, "NEWSLETTER_BASE_URL": "https://news.example.org"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    server.shutdown()
+    assert done.stderr.splitlines()[-1].endswith("is not Mailpit: its messages lack ID or Subject")
 
 
 @pytest.mark.parametrize(

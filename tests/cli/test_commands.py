@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -16,6 +17,9 @@ from commanding import CommandLine
 
 from newsletter import __version__
 from newsletter.cli import app
+from newsletter.database import engine_for
+from newsletter.digests import runs
+from newsletter.settings import load_settings
 
 
 def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -277,6 +281,39 @@ def test_themes_from_files(cli: CommandLine, tmp_path: Path) -> None:
     assert themes["aid"]["names"] == {"en": "Aid", "es": "Ayuda", "fr": "Aide"}
     assert themes["cash"]["parent"] == "aid"
     assert "ok" not in themes
+
+
+def test_words_in_place_of_columns(cli: CommandLine) -> None:
+    """What is shown of readers, runs and deliveries stands under words, places by name; JSON keeps its names."""
+    cli("subscribers", "edit", "ana@example.org", "-c", "GT", "-r", "013", "--item-language", "es")
+    cli("runs", "start", "rutas", "--yes")
+    shown = cli("subscribers", "show", "ana@example.org").out
+    for part in ("Guatemala (GT)", "Central America (013)", "Spanish", "served up to position"):
+        assert part in shown
+    run = cli("runs", "show", "1").out
+    assert "looked at" in run
+    assert "examined" not in run
+    assert cli("runs", "show", "1", "--json").json["examined"] == 0
+    engine = engine_for(load_settings().database)
+    runs.assemble(engine, 1, datetime.now(UTC))
+    assert cli("subscribers", "show", "ana@example.org").out.count("nothing new fits") == 1
+    assert "1 nothing new fits" in cli("runs", "show", "1").out
+    cli("subscribers", "add", "ben@example.org", "--confirmed", "--from-start")
+    cli("runs", "start", "rutas", "--yes")
+    runs.assemble(engine, 2, datetime.now(UTC))
+    shown = cli("deliveries", "show", "1").out
+    for word in ("tries", "may come twice", "up to position"):
+        assert word in shown
+    for name in ("run id", "item ids", "body hash", "closed at"):
+        assert name not in shown
+
+
+def test_what_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`init` names `newsletter up` only where nothing else runs worker and site, as compose does."""
+    monkeypatch.setenv("NEWSLETTER_HOME", str(tmp_path / "new"))
+    assert "  newsletter up" in CommandLine(tmp_path / "new")("init").out
+    monkeypatch.setenv("NEWSLETTER_REDIS_URL", "redis://redis:6379/0")
+    assert "newsletter up" not in CommandLine(tmp_path / "new")("init").out
 
 
 def test_themes_that_are_added_again(cli: CommandLine) -> None:

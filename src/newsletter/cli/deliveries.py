@@ -9,7 +9,7 @@ import typer
 from sqlalchemy import Connection
 
 from newsletter.audience.addresses import parse_address
-from newsletter.cli.output import complain, facts, print_json, print_json_rows, say, table
+from newsletter.cli.output import complain, facts, print_json, print_json_rows, say, table, worded
 from newsletter.cli.shared import BIGGEST, SHOWN, Json, Limit, ListSlug, OfRun, chosen_list, now, opened, to_ask_for
 from newsletter.database import reading
 from newsletter.delivery import ledger
@@ -32,6 +32,24 @@ STATES = (
     "dropped",
     "withdrawn",
 )
+
+
+WORDS = {
+    "id": "delivery",
+    "run_id": "run",
+    "email": "reader",
+    "lower": "after position",
+    "upper": "up to position",
+    "profile_id": "profile",
+    "item_ids": "items",
+    "attempts": "tries",
+    "doubtful": "may come twice",
+    "due_at": "due",
+    "dated_at": "dated",
+    "closed_at": "closed",
+    "body_hash": "hash of what was sent",
+}
+"""What values of a delivery are called, if not as in JSON."""
 
 
 def _facts(row: Any) -> dict[str, Any]:
@@ -141,7 +159,7 @@ def show(
         if as_json:
             print_json(_facts(row))
         else:
-            facts((name.replace("_", " "), value) for name, value in _facts(row).items())
+            facts(worded(_facts(row), WORDS))
         return
     message = Letters(house.engine, house.settings).compose(ledger.as_claimed(row, now()))
     if message is None:

@@ -27,7 +27,7 @@ from newsletter.catalogue.themes import add_themes, all_themes, find_theme, them
 from newsletter.cli.items import publish
 from newsletter.cli.output import console, counted, say, table
 from newsletter.cli.services import start_house
-from newsletter.cli.shared import now
+from newsletter.cli.shared import WHY_NOTHING, now
 from newsletter.cli.supervising import Supervisor, free_port, is_listening
 from newsletter.cli.themes import read_themes
 from newsletter.database import engine_for, reading
@@ -43,11 +43,6 @@ TICK_SECONDS = 2
 PATIENCE = 300.0
 SAMPLE = "rutas"
 """The slug of the sample list."""
-WHY_NOTHING = {
-    "nothing-fits": "nothing new fits",
-    "nothing-new": "nothing new",
-    "open-delivery": "a digest is still on its way",
-}
 
 
 def demo(

@@ -139,6 +139,11 @@ def _longest_word(texts: Iterable[str]) -> int:
     return min(LONGEST_WORD, max(cell_len(word) for text in texts for word in text.split() or [""]))
 
 
+def worded(values: Mapping[str, Any], words: Mapping[str, str]) -> Iterable[tuple[str, Any]]:
+    """What ``facts`` shows of named values: each under its word, else under its name with spaces."""
+    return ((words.get(name, name.replace("_", " ")), value) for name, value in values.items())
+
+
 def facts(pairs: Iterable[tuple[str, Any]]) -> None:
     """Names and values, one a line."""
     drawn = Table(box=None, pad_edge=False, show_header=False)

@@ -16,10 +16,12 @@ from newsletter.audience.consents import as_shown, consent_history, was_given_fo
 from newsletter.audience.erasing import erase as erase_person
 from newsletter.audience.exporting import person_data
 from newsletter.audience.schedule import WEEKDAYS
-from newsletter.cli.output import confirmed, facts, print_json, print_json_rows, say, table
-from newsletter.cli.shared import Json, ListSlug, Yes, chosen_list, now, opened
+from newsletter.catalogue.geography import place_name
+from newsletter.cli.output import confirmed, facts, print_json, print_json_rows, say, table, worded
+from newsletter.cli.shared import WHY_NOTHING, Json, ListSlug, Yes, chosen_list, now, opened
 from newsletter.database import empty_log, reading
 from newsletter.errors import InputError, UnknownName
+from newsletter.languages import language_name
 from newsletter.tabular import guarded
 
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]
@@ -54,6 +56,27 @@ def reader_facts(row: Any) -> dict[str, Any]:
     }
 
 
+WORDS = {
+    "item_languages": "languages of items",
+    "cursor": "served up to position",
+    "list_position": "newest position",
+    "due_at": "next looked at",
+    "last_outcome": "last time",
+    "last_failure": "last refusal",
+    "suppressed_at": "suppressed",
+    "created_at": "since",
+}
+"""What values of a subscription are called, if not as in JSON."""
+
+
+def _in_words(found: dict[str, Any]) -> dict[str, Any]:
+    """``reader_facts`` for people: places and languages by name."""
+    places = {kind: [f"{place_name(code, 'en')} ({code})" for code in found[kind]] for kind in ("countries", "regions")}
+    languages = [language_name(code) for code in found["item_languages"]]
+    outcome = WHY_NOTHING.get(found["last_outcome"] or "", found["last_outcome"])
+    return found | places | {"item_languages": languages, "last_outcome": outcome}
+
+
 def check_state(state: str | None) -> None:
     """Refuse what is no state of a subscription."""
     if state and state not in STATES:
@@ -80,7 +103,7 @@ def show(email: Email, slug: ListSlug = None, as_json: Json = False) -> None:
         print_json({"subscriptions": [reader_facts(row) for row in rows], "consents": history})
         return
     for row in rows:
-        facts((name.replace("_", " "), value) for name, value in reader_facts(row).items())
+        facts(worded(_in_words(reader_facts(row)), WORDS))
         say("")
     _show_consents(history)
 

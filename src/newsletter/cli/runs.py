@@ -8,8 +8,20 @@ from typing import Annotated, Any
 
 import typer
 
-from newsletter.cli.output import confirmed, counted, facts, print_json, say, table
-from newsletter.cli.shared import BIGGEST, SHOWN, Json, Limit, ListSlug, Yes, chosen_list, now, opened, to_ask_for
+from newsletter.cli.output import confirmed, counted, facts, print_json, say, table, worded
+from newsletter.cli.shared import (
+    BIGGEST,
+    SHOWN,
+    WHY_NOTHING,
+    Json,
+    Limit,
+    ListSlug,
+    Yes,
+    chosen_list,
+    now,
+    opened,
+    to_ask_for,
+)
 from newsletter.database import reading
 from newsletter.digests import oversight
 from newsletter.digests.runs import start_run
@@ -17,6 +29,17 @@ from newsletter.errors import InputError
 from newsletter.mail.notes import check_note
 
 app = typer.Typer(name="runs", help="Assemblies of a list for one slot of time.", no_args_is_help=True)
+
+WORDS = {
+    "id": "run",
+    "upper": "up to position",
+    "examined": "looked at",
+    "opened_at": "opened",
+    "assembled_at": "assembled",
+    "approved_at": "approved",
+    "finished_at": "finished",
+}
+"""What values of a run are called, if not as in JSON."""
 
 Number = Annotated[int, typer.Argument(metavar="RUN", min=1, max=BIGGEST)]
 
@@ -91,9 +114,9 @@ def show(run: Number, as_json: Json = False) -> None:
         print_json(found)
         return
     found |= {f"note for {language}": text for language, text in found.pop("notes").items()}
-    facts(
-        (name.replace("_", " "), _counts(value) if isinstance(value, dict) else value) for name, value in found.items()
-    )
+    found["deliveries"] = _counts(found["deliveries"])
+    found["without_digest"] = _counts({WHY_NOTHING.get(why, why): n for why, n in found["without_digest"].items()})
+    facts(worded(found, WORDS))
 
 
 @app.command()

@@ -72,4 +72,6 @@ def init(
     say("  newsletter themes add protection --name en=Protection")
     say("  newsletter items import FILE")
     say("  newsletter subscribers add ana@example.org --country Guatemala --confirmed --from-start")
-    say("  newsletter up")
+    # Where Redis is of its own, as with compose, so are worker, beat and site.
+    if not settings.redis_url:
+        say("  newsletter up")

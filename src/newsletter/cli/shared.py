@@ -23,6 +23,13 @@ BIGGEST = 2**63 - 1
 SHOWN = 50
 """Rows of a table, if nobody says how many."""
 
+WHY_NOTHING = {
+    "nothing-fits": "nothing new fits",
+    "nothing-new": "nothing new",
+    "open-delivery": "a digest is still on its way",
+}
+"""What a run made of a reader without a digest (``digests.shards.Outcome``), in words."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Limit = Annotated[
     int | None,

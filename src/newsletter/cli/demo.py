@@ -262,7 +262,8 @@ def show_readers(engine: Engine, list_id: int) -> None:
 
 def _why_none(subscription: Any) -> str:
     """Why it has no digest: what came of the last run, else the state that keeps it from any."""
-    return WHY_NOTHING.get(subscription.last_outcome or "", str(subscription.state))
+    kept_by = "not sent" if subscription.state == "active" else str(subscription.state)
+    return WHY_NOTHING.get(subscription.last_outcome or "", kept_by)
 
 
 def _tell_totals(engine: Engine, list_id: int) -> Counter[str]:

@@ -14,7 +14,7 @@ from newsletter.audience.consents import Proof, consent_hash, network_of
 from newsletter.errors import InputError
 from subscribers.enrolling import Wish
 from subscribers.picking import PicksForm, Problem
-from subscribers.rendering import say, sentences
+from subscribers.rendering import language_names, say, sentences
 from subscribers.site import Site
 
 LONGEST_ADDRESS = 254
@@ -55,7 +55,14 @@ def read_applicant(pairs: Sequence[tuple[str, Any]]) -> Applicant:
 
 def wording(language: str, list_row: Any) -> str:
     """What a reader agrees to by subscribing, word by word."""
-    return say(language, "consent", list=list_row.name, sender=list_row.sender_name)
+    key = "consent_own" if list_row.sender_name.casefold() == list_row.name.casefold() else "consent"
+    return say(language, key, list=list_row.name, sender=list_row.sender_name)
+
+
+def other_language(language: str, list_row: Any) -> str:
+    """The name of the language that digests will come in, if that is not the page's; else nothing."""
+    theirs = tuple(list_row.languages)
+    return "" if language in theirs else language_names(theirs[:1], language)[0]
 
 
 @cache

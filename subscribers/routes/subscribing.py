@@ -22,7 +22,7 @@ from subscribers.offering import public_list, public_lists
 from subscribers.picking import FIELDS, PicksForm, offer_of, read_form
 from subscribers.rendering import notice, page
 from subscribers.sealing import open_up, seal_up
-from subscribers.signing_up import Applicant, read_applicant, wish_of, wording
+from subscribers.signing_up import Applicant, other_language, read_applicant, wish_of, wording
 from subscribers.site import Site, asked_language, shown
 from subscribers.timing import evenly
 
@@ -69,6 +69,7 @@ def routes(site: Site) -> APIRouter:
             sample=sample,
             framed=framed,
             consent=wording(language, list_row),
+            digest_language=other_language(language, list_row),
             query=urlencode(form.query()),
             moment=guard_token(site.keys, site.clock()),
         )

@@ -422,9 +422,19 @@ def test_one_that_cannot_be_written(house: House, relay, monkeypatch: pytest.Mon
 
 
 def test_in_the_language_of_the_reader(house: House, relay) -> None:
-    """A notice comes in the reader's language; in the list's first one if the list does not come in theirs."""
+    """A notice comes in the reader's language, also if the list does not come in it, whose digests come in its first
+    one; in that if there are no sentences in theirs."""
+    with house.engine.begin() as connection:
+        connection.execute(update(lists).values(languages=["en", "es"]))
     house.subscribe("ana@example.org", language="ar", due_at=None)
     house.subscribe("ben@example.org", language="de", due_at=None)
     assert confirm(house) == 2
     found = {to[0]: message["Content-Language"] for to, message, _ in (sent(relay, 0), sent(relay, 1))}
     assert found == {"ana@example.org": "ar", "ben@example.org": "en"}
+    house.subscribe("eva@example.org", language="ar")
+    house.publish("one")
+    house.pass_time(days=1)
+    house.tick()
+    house.send()
+    to, message, _ = sent(relay, 2)
+    assert (to, message["Content-Language"]) == (["eva@example.org"], "en")

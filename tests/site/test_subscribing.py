@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -86,6 +87,34 @@ def test_subscribing(house: House, site: TestClient) -> None:
     assert consent.page.startswith("subscribe-es-")
     assert consent.picks["countries"] == ["GT", "HN"]
     assert consent.address_hash
+
+
+@page_only
+def test_a_list_that_lacks_the_language(house: House, site: TestClient) -> None:
+    """A form in a language that the list does not come in says so, and which one its digests come in; the language of
+    the form is kept as the reader's. One in a language of the list says nothing of it."""
+    with house.engine.begin() as connection:
+        connection.execute(update(lists).values(languages=["es", "en"]))
+    for path in ("/rutas", "/rutas/embed"):
+        told = site.get(path, params={"lang": "fr"}).text
+        assert "Rutas &lt;b&gt; ne paraît pas en français" in told
+        assert "en espagnol" in told
+        for language in ("es", "en"):
+            assert 'id="other-language"' not in site.get(path, params={"lang": language}).text
+    apply(site, lang="fr")
+    (person,) = rows(house, subscribers)
+    assert person.language == "fr"
+
+
+@page_only
+def test_consent_to_a_list_of_its_own_name(house: House, site: TestClient) -> None:
+    """A list that is called as its sender is named once; what the form says is what the consent keeps."""
+    with house.engine.begin() as connection:
+        connection.execute(update(lists).values(name="Rutas", sender_name="Rutas"))
+    apply(site)
+    (consent,) = rows(house, consents)
+    assert consent.wording.startswith("By subscribing you agree to receive Rutas by mail, ")
+    assert consent.wording in html.unescape(site.get("/rutas?lang=en").text)
 
 
 def test_known_unknown_and_blocked_look_the_same(house: House, site: TestClient) -> None:

@@ -23,6 +23,7 @@ from newsletter.digests import oversight
 from newsletter.digests.matching import Index, Item
 from newsletter.digests.runs import load_items
 from newsletter.feedback.mailbox import SEAL_KIND, mailbox_of
+from newsletter.languages import LANGUAGES
 from newsletter.mail.compose import compose_notice
 from newsletter.mail.letter import Card, Choices, Envelope, Masthead, Message, Notice, Report
 from newsletter.mail.overriding import looks_of
@@ -99,7 +100,8 @@ class Writer:
         look = looks.of(list_row, row.kind)
         until = self._until(row)
         zone = ZoneInfo(row.timezone or list_row.timezone)
-        language = row.language if row.language in list_row.languages else list_row.languages[0]
+        # Its sentences are there in any of ours; what language digests come in is the list's affair.
+        language = row.language if row.language in LANGUAGES else list_row.languages[0]
         picks = load_profiles(self._connection, [row.profile_id])[row.profile_id] if row.profile_id else None
         notice = Notice(
             kind=row.kind,

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from letters import ACTION, ENVELOPE, NOTICES, REPORT, card, compose, letter, letters, notices
 from plainly import Group, Letter
+from specimens import specimens
 
 from newsletter.audience.notices import REPORTS
 from newsletter.languages import LANGUAGES
@@ -106,6 +107,19 @@ def test_any_notice_is_sound(made: Notice) -> None:
         assert (ENVELOPE.preferences_url in place) == (made.kind in LEAVABLE)
     if made.kind == "welcome":
         assert all(card.url in text and card.url in links for card in made.latest)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_colons(language: str) -> None:
+    """In the text part of every mail a colon above an address is set as its language does: in French behind a space
+    that does not break, in the others behind the word."""
+    before = "\u00a0" if language == "fr" else ""
+    for name, message in specimens().items():
+        if name.endswith(f"-{language}"):
+            text = part(message.content, "plain")
+            found = re.findall(r"(\s?):\nhttps:", text)
+            assert found, name
+            assert set(found) == {before}, name
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

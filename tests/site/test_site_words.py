@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from newsletter.languages import LANGUAGES
+from newsletter.mail.words import words
 from subscribers.rendering import long_day, next_line, sentences
 
 DUE = datetime(2026, 11, 24, 20, tzinfo=UTC)
@@ -27,6 +29,16 @@ def test_numbers_and_dates(language: str, number: str, day: str, slot: str) -> N
     assert long_day(DUE, "America/Guatemala", language) == day
     reader = SimpleNamespace(due_at=DUE, state="active", frequency="daily", timezone="America/Guatemala", language="en")
     assert next_line(reader, language) == slot
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_one_welcome(language: str) -> None:
+    """Page and mail welcome a reader in the same words; Arabic mails have fewer vowel marks."""
+    page, mail = (
+        sentences(language).say("welcome_title", list="Rutas"),
+        words(language).say("welcome_subject", list="Rutas"),
+    )
+    assert page.replace("\u064b", "") == mail
 
 
 def test_a_million() -> None:

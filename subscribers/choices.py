@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, cached_property
-from importlib.resources import files
 
 from babel import Locale
-from babel.dates import format_date, format_time, get_timezone_location
+from babel.dates import format_date, format_time
 from markupsafe import Markup
 
 from newsletter.audience.schedule import WEEKDAYS
-from newsletter.catalogue.geography import WORLD, all_places, countries_in
+from newsletter.catalogue.geography import WORLD, all_places, countries_in, zone_names
 from subscribers.ordering import ordering
 from subscribers.rendering import A_MONDAY, speak
 
@@ -51,7 +49,6 @@ class Choices:
 
     places: tuple[Place, ...]
     zones: Markup
-    zone_names: Mapping[str, str]
     hours: tuple[tuple[int, str], ...]
     weekdays: tuple[tuple[str, str], ...]
 
@@ -59,12 +56,11 @@ class Choices:
 @cache
 def choices(language: str) -> Choices:
     """What a form offers in ``language`` (one of the site's)."""
-    zones = _zones(language)
-    options = [Markup('<option value="{}">{}').format(zone, name) for zone, name in zones.items()]
+    zones = sorted(zone_names(language).items(), key=lambda pair: ordering(pair[1], language))
+    options = [Markup('<option value="{}">{}').format(zone, name) for zone, name in (("UTC", "UTC"), *zones)]
     return Choices(
         places=_places(language),
         zones=Markup("\n").join(options),
-        zone_names=zones,
         hours=tuple(
             (hour, format_time(datetime(2024, 1, 1, hour, tzinfo=UTC).timetz(), "short", locale=language))
             for hour in range(24)
@@ -104,25 +100,6 @@ def _places(language: str) -> tuple[Place, ...]:
         region(continent, [region(part, countries(part)) for part in parts]) for continent, parts in CONTINENTS.items()
     ]
     return (*_sorted(continents, language), Place(ANTARCTICA, name_of(ANTARCTICA, language)))
-
-
-def _zones(language: str) -> dict[str, str]:
-    """Every zone that a country has now, with what people call it (``zone.tab`` of the IANA database)."""
-    table = files("tzdata").joinpath("zoneinfo/zone.tab").read_text("utf-8")
-    zones: dict[str, list[str]] = {}
-    for line in table.splitlines():
-        if not line.startswith("#"):
-            country, _, zone = line.split("\t")[:3]
-            zones.setdefault(country, []).append(zone)
-    named: list[tuple[str, str]] = []
-    for country, several in zones.items():
-        name = name_of(country, language)
-        if len(several) == 1:
-            named.append((name, several[0]))
-        else:
-            named += [(f"{name} – {get_timezone_location(zone, language, True)}", zone) for zone in several]
-    named.sort(key=lambda pair: ordering(pair[0], language))
-    return {"UTC": "UTC"} | {zone: name for name, zone in named}
 
 
 @cache

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, select
 
 from newsletter.audience.picks import Picks, language_code
 from newsletter.audience.schedule import FREQUENCIES, WEEKDAYS, Schedule, parse_hour, parse_timezone
-from newsletter.catalogue.geography import countries_in
+from newsletter.catalogue.geography import countries_in, zone_name
 from newsletter.catalogue.themes import Theme, Vocabulary, all_themes, theme_name
 from newsletter.errors import InputError
 from newsletter.tables import items, lists
@@ -109,7 +109,7 @@ class PicksForm:
 
     def zone_name(self, language: str) -> str:
         """What people call the time zone."""
-        return choices(language).zone_names.get(self.timezone, self.timezone.replace("_", " "))
+        return zone_name(self.timezone, language)
 
     def wider(self, language: str) -> list[tuple[str, str]]:
         """Picked regions that the form does not show by itself: code and name."""

@@ -208,7 +208,7 @@ def notice(kind: str, language: str, at: datetime) -> Notice:
         action_url=ACTION,
         choices=Choices(places, THEMES[language][:1], "weekly", 8, 0, "America/Guatemala"),
         until=at + timedelta(days=7),
-        next_at=at + timedelta(days=2),
+        next_at=(at + timedelta(days=7 - at.weekday())).replace(hour=8, minute=0),
         latest=tuple(_card(language, number) for number in range(3)) if kind in ("welcome", "run_held") else (),
         new_address="ana.nueva@example.org" if kind == "address_old" else "",
         paused=True,

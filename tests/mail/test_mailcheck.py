@@ -6,9 +6,12 @@ import re
 
 import pytest
 from mailcheck import CHECKS, Mail, complaints
-from specimens import BRANDS, LAYOUTS, LENGTHS, records, specimens
+from specimens import BRANDS, LAYOUTS, LENGTHS, notice, records, specimens
 
 from newsletter.languages import LANGUAGES
+from newsletter.mail.letter import Notice
+from newsletter.mail.look import PLAIN
+from newsletter.mail.samples import AT, sample_masthead, sample_notice
 from newsletter.mail.templates import KINDS
 
 
@@ -19,6 +22,16 @@ def test_mails_have_nothing_to_complain_of(language: str) -> None:
     assert len(mails) == len(LENGTHS) + len(LAYOUTS) + len(BRANDS) + len(KINDS[1:])
     found = {name: complaints(Mail(message.content, records())) for name, message in mails.items()}
     assert found == {name: {check.__name__: [] for check in CHECKS} for name in mails}
+
+
+@pytest.mark.parametrize(
+    "made", [sample_notice("welcome", sample_masthead(PLAIN), "weekly"), notice("welcome", "fr", AT)]
+)
+def test_a_welcome_agrees_with_itself(made: Notice) -> None:
+    """In samples the next digest is due on the day and at the hour that stand above it."""
+    assert made.choices
+    assert made.next_at
+    assert (made.next_at.weekday(), made.next_at.hour) == (made.choices.weekday, made.choices.hour)
 
 
 SEEN = (

@@ -12,6 +12,8 @@ from letters import card
 from newsletter.catalogue.geography import place_name
 from newsletter.languages import direction
 from newsletter.mail.cards import meta_line
+from newsletter.mail.compose import choices_values
+from newsletter.mail.letter import Choices
 from newsletter.mail.words import words
 
 
@@ -52,6 +54,24 @@ def test_dates_and_names_in_arabic() -> None:
     assert place_name("013", "ar") == "أمريكا الوسطى"
     facts = meta_line(card(1, places=(), themes=(), language="ar"), "", said)
     assert facts == "Rutas Desk\u200f · 20 نوفمبر 2026"
+
+
+@pytest.mark.parametrize(
+    ("zone", "language", "name"),
+    [
+        ("America/Guatemala", "en", "Guatemala"),
+        ("Asia/Riyadh", "ar", "المملكة العربية السعودية"),
+        ("America/New_York", "es", "Estados Unidos – Nueva York"),
+        ("America/Argentina/Buenos_Aires", "fr", "Argentine – Buenos Aires"),
+        ("UTC", "fr", "UTC"),
+        ("US/Eastern", "en", "US/Eastern"),
+    ],
+)
+def test_names_of_zones(zone: str, language: str, name: str) -> None:
+    """Mails say when they come in the zone's name as the preferences have it: its country's, and a city if that has
+    several; one that no country has stays as it is."""
+    choices = Choices((), (), "daily", 8, 0, zone)
+    assert f"({name})" in choices_values(choices, words(language))["schedule_line"]
 
 
 @pytest.mark.parametrize(

@@ -107,6 +107,34 @@ def place_name(code: str, language: str) -> str:
 
 
 @cache
+def zone_names(language: str) -> Mapping[str, str]:
+    """Every time zone that a country has now (``zone.tab`` of the IANA database), and what people call it: the
+    country, and a city if it has several."""
+    # Commands that name no zone would wait for it.
+    from babel.dates import get_timezone_location
+
+    table = files("tzdata").joinpath("zoneinfo/zone.tab").read_text("utf-8")
+    zones: dict[str, list[str]] = {}
+    for line in table.splitlines():
+        if not line.startswith("#"):
+            country, _, zone = line.split("\t")[:3]
+            zones.setdefault(country, []).append(zone)
+    named: dict[str, str] = {}
+    for country, several in zones.items():
+        name = place_name(country, language)
+        for zone in several:
+            # Where CLDR knows no city, Babel gives all that stands behind the continent.
+            city = get_timezone_location(zone, _locale(language), True).rpartition("/")[2]
+            named[zone] = f"{name} – {city}" if len(several) > 1 else name
+    return named
+
+
+def zone_name(zone: str, language: str) -> str:
+    """What people call a time zone; itself if no country has it."""
+    return zone_names(language).get(zone, zone.replace("_", " "))
+
+
+@cache
 def _names() -> dict[str, frozenset[str]]:
     """Folded name → the codes it may mean."""
     names: dict[str, set[str]] = {name: set(codes) for name, codes in OTHER_NAMES.items()}

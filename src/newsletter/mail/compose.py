@@ -7,6 +7,7 @@ from typing import Any
 from babel.dates import format_timedelta
 from babel.numbers import format_decimal
 
+from newsletter.catalogue.geography import zone_name
 from newsletter.mail import headers
 from newsletter.mail.cards import PREHEADER_SIZE, cut, shown_card
 from newsletter.mail.letter import Choices, Envelope, Message, Notice, Report
@@ -89,7 +90,7 @@ def choices_values(choices: Choices, said: Words) -> dict[str, str]:
             f"schedule_{choices.frequency}",
             time=said.hour(choices.hour),
             weekday=said.weekday(choices.weekday),
-            timezone=choices.timezone.replace("_", " "),
+            timezone=zone_name(choices.timezone, said.language),
         ),
     }
 

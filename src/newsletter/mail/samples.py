@@ -119,7 +119,7 @@ def sample_notice(kind: str, masthead: Masthead, frequency: str = "daily") -> No
         masthead,
         "News of the road, by country and theme.",
         ACTION,
-        choices=Choices((place_name("GT", language),), (), frequency, 8, 0, "America/Guatemala"),
+        choices=Choices((place_name("GT", language),), (), frequency, AT.hour, AT.weekday(), "America/Guatemala"),
         until=AT,
         next_at=AT,
         latest=tuple(sample_cards(language, 3)) if kind in ("welcome", "run_held") else (),

@@ -8,9 +8,43 @@ from observing import too_wide_or_small, violations
 from playwright.sync_api import Browser
 from specimens import specimens
 
+from newsletter.languages import LANGUAGES
+
 pytestmark = pytest.mark.browser
 
 SEEN = [f"digest-7-{language}" for language in ("en", "es", "fr", "ar")] + ["welcome-ar", "confirm-fr"]
+
+
+LINES = """(one) => {
+  const range = document.createRange();
+  range.selectNodeContents(one);
+  return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size;
+}"""
+"""On how many lines a text stands."""
+DOTS = """(one) => [...one.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE && node.data.includes('·'))
+  .map((node) => {
+    const range = document.createRange(), at = node.data.indexOf('·');
+    range.setStart(node, at);
+    range.setEnd(node, at + 1);
+    const before = [...node.previousSibling.getClientRects()].pop();
+    return Math.abs(range.getBoundingClientRect().bottom - before.bottom);
+  })"""
+"""How much lower than the end of the name before it each dot stands."""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_sections_at_the_head(browser: Browser, language: str) -> None:
+    """In the head of a long digest no name breaks away from its number or inside, and no line begins with a dot; on any
+    phone, by country and by theme, and nothing scrolls sideways."""
+    with browser.new_context() as context:
+        page = context.new_page()
+        for kind in ("digest-30", "digest-themes"):
+            page.set_content(Mail(specimens()[f"{kind}-{language}"].content, {}).part("text/html"))
+            for width in range(320, 480, 16):
+                page.set_viewport_size({"width": width, "height": 640})
+                assert {name.evaluate(LINES) for name in page.locator(".sections .whole").all()} == {1}
+                assert max(page.locator(".sections").evaluate(DOTS)) < 3
+                assert too_wide_or_small(page)["overflow"] == 0
 
 
 @pytest.mark.parametrize("name", SEEN)

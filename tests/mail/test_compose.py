@@ -166,13 +166,14 @@ def sections(*counts: int, **values: object) -> Letter:
 
 
 def test_contents_above_eight_items() -> None:
-    """From nine items on the sections are listed with their numbers; with fewer there is a line, and with one section
-    only the number of items.
+    """From nine items on the sections are listed with their numbers, parted by dots; with fewer there is a line, and
+    with one section only the number of items.
     """
     content = compose(sections(5, 2, 1, rest=(card(99),)), ENVELOPE).content
     root = lxml.html.document_fromstring(part(content, "html"))
     (listed,) = root.xpath('//p[@class="sections"]')
-    assert " ".join(listed.text_content().split()) == "Guatemala 5 Honduras 2 Everywhere 1 1 more"
+    said = "9 new items · Guatemala 5 · Honduras 2 · Everywhere 1 · 1 more"
+    assert " ".join(listed.text_content().split()) == said
     headings = ["Guatemala · 5", "Honduras · 2", "Everywhere · 1", "1 more"]
     assert [h.text_content().strip() for h in root.iter("h2")] == headings
     text = part(content, "plain")

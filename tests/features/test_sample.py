@@ -75,6 +75,12 @@ def test_the_demos_total(house: House, capsys: pytest.CaptureFixture[str], monke
     assert "Honduras, in Spanish" in out
 
 
+def test_oldest_first() -> None:
+    """The sample begins with its oldest item: the archive, newest first as items were added, is so by days, too."""
+    ages = [json.loads(line)["days_ago"] for line in (FOLDER / "items.jsonl").read_text("utf-8").splitlines()]
+    assert ages == sorted(ages, reverse=True)
+
+
 def test_hosts_that_nobody_owns() -> None:
     """No address and no link of the sample can reach anybody (RFC 2606)."""
     text = (FOLDER / "items.jsonl").read_text("utf-8") + (FOLDER / "subscribers.csv").read_text("utf-8")

@@ -79,9 +79,9 @@ def test_rate_within_a_spell_beside_another(sqlite_engine: Engine, tmp_path: Pat
     first, second = Misbehaving(), Misbehaving()
     relays = {"first": (first, "&rate=10/s&lists=rutas"), "second": (second, "&lists=mares")}
     with served(sqlite_engine, tmp_path, relays) as house:
-        two_lists(house, 15, 5)
+        two_lists(house, 8, 5)
         tally = dispatch.dispatch(house.engine, house.settings, running(house))
-    assert (tally.counts["sent"], tally.more) == (20, False)
+    assert (tally.counts["sent"], tally.more) == (13, False)
 
 
 @pytest.mark.usefixtures("sped_up")
@@ -348,18 +348,21 @@ def test_a_list_of_which_one_relay_hangs_and_one_has_no_leave(
         "good": (good, "&lists=mares"),
     }
     with served(sqlite_engine, tmp_path, relays) as house:
-        two_lists(house, 800, 100)
+        two_lists(house, 400, 60)
         began = time.monotonic()
-        enough = lambda: len(good.accepted) == 100 or time.monotonic() > began + 15  # noqa: E731
+        enough = lambda: len(good.accepted) == 60 or time.monotonic() > began + 15  # noqa: E731
         dispatch.dispatch(house.engine, house.settings, running(house), enough)
-    assert len(good.accepted) == 100
-    assert most < 300
+    assert len(good.accepted) == 60
+    assert most < 250
 
 
 @pytest.mark.usefixtures("sped_up")
-def test_leave_in_hand_is_not_asked_for_twice(sqlite_engine: Engine, tmp_path: Path) -> None:
+def test_leave_in_hand_is_not_asked_for_twice(
+    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What moves away from a relay that stands still, and finds no room elsewhere, has its leave still: it is not put
     off until the relay has new one."""
+    monkeypatch.setattr(spell, "SPELL_SECONDS", 1.5)
     slow, other = Misbehaving(thinks=0.6), Misbehaving()
     relays = {"slow": (slow, "&connections=1&rate=30/day&weight=100"), "other": (other, "&rate=3/day&weight=1")}
     with running_valkey(tmp_path) as valkey, served(sqlite_engine, tmp_path, relays, valkey.url) as house:
@@ -404,7 +407,7 @@ def test_rate_that_is_used_up_for_long(engine: Engine, tmp_path: Path) -> None:
     full, good = Misbehaving(), Misbehaving()
     relays = {"full": (full, "&lists=rutas&rate=5/h"), "good": (good, "&lists=mares")}
     with running_valkey(tmp_path) as valkey, served(engine, tmp_path, relays, valkey.url) as house:
-        two_lists(house, 1000, 50)
+        two_lists(house, 300, 50)
         clock, kept = running(house), Kept(house.engine, house.settings)
         assert not dispatch.dispatch(engine, house.settings, clock, kept=kept).more
         assert len(good.accepted) == 50

@@ -63,6 +63,12 @@ def state_of(house: House) -> resting.State:
     return known
 
 
+def until(done: Callable[[], bool], seconds: float) -> Callable[[], bool]:
+    """Tells a spell to stop as soon as this is so, or after so many seconds."""
+    limit = time.monotonic() + seconds
+    return lambda: done() or time.monotonic() > limit
+
+
 class Silent(Misbehaving):
     """Greets, answers EHLO, and then never says anything."""
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from house import House
 from misbehaving import Misbehaving
-from spells import Impatient, Mute, Silent, fill, running, second_list, served, state_of, unsent
+from spells import Impatient, Mute, Silent, fill, running, second_list, served, state_of, unsent, until
 from sqlalchemy import Engine, event, insert, select, update
 from valkeys import running_valkey
 
@@ -199,9 +199,7 @@ def test_for_a_relay_that_hangs_alone(
             unwanted = notices.c.list_id == 77 if what == "confirmations" else notices.c.id > 0
             connection.execute(update(notices).where(unwanted).values(due_at=None))
         house.tick()
-        began = time.monotonic()
-        enough = lambda: len(good.accepted) > 150 or time.monotonic() > began + 10  # noqa: E731
-        dispatch.dispatch(house.engine, house.settings, running(house), enough)
+        dispatch.dispatch(house.engine, house.settings, running(house), until(lambda: len(good.accepted) > 150, 10))
     assert len(good.accepted) > 150
 
 
@@ -277,9 +275,7 @@ def test_slow_relay_of_another_list(sqlite_engine: Engine, tmp_path: Path, monke
     relays = {"slow": (slow, "&lists=rutas&connections=1"), "good": (good, "&lists=mares")}
     with served(sqlite_engine, tmp_path, relays) as house:
         two_lists(house, 300, 50)
-        began = time.monotonic()
-        enough = lambda: len(good.accepted) == 50 or time.monotonic() > began + 10  # noqa: E731
-        dispatch.dispatch(house.engine, house.settings, running(house), enough)
+        dispatch.dispatch(house.engine, house.settings, running(house), until(lambda: len(good.accepted) == 50, 10))
     assert len(good.accepted) == 50
     assert len(slow.accepted) < 70
 
@@ -291,9 +287,7 @@ def test_slow_relay_of_the_same_list(sqlite_engine: Engine, tmp_path: Path, monk
     slow, good = Misbehaving(thinks=0.15), Misbehaving()
     with served(sqlite_engine, tmp_path, {"slow": (slow, "&connections=1"), "good": (good, "")}) as house:
         fill(house, 600)
-        began = time.monotonic()
-        enough = lambda: len(good.accepted) > 400 or time.monotonic() > began + 15  # noqa: E731
-        dispatch.dispatch(house.engine, house.settings, running(house), enough)
+        dispatch.dispatch(house.engine, house.settings, running(house), until(lambda: len(good.accepted) > 400, 15))
     assert len(good.accepted) > 400
     assert len(slow.accepted) < 200
 
@@ -319,9 +313,7 @@ def test_confirmations_beside_a_slow_relay(
         second_list(house)
         for number in range(90):
             house.subscribe(f"a{number}@example.org", due_at=None)
-        began = time.monotonic()
-        enough = lambda: bool(good.accepted) or time.monotonic() > began + 15  # noqa: E731
-        dispatch.dispatch(house.engine, house.settings, running(house), enough)
+        dispatch.dispatch(house.engine, house.settings, running(house), until(lambda: bool(good.accepted), 15))
     assert good.accepted
     assert len(slow.accepted) < 40
 
@@ -349,9 +341,7 @@ def test_a_list_of_which_one_relay_hangs_and_one_has_no_leave(
     }
     with served(sqlite_engine, tmp_path, relays) as house:
         two_lists(house, 400, 60)
-        began = time.monotonic()
-        enough = lambda: len(good.accepted) == 60 or time.monotonic() > began + 15  # noqa: E731
-        dispatch.dispatch(house.engine, house.settings, running(house), enough)
+        dispatch.dispatch(house.engine, house.settings, running(house), until(lambda: len(good.accepted) == 60, 15))
     assert len(good.accepted) == 60
     assert most < 250
 
@@ -394,9 +384,7 @@ def test_confirmations_after_a_relay_stands_still(
         good.mood = subscribe_more
         for number in range(45):
             house.subscribe(f"a{number}@example.org", due_at=None)
-        began = time.monotonic()
-        enough = lambda: len(good.accepted) > 55 or time.monotonic() > began + 7  # noqa: E731
-        dispatch.dispatch(house.engine, house.settings, running(house), enough)
+        dispatch.dispatch(house.engine, house.settings, running(house), until(lambda: len(good.accepted) > 55, 7))
         given.append(bad.connections)
     assert given[0] == given[1]
 

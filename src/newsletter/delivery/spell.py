@@ -142,9 +142,9 @@ class Spell:
     def _finished(self) -> bool:
         if self._waiting or self._unsettled or self._failed or self._pools.at_work:
             return False
-        if self._sharing.have_leave_soon(self.usable):
-            return False
-        return not self.usable or self._demand.dry or self._demand.held_until > _at()
+        if self._demand.held_until > _at():
+            return not self._sharing.have_leave_soon(self.usable)
+        return not self.usable or self._demand.dry
 
     # The office: what the pools ask and tell.
 
@@ -287,12 +287,14 @@ class Spell:
         relays = self.usable or self._relays
         self._demand.held_until = self._sharing.full_until(relays)
         room = self._demand.room(*self._places())
+        # Asked before the claim, which leaves out what is for these.
+        soon = self._sharing.have_leave_soon(relays)
         lagging = self._sharing.lagging(relays)
         notices = not self._waiting.notices_for([relay for relay in relays if relay not in lagging])
         behind = lagging if len(self._waiting.notices) >= NOTICES else frozenset()
         brought = await self._told(room, notices=notices, supplied=self._sharing.supplied(relays), behind=behind)
         if room and brought.usable:
-            self._demand.claimed(len(brought.claimed), more=brought.more, dry=brought.dry)
+            self._demand.claimed(len(brought.claimed), more=brought.more, dry=brought.dry and not soon)
         elif room:
             self._demand.failed()
         self._known = brought.known

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
@@ -94,10 +93,9 @@ def dispatch(
     """
     recover(engine, settings, clock())
     journal = Journal(journals(settings))
-    kept = kept or Kept(engine, settings)
     settled = False
     try:
-        spell = Spell(engine, settings, kept, journal, clock, stopping)
+        spell = Spell(engine, settings, kept or Kept(engine, settings), journal, clock, stopping)
         run(_cast(spell))
         settled = spell.is_certain
     finally:
@@ -105,9 +103,7 @@ def dispatch(
     with engine.begin() as connection:
         outbox.sweep(connection, clock(), living_owners(journals(settings)))
     with reading(engine) as connection:
-        soon = time.monotonic() + SOON.total_seconds()
-        able = [relay for relay in spell.usable if kept.full_until.get(relay, 0.0) <= soon]
-        spell.tally.more = outbox.ready_count(connection, clock() + SOON, 1, partial(carries, able)) > 0
+        spell.tally.more = outbox.ready_count(connection, clock() + SOON, 1, partial(carries, spell.able_soon())) > 0
     return spell.tally
 
 

@@ -106,12 +106,8 @@ class Exchange:
             # That others are turned away is no reason to stop for whom it serves.
             serving = [relay for relay, at in self._served_at.items() if abs(now - at) < resting.REFRESH]
             usable = resting.usable(known, [relay for relay in self._relays if relay not in no_room], now, serving)
-            able = [relay for relay in usable if relay not in errand.behind]
-            taken = (
-                notices.claim(connection, self._settings, now, partial(carries, able))
-                if errand.notices and able
-                else []
-            )
+            able = [relay for relay in usable if errand.notices and relay not in errand.behind]
+            taken = notices.claim(connection, self._settings, now, partial(carries, able)) if able else []
             if not (usable and errand.room):
                 return Brought(counts, known, no_room, usable, [], taken)
             living = living_owners(journals(self._settings))

@@ -61,8 +61,12 @@ class Sharing:
 
     def have_leave_soon(self, usable: Sequence[Relay]) -> bool:
         """Whether the rate of any is used up, but leaves something again soon."""
+        return any(map(self._is_full, self.able_soon(usable)))
+
+    def able_soon(self, usable: Sequence[Relay]) -> list[Relay]:
+        """Those of these whose rate leaves something now or soon, as far as is known."""
         soon = time.monotonic() + SOON.total_seconds()
-        return any(self._is_full(relay) and self._full_until[relay] <= soon for relay in usable)
+        return [relay for relay in usable if self._full_until.get(relay, 0.0) <= soon]
 
     def instead_of(self, relay: Relay) -> Sequence[Relay]:
         """Who carries what it may, in place of a relay that stands still; nobody if it does not."""

@@ -118,6 +118,10 @@ class Spell:
             await self._pools.close(lambda: self._stop or self._stopping(), self._tell)
         await self._settle_the_rest()
 
+    def able_soon(self) -> list[Relay]:
+        """Relays that can be used and may carry something now or soon."""
+        return self._sharing.able_soon(self.usable)
+
     def stop(self) -> None:
         """End it in good order."""
         self._stop = True

@@ -8,7 +8,7 @@ from email import message_from_bytes, policy
 
 import pytest
 from house import House
-from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy import Engine, String, delete, func, select, type_coerce, update
 
 from newsletter import tables
 from newsletter.audience import subscribers as audience
@@ -17,6 +17,7 @@ from newsletter.audience.lists import edit_list
 from newsletter.audience.picks import Picks
 from newsletter.audience.suppressions import suppress
 from newsletter.catalogue.items import retag, withdraw
+from newsletter.columns import Moment
 from newsletter.delivery import dispatch, ledger, outbox, settling
 from newsletter.delivery.composing.letters import Letters
 from newsletter.delivery.journal import journals
@@ -169,6 +170,22 @@ def test_late_acceptance(house: House) -> None:
         settling.settle(connection, [Outcome(first, Answer(Verdict.ACCEPTED, 250, "ok"))], house.now)
         settling.settle(connection, [Outcome(second, Answer(Verdict.DEFERRED, 451, "no"))], house.now)
     assert (house.states(reader), house.cursor(reader)) == (["sent"], 1)
+
+
+def test_moments_written_alike(sqlite_engine, settings, relay) -> None:
+    """SQLite compares moments as text: each is written in one way, with its microseconds, whoever writes it."""
+    house = House(sqlite_engine, settings).create()
+    house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    house.send()
+    assert house.now.microsecond == 0
+    columns = [column for table in tables.metadata.sorted_tables for column in table.c]
+    with sqlite_engine.connect() as connection:
+        for column in columns:
+            if isinstance(column.type, Moment):
+                texts = connection.scalars(select(type_coerce(column, String)).where(column.is_not(None))).all()
+                assert {len(one) for one in texts} <= {len("2026-11-24 08:00:00.000000")}, column
 
 
 @pytest.mark.parametrize("meanwhile", ["cancelled", "dropped"])

@@ -104,7 +104,7 @@ def _settle_accepted(connection: Connection, outcomes: Sequence[Outcome], now: d
         connection.execute(_SENT_POSTGRESQL, {"rows": json.dumps(rows), "now": now})
         return
     # Rows for the driver as they are: to be looked at value by value they would cost twice as much.
-    write = Moment().bind_processor(connection.dialect)
+    write = Moment().dialect_impl(connection.dialect).bind_processor(connection.dialect)
     assert write
     closed_at = write(now)
     sent = [(o.answer.code, o.answer.text, o.relay, o.body_hash, closed_at, o.delivery.id) for o in outcomes]

@@ -16,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Engine, select
 
-from newsletter.delivery import dispatch, outbox, spell
+from newsletter.delivery import dispatch, outbox, settling, spell
 from newsletter.delivery.journal import SLOTS, Entry, Journal, abandoned, journals, living_owners
+from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.smtp.conversation import Answer, Verdict
 from newsletter.digests import runs
 from newsletter.settings import Settings
-from newsletter.tables import deliveries
+from newsletter.tables import deliveries, editions
 from worker import tasks
 
 HASH = bytes(range(16))
@@ -198,6 +199,76 @@ def test_back_after_the_next_slot(house: House, relay, monkeypatch: pytest.Monke
     assert (first.state, first.doubtful) == ("sent" if left == "an acceptance" else "expired", left == "nothing")
     house.send()
     assert (house.states(reader), house.cursor(reader)) == ([first.state, "sent"], 2)
+
+
+@pytest.fixture
+def lost(house: House) -> Claimed:
+    """A delivery of the first item that a lost machine had in hand until the day after."""
+    house.subscribe("ana@example.org")
+    house.publish("one")
+    house.tick()
+    with house.engine.begin() as connection:
+        (claimed,) = outbox.claim(connection, "lost", house.now, timedelta(minutes=5), 50)
+    house.pass_time(days=1)
+    return claimed
+
+
+def come_back(house: House, lost: Claimed) -> None:
+    """The machine's journal is found, and says that the relay took the message."""
+    owner = leave(journals(house.settings), [], {lost.id: ACCEPTED})
+    with house.engine.begin() as connection:
+        connection.execute(deliveries.update().where(deliveries.c.id == lost.id).values(claim=owner))
+    dispatch.recover(house.engine, house.settings, house.now)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_back_when_the_next_is_made(house: House, relay, lost: Claimed, new: bool) -> None:
+    """If a lost machine's acceptance comes when the reader's next digest waits already, that has no item of it again,
+    and is dropped if there is no other."""
+    reader = lost.subscription_id
+    if new:
+        house.publish("two")
+    house.tick()
+    assert house.states(reader) == ["expired", "queued"]
+    come_back(house, lost)
+    house.send()
+    assert house.states(reader) == ["sent", "sent" if new else "dropped"]
+    house.publish("three")
+    house.pass_time(days=1)
+    house.tick()
+    house.send()
+    assert house.states(reader)[2:] == ["sent"]
+    with house.engine.connect() as connection:
+        digests = select(editions.c.item_ids).join(deliveries, deliveries.c.edition_id == editions.c.id)
+        got = connection.scalars(digests.where(deliveries.c.state == "sent").order_by(deliveries.c.id)).all()
+    assert [list(ids) for ids in got] == ([[1], [2], [3]] if new else [[1], [2]])
+    assert len(relay.messages) == len(got) - 1
+    assert house.cursor(reader) == len(got)
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_back_when_the_next_is_in_hand(house: House, relay, lost: Claimed, sent: bool) -> None:
+    """If a worker has the next digest in hand when a lost machine's acceptance comes, its items come twice, which the
+    first one says; if that worker gives it back unsent, they do not."""
+    house.publish("two")
+    house.tick()
+    with house.engine.begin() as connection:
+        (following,) = outbox.claim(connection, "here", house.now, timedelta(minutes=5), 50)
+    come_back(house, lost)
+    with house.engine.begin() as connection:
+        if sent:
+            settling.settle(connection, [settling.Outcome(following, ACCEPTED)], house.now)
+        else:
+            settling.give_back(connection, [following], timedelta(0), "", house.now)
+    house.send()
+    with house.engine.connect() as connection:
+        told = select(deliveries.c.state, deliveries.c.doubtful, editions.c.item_ids).order_by(deliveries.c.id)
+        rows = connection.execute(told.join(editions, editions.c.id == deliveries.c.edition_id)).all()
+    assert [(row.state, row.doubtful, list(row.item_ids)) for row in rows] == [
+        ("sent", True, [1]),
+        ("sent", False, [1, 2] if sent else [2]),
+    ]
+    assert house.cursor(lost.subscription_id) == 2
 
 
 def test_the_living_keep_their_claims(house: House, relay, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from newsletter.delivery.shares import Carried, any_list
 from newsletter.delivery.smtp.outcomes import HUNG_UP
 from newsletter.digests.oversight import EXPIRED, close_cancelled
 from newsletter.digests.runs import close_finished
+from newsletter.digests.writing import edition_beyond
 from newsletter.tables import deliveries, lists, runs
 
 
@@ -98,7 +99,7 @@ _TAKE = """
 _READ = """
     SELECT taken.id, run_id, subscription_id, taken.profile_id, edition_id, attempts, deadline, dated_at,
         subscriptions.state, frequency, email, name, timezone, taken.answer = '{hung_up}',
-        erased_at IS NOT NULL, suppressed_at IS NOT NULL
+        erased_at IS NOT NULL, suppressed_at IS NOT NULL, cursor, taken.lower
     FROM {taken} AS taken
     JOIN subscriptions ON subscriptions.id = subscription_id
     JOIN subscribers ON subscribers.id = subscriber_id
@@ -115,7 +116,7 @@ _CLAIM_POSTGRESQL = (
                 AND NOT (state = 'claimed' AND claim = {any_of(":living", "text")})
                 ORDER BY due_at, id LIMIT :limit FOR UPDATE SKIP LOCKED
             ))
-            RETURNING id, run_id, subscription_id, profile_id, edition_id, attempts, deadline, dated_at, answer
+            RETURNING id, run_id, subscription_id, profile_id, edition_id, attempts, deadline, dated_at, answer, lower
         )
         {_READ.format(taken="claimed", hung_up=HUNG_UP.text)}
     """)
@@ -157,6 +158,7 @@ def claim(
     left to its owner if that is among the ``living``, whatever the clock says.
     Those that must not go out any more (promise 6, or past their deadline) are closed here and left out,
     so that fewer may come back than were claimed, and none while there are more: see ``ready_count``.
+    What the reader's cursor has passed meanwhile is taken out: it came in a digest whose acceptance was settled late.
     """
     sending = _sending_runs(connection, carried)
     if not sending:
@@ -166,13 +168,20 @@ def claim(
     claimed = []
     for row in _take(connection, values, living):
         number, run_id, subscription_id, profile_id, edition_id, attempts, deadline, dated_at = row[:8]
-        state, frequency, email, name, timezone, hung_up, erased, suppressed = row[8:]
+        state, frequency, email, name, timezone, hung_up, erased, suppressed, cursor, lower = row[8:]
         run = sending[run_id]
         if erased or suppressed or state != "active" or run.archived_at is not None or deadline < now:
             closing, why = _closing(deadline, state, now, erased=erased, suppressed=suppressed)
-            closed = update(deliveries).where(deliveries.c.id == number)
-            connection.execute(closed.values(state=closing, answer=why, code=None, relay=None, closed_at=now))
+            _close(connection, number, closing, why, now)
             continue
+        if cursor > lower:
+            left = edition_beyond(connection, edition_id, cursor)
+            if left is None:
+                _close(connection, number, "dropped", "The cursor has passed every item.", now)
+                continue
+            edition_id = left
+            rest = update(deliveries).where(deliveries.c.id == number).values(lower=cursor, edition_id=edition_id)
+            connection.execute(rest)
         claimed.append(
             Claimed(
                 number,
@@ -207,6 +216,11 @@ def _take(connection: Connection, values: dict[str, Any], living: Collection[str
         return connection.execute(_CLAIM_POSTGRESQL, values | {"living": f"{{{','.join(living)}}}"}).all()
     taken = connection.scalars(_TAKE_SQLITE, values | {"living": json.dumps(list(living))}).all()
     return connection.execute(_READ_SQLITE, {"ids": taken}).all() if taken else []
+
+
+def _close(connection: Connection, number: int, state: str, why: str, now: datetime) -> None:
+    closed = update(deliveries).where(deliveries.c.id == number)
+    connection.execute(closed.values(state=state, answer=why, code=None, relay=None, closed_at=now))
 
 
 def _closing(deadline: datetime, state: str, now: datetime, *, erased: bool, suppressed: bool) -> tuple[str, str]:

@@ -21,8 +21,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
-from newsletter.database import insert
-from newsletter.tables import OPEN, deliveries, editions, subscriptions
+from newsletter.database import IDS, Among, insert
+from newsletter.packing import pack
+from newsletter.tables import OPEN, deliveries, editions, items, subscriptions
 
 Served = tuple[int, int, int, int, datetime]
 """A delivery to be: subscription, profile, edition, lower, deadline."""
@@ -133,6 +134,17 @@ def _write_editions_by_row(
         )
         written.update((row.key, row.id) for row in found)
     return written
+
+
+def edition_beyond(connection: Connection, edition_id: int, cursor: int) -> int | None:
+    """The edition of those items of another that lie beyond a cursor; None if there are none."""
+    edition = connection.execute(select(editions).where(editions.c.id == edition_id)).one()
+    beyond = select(items.c.id).where(Among(items.c.id, IDS), items.c.position > cursor).order_by(items.c.position)
+    packed = pack(connection.scalars(beyond, {"ids": edition.item_ids}).all())
+    if not packed:
+        return None
+    key = edition_key(edition.language, packed)
+    return write_editions(connection, edition.run_id, {key: (edition.language, packed)})[key]
 
 
 def write_deliveries(connection: Connection, run: Any, served: Sequence[Served]) -> None:

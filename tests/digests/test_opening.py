@@ -173,6 +173,27 @@ def test_cancelled_beside_another(house: House, mistake: str) -> None:
     assert len(opened(house)) == 2
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_both_cancelled_at_once(house: House) -> None:
+    """If two admins cancel both runs that are being assembled, each at the same moment, nobody is mailed before their
+    next moment, and everybody is then."""
+    readers = [house.subscribe(f"r{n}@example.org") for n in range(2)]
+    house.publish("wrong")
+    runs.open_due_runs(house.engine, house.now)
+    house.pass_time(seconds=10)
+    other = threading.Thread(target=cancel, args=(house, start(house)))
+    with house.engine.begin() as connection:
+        oversight.cancel(connection, 1, house.now)
+        other.start()
+        other.join(0.5)
+    other.join()
+    for hours, states in ((1, []), (23, ["sent"])):
+        house.pass_time(hours=hours)
+        house.tick()
+        house.send()
+        assert [house.states(reader) for reader in readers] == [states] * 2
+
+
 def test_cancelled_while_a_shard_is_in_hand(database_url: str, engine: Engine, house: House) -> None:
     """To cancel a run does not wait for a shard that is being written, nor does the shard undo it."""
     if engine.dialect.name == "sqlite":

@@ -140,6 +140,9 @@ def cancel(connection: Connection, run_id: int, now: datetime) -> int:
         StateError: it is done or cancelled already.
     """
     run = open_run(connection, run_id)
+    # Of two that are cancelled at once each would leave its readers to the other: one waits for the other.
+    others = select(runs.c.id).where(runs.c.list_id == run.list_id, runs.c.state == "assembling")
+    connection.execute(others.order_by(runs.c.id).with_for_update(key_share=True))
     changed = connection.execute(
         update(runs).where(runs.c.id == run_id, runs.c.state.in_(UNFINISHED)).values(state="cancelled", finished_at=now)
     )

@@ -273,15 +273,46 @@ def test_whom_a_cancelled_run_never_concerned(house: House, how: str) -> None:
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_started_while_another_is_settled(house: House) -> None:
-    """Who starts a run does not wait for a reader whose digest is being settled: they are left to their own moment."""
+    """A run opens without waiting for a reader whose digest is being settled; they are called in as soon as it is, and
+    get what is new today, as all do."""
     tomorrow = house.now + timedelta(days=1)
     house.publish("a")
-    settled, other = (house.subscribe(f"{name}@example.org", due_at=tomorrow) for name in "ab")
-    with house.engine.begin() as settling, house.engine.begin() as connection:
+    settled, other = readers = [house.subscribe(f"{name}@example.org", due_at=tomorrow) for name in "ab"]
+    with house.engine.begin() as settling:
         settling.execute(update(subscriptions).where(subscriptions.c.id == settled).values(cursor=0))
-        connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
-        runs.start_run(connection, house.list_id, house.now)
-    assert (due(house, settled), due(house, other)) == (tomorrow, house.now)
+        with house.engine.begin() as connection:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+            run_id = runs.start_run(connection, house.list_id, house.now)
+        assert (due(house, settled), due(house, other)) == (tomorrow, house.now)
+        calling = threading.Thread(target=runs.call_in, args=(house.engine, run_id))
+        calling.start()
+        calling.join(0.5)
+    calling.join()
+    house.tick()
+    house.send()
+    assert [house.states(reader) for reader in readers] == [["sent"]] * 2
+    assert {due(house, reader) for reader in readers} == {tomorrow}
+
+
+@pytest.mark.parametrize("how", ["assembled", "cancelled"])
+def test_called_in_late(house: House, how: str) -> None:
+    """Who is called in when the run is assembled gets a digest at the next tick; when it is cancelled, tomorrow. Whom
+    the run has looked at is not called in again."""
+    tomorrow = house.now + timedelta(days=1)
+    house.publish("a")
+    left, other = (house.subscribe(f"{name}@example.org", due_at=tomorrow) for name in "ab")
+    run_id = start(house)
+    house.set(left, due_at=tomorrow)
+    runs.assemble(house.engine, run_id, house.now)
+    if how == "cancelled":
+        cancel(house, run_id)
+    runs.call_in(house.engine, run_id)
+    assert due(house, other) == tomorrow
+    house.pass_time(minutes=1)
+    house.tick()
+    house.send()
+    assert house.states(left) == (["sent"] if how == "assembled" else [])
+    assert due(house, left) == tomorrow
 
 
 def test_past_its_deadline(house: House) -> None:

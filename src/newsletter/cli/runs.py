@@ -24,7 +24,7 @@ from newsletter.cli.shared import (
 )
 from newsletter.database import reading
 from newsletter.digests import oversight
-from newsletter.digests.runs import start_run
+from newsletter.digests.runs import call_in, start_run
 from newsletter.errors import InputError
 from newsletter.mail.notes import check_note
 
@@ -60,9 +60,11 @@ def start(
     confirmed(f"Send every reader of {slug} their new items now, without waiting for their hour?", yes)
     with house.engine.begin() as connection:
         run_id = start_run(connection, list_row.id, now())
-        if as_json:
-            print_json(_facts(oversight.find_run(connection, run_id)))
-            return
+        run = oversight.find_run(connection, run_id)
+    call_in(house.engine, run_id)
+    if as_json:
+        print_json(_facts(run))
+        return
     say(f"Run [bold]{run_id}[/] opened; the next tick assembles it. See `newsletter runs show {run_id}`.")
 
 

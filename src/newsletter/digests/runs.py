@@ -81,7 +81,8 @@ def open_run(connection: Connection, list_id: int, slot: datetime, started_by: s
 def start_run(connection: Connection, list_id: int, now: datetime) -> int:
     """Open a run now for every active subscription, whatever its hour; its slot is the next free second.
 
-    Whom another transaction has in hand at this moment, to settle their digest or change their picks, is left out.
+    Whom another transaction has in hand at this moment, to settle their digest or change their picks, is left to
+    ``call_in``.
     """
     _lock(connection, list_id)
     slot = now.replace(microsecond=0)
@@ -98,6 +99,28 @@ def start_run(connection: Connection, list_id: int, now: datetime) -> int:
     )
     connection.execute(update(subscriptions).where(subscriptions.c.id.in_(later)).values(due_at=slot))
     return run_id
+
+
+def call_in(engine: Engine, run_id: int) -> None:
+    """Have a started run take those, too, whom others had in hand; if it is assembled by now, the next tick does.
+
+    It waits for them one by one, holding nobody else.
+    """
+    with reading(engine) as connection:
+        run = connection.execute(select(runs).where(runs.c.id == run_id)).one()
+        left_out = (
+            subscriptions.c.list_id == run.list_id,
+            subscriptions.c.state == "active",
+            subscriptions.c.due_at > run.slot,
+            subscriptions.c.cursor < run.upper,
+            subscriptions.c.last_run_id.is_distinct_from(run_id),
+            exists().where(runs.c.id == run_id, runs.c.state != "cancelled"),
+        )
+        ids = connection.scalars(select(subscriptions.c.id).where(*left_out)).all()
+    for number in ids:
+        with engine.begin() as connection:
+            called = update(subscriptions).where(subscriptions.c.id == number, *left_out)
+            connection.execute(called.values(due_at=run.slot))
 
 
 def unfinished(connection: Connection) -> list[int]:

@@ -12,6 +12,7 @@ from house import START, House
 from sqlalchemy import Connection, Engine, select, update
 
 from newsletter.audience.subscribers import resume
+from newsletter.audience.suppressions import suppress
 from newsletter.database import connect, reading
 from newsletter.delivery import resting
 from newsletter.delivery.relays import relays_of
@@ -61,6 +62,21 @@ def test_no_empty_runs(house: House, state: str) -> None:
     assert opened(house) == ["beat", "beat"]
     assert house.states(reader) == ["sent", "sent"]
     assert house.cursor(reader) == 2
+
+
+@pytest.mark.parametrize("frequency", ["immediate", "daily"])
+def test_suppressed(house: House, frequency: str) -> None:
+    """No run is opened at each tick for who is suppressed: none for who reads immediately, one a slot for others."""
+    reader = house.subscribe("a@example.org", frequency=frequency)
+    house.publish("a")
+    with house.engine.begin() as connection:
+        suppress(connection, house.settings.keys, "a@example.org", "complaint", house.now)
+    for _ in range(3):
+        house.tick()
+        house.send()
+        house.pass_time(minutes=1)
+    assert house.states(reader) == ([] if frequency == "immediate" else ["dropped"])
+    assert len(opened(house)) == len(house.states(reader))
 
 
 def test_beat_leaves_a_list_that_is_being_assembled(house: House) -> None:

@@ -60,13 +60,15 @@ def is_due(list_id: int, slot: datetime, upper: int) -> Any:
 
 
 def calls_for_run(list_id: int, slot: datetime, upper: int, cancelled: datetime | None = None) -> Any:
-    """Being due, and not only to find once more that the last digest is still on its way, or was ``cancelled``.
+    """Being due, and not only to find once more that the address is suppressed, or that the last digest is still on its
+    way, or was ``cancelled``.
 
     That would be so at each tick for who reads immediately. A run that is open anyway looks at them all the same.
     ``cancelled``: when a run was after which nothing new came; it had nothing for who became due later.
     """
     waiting = exists().where(deliveries.c.subscription_id == subscriptions.c.id, deliveries.c.state.in_(OPEN))
-    at_once = ~waiting
+    barred = exists().where(subscribers.c.id == subscriptions.c.subscriber_id, subscribers.c.suppressed_at.is_not(None))
+    at_once = ~waiting & ~barred
     if cancelled is not None:
         # Whom it had looked at became due a second after its slot.
         at_once &= subscriptions.c.due_at > cancelled + timedelta(seconds=1)

@@ -37,6 +37,8 @@ def make_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
+        # As long as it takes; Celery itself gives up after a hundred, and ends.
+        broker_connection_max_retries=None,
         # A publisher does not wait for a Redis that is away: the next tick rings again.
         broker_transport_options={"socket_connect_timeout": 3, "socket_timeout": 30},
         task_publish_retry=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from celery.beat import SchedulingError
 from celery.exceptions import CPendingDeprecationWarning
@@ -14,6 +15,8 @@ from newsletter.database import why_away
 WARNINGS = "py.warnings"
 LOGGERS = ("celery.app.trace", "celery.beat", "celery.worker.consumer.consumer", WARNINGS)
 """Those that tell of failures: of tasks, of rings, of the connection to Redis; and of what Celery will change."""
+ENDLESS = re.compile(r" \(\d+/None\)$")
+"""The number of a try of which there is no last."""
 
 
 class Calm(logging.Filter):
@@ -26,7 +29,7 @@ class Calm(logging.Filter):
             return CPendingDeprecationWarning.__name__ not in record.getMessage()
         error = record.exc_info[1] if record.exc_info else None
         if record.msg == CONNECTION_ERROR:
-            said = " ".join(record.getMessage().split())
+            said = ENDLESS.sub("", " ".join(record.getMessage().split()))
         elif error is not None and (reason := why_away(error)):
             said = f"The database is away, and the next tick tries again: {reason}"
         elif isinstance(error, SchedulingError) and isinstance(error.__context__, OperationalError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -17,8 +18,10 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DatabaseError
 from stack import Stack, wait_until
 
+from newsletter.cli.supervising import Child
 from newsletter.database import connect
 from newsletter.delivery.relays import CONNECTIONS
+from newsletter.migrations import upgrade
 from newsletter.settings import Settings
 from newsletter.tables import deliveries
 from worker.calming import Calm
@@ -78,6 +81,34 @@ def test_servers_that_are_away(tmp_path: Path) -> None:
     for log in (worker, beat):
         assert "Traceback" not in log.read_text()
         assert "CPendingDeprecationWarning" not in log.read_text()
+
+
+def test_redis_is_away_for_days(tmp_path: Path) -> None:
+    """Worker and beat wait for Redis as long as it takes, and go on by themselves when it is back."""
+    settings = {
+        "NEWSLETTER_DATABASE_URL": f"sqlite:///{tmp_path / 'newsletter.db'}",
+        "NEWSLETTER_SMTP_URL": "smtp://127.0.0.1:1",
+        "NEWSLETTER_BASE_URL": "https://news.example.org",
+        "NEWSLETTER_SECRET_KEY": KEY,
+    }
+    upgrade(connect(settings["NEWSLETTER_DATABASE_URL"]))
+    with Stack(tmp_path / "stack", settings) as stack:
+        valkey = stack.supervisor.children[0]
+        stack.kill(valkey)
+
+        def begin(name: str) -> Child:
+            # Pauses between two tries grow to half a minute: here they are left out.
+            hurried = "import kombu.utils.functional as retrying; retrying.sleep = lambda seconds: None\n"
+            code = f"{hurried}from newsletter.cli import main\nmain()"
+            return stack.supervisor.start(name, [sys.executable, "-c", code, name], stack.environment)
+
+        worker, beat = begin("worker"), begin("beat")
+        for child, said in ((worker, "Cannot connect to redis"), (beat, "beat: Connection error")):
+            wait_until(lambda child=child, said=said: child.log.read_text().count(said) > 120 or not child.running)
+        assert (worker.running, beat.running) == (True, True)
+        assert "/None)" not in worker.log.read_text()
+        valkey.start()
+        wait_until(lambda: "newsletter.tick" in worker.log.read_text() and "succeeded in" in worker.log.read_text())
 
 
 def test_what_is_wrong_with_the_program(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ from spells import Impatient, Mute, Silent, fill, running, second_list, served, 
 from sqlalchemy import Engine, event, insert, select, update
 from valkeys import running_valkey
 
-from newsletter.delivery import dispatch, resting, spell
+from newsletter.delivery import dispatch, resting, sharing, spell
 from newsletter.delivery.demand import BATCH
 from newsletter.delivery.kept import Kept
 from newsletter.delivery.relays import relays_of
@@ -280,6 +280,49 @@ def test_slow_relay_of_another_list(sqlite_engine: Engine, tmp_path: Path, monke
     assert len(slow.accepted) < 70
 
 
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many messages waited, each time that some were queued."""
+    seen: list[int] = []
+    add = Waiting.add
+
+    def noted(self: Waiting, *what: Any) -> None:
+        add(self, *what)
+        seen.append(len(self))
+
+    monkeypatch.setattr(Waiting, "add", noted)
+    return seen
+
+
+@pytest.mark.usefixtures("sped_up")
+def test_slow_relay_beside_one_whose_rate_is_used_up(
+    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waited: list[int]
+) -> None:
+    """While the rates of all others are used up, no more is claimed for a relay that lags than a few."""
+    monkeypatch.setattr(spell, "SPELL_SECONDS", 5.0)
+    slow, full = Misbehaving(thinks=0.15), Misbehaving()
+    with served(sqlite_engine, tmp_path, {"slow": (slow, "&connections=1"), "full": (full, "&rate=5/day")}) as house:
+        fill(house, 600)
+        dispatch.dispatch(house.engine, house.settings, running(house))
+    assert len(slow.accepted) > 20
+    assert max(waited) < 3 * BATCH[0]
+
+
+@pytest.mark.usefixtures("sped_up")
+def test_slow_relay_beside_one_that_has_leave_again(
+    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waited: list[int]
+) -> None:
+    """What waits for a relay that lags, beyond a few, goes through another as soon as that has leave again."""
+    monkeypatch.setattr(spell, "SPELL_SECONDS", 6.0)
+    slow, other = Misbehaving(thinks=0.15), Misbehaving()
+    relays = {"slow": (slow, "&connections=1"), "other": (other, "&rate=20/s")}
+    with served(sqlite_engine, tmp_path, relays) as house:
+        fill(house, 600)
+        dispatch.dispatch(house.engine, house.settings, running(house))
+    assert len(other.accepted) >= 40
+    assert max(waited) < 3 * BATCH[0]
+
+
 @pytest.mark.usefixtures("sped_up")
 def test_slow_relay_of_the_same_list(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relay is not brought down to the speed of a slower one that carries the same list."""
@@ -290,6 +333,19 @@ def test_slow_relay_of_the_same_list(sqlite_engine: Engine, tmp_path: Path, monk
         dispatch.dispatch(house.engine, house.settings, running(house), until(lambda: len(good.accepted) > 400, 15))
     assert len(good.accepted) > 400
     assert len(slow.accepted) < 200
+
+
+def test_slow_relay_that_ends_connections(
+    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits behind digests for a slow relay that ends each connection after a few messages."""
+    monkeypatch.setattr(pools, "STANDSTILL_SECONDS", 1.0)
+    slow, good = Misbehaving(thinks=0.15), Misbehaving()
+    relays = {"slow": (slow, "&lists=rutas&connections=1&messages=5"), "good": (good, "&lists=mares")}
+    with served(sqlite_engine, tmp_path, relays) as house:
+        two_lists(house, 300, 50)
+        dispatch.dispatch(house.engine, house.settings, running(house), until(lambda: len(good.accepted) == 50, 8))
+    assert len(good.accepted) == 50
 
 
 @pytest.mark.usefixtures("sped_up")
@@ -403,6 +459,27 @@ def test_rate_that_is_used_up_for_long(engine: Engine, tmp_path: Path) -> None:
         assert len(late) <= 2 * BATCH[0]
         assert not dispatch.dispatch(engine, house.settings, clock, kept=kept).more
         assert len([row for row in unsent(house) if row.due_at > clock()]) == len(late)
+
+
+def test_leave_that_others_gave_back(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that saw a rate used up soon learns that others gave back leave of which they made no use."""
+    monkeypatch.setattr(sharing, "TRUSTED_SECONDS", 3.0)
+    monkeypatch.setattr(sharing, "SOON", timedelta(0))
+    relay = Misbehaving()
+    with (
+        running_valkey(tmp_path) as valkey,
+        served(sqlite_engine, tmp_path, {"only": (relay, "&rate=5/day")}, valkey.url) as house,
+    ):
+        fill(house, BATCH[0] + 10)
+        (only,) = relays_of(house.settings)
+        clock, kept, other = running(house), Kept(house.engine, house.settings), Kept(house.engine, house.settings)
+        assert other.pace.grant(only, {"example.org": 5}).by_domain == {"example.org": 5}
+        dispatch.dispatch(house.engine, house.settings, clock, kept=kept)
+        assert not relay.accepted
+        other.pace.refund(only, {"example.org": 5})
+        time.sleep(3)
+        dispatch.dispatch(house.engine, house.settings, clock, kept=kept)
+    assert len(relay.accepted) == 5
 
 
 def test_few_messages_a_connection(sqlite_engine: Engine, tmp_path: Path) -> None:

@@ -17,12 +17,19 @@ from newsletter.delivery.waiting import Waiting
 Route = Callable[[Sequence[Claimed], Sequence[Relay]], Awaitable[Routed]]
 """``Routing.route``, while the connections go on."""
 
+ENOUGH = BATCH[0] // 2
+"""Digests in the queue of a relay that lags; what others may carry beyond them goes there."""
+
+TRUSTED_SECONDS = 60.0
+"""So long at most a process believes that a rate is used up: others may give leave back, and Redis may be back."""
+
 
 class Sharing:
     """See the module.
 
     A relay *lags* that does not keep up with what waits for it: others carry what they may in its place, as far as they
-    have leave, and what waits for it alone holds up nobody else. One that stands still keeps only what no other may.
+    have leave, and what waits for it alone holds up nobody else. It keeps a few of what others may carry; one that
+    stands still, none.
     """
 
     def __init__(
@@ -50,14 +57,13 @@ class Sharing:
         return lagging if len(lagging) < len(usable) else frozenset()
 
     def supplied(self, usable: Sequence[Relay]) -> frozenset[Relay]:
-        """Relays for which no more digests need be claimed: they lag and have enough, or have no leave; none if all."""
-        enough = [relay for relay in self.lagging(usable) if self._waiting.digests_for(relay) >= BATCH[0] // 2]
-        supplied = frozenset((*enough, *filter(self._is_full, usable)))
-        return supplied if len(supplied) < len(usable) else frozenset()
+        """Relays for which no more digests need be claimed: they lag and have enough, or have no leave."""
+        return frozenset((*self._have_enough(usable), *filter(self._is_full, usable)))
 
     def full_until(self, usable: Sequence[Relay]) -> float:
-        """The moment from which on one of these may carry anything, as far as is known."""
-        return min((self._full_until.get(relay, 0.0) for relay in usable), default=0.0)
+        """The moment from which on one that does not lag and have enough may carry more, as far as is known."""
+        enough = self._have_enough(usable)
+        return min((self._full_until.get(relay, 0.0) for relay in usable if relay not in enough), default=0.0)
 
     def have_leave_soon(self, usable: Sequence[Relay]) -> bool:
         """Whether the rate of any is used up, but leaves something again soon."""
@@ -79,26 +85,39 @@ class Sharing:
         """
         self._moving = [relay for relay in usable if not self._pools.stands_still(relay)]
         supplied = self.supplied(usable)
+        lagging = self.lagging(usable)
         able = [relay for relay in self._moving if relay not in supplied]
         for relay in self._relays:
             if relay not in usable:
                 claimed = [*self._waiting.emptied(relay), *claimed]
             elif relay not in self._moving:
                 claimed = [*self._waiting.movable(relay, able), *claimed]
+            elif relay in lagging:
+                claimed = [*self._waiting.movable(relay, able, ENOUGH), *claimed]
         routed = await self._queue(claimed, able)
         if len(able) < len(usable):
             routed = await self._queue([*routed.left, *chain(*routed.later.values())], usable)
-        lagging = self.lagging(usable)
-        self.stuck = self._waiting.stuck(lagging, [relay for relay in usable if relay not in lagging])
+        self.recount(usable)
         return routed
+
+    def recount(self, usable: Sequence[Relay]) -> None:
+        """Say anew what is ``stuck``, which is asked for with each message."""
+        lagging = self.lagging(usable)
+        others = [relay for relay in usable if relay not in lagging]
+        able = [relay for relay in others if not self._is_full(relay)]
+        self.stuck = self._waiting.stuck(lagging, others) - self._waiting.surplus(lagging, able, ENOUGH)
 
     async def _queue(self, claimed: list[Claimed], relays: Sequence[Relay]) -> Routed:
         """Digests into the queues of these relays as far as their pace allows."""
         routed = await self._route(claimed, relays)
         for relay, deliveries in routed.now.items():
             self._waiting.add(relay, deliveries)
-        self._full_until |= {relay: time.monotonic() + seconds for relay, seconds in routed.full.items()}
+        now = time.monotonic()
+        self._full_until |= {relay: now + min(seconds, TRUSTED_SECONDS) for relay, seconds in routed.full.items()}
         return routed
+
+    def _have_enough(self, usable: Sequence[Relay]) -> list[Relay]:
+        return [relay for relay in self.lagging(usable) if self._waiting.digests_for(relay) >= ENOUGH]
 
     def _is_full(self, relay: Relay) -> bool:
         return self._full_until.get(relay, 0.0) > time.monotonic()

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import TypeVar
 
 import structlog
 from sqlalchemy import Engine
@@ -45,7 +45,6 @@ from newsletter.settings import Settings
 
 log = structlog.get_logger("newsletter.delivery")
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 SPELL_SECONDS = 50.0
@@ -290,6 +289,7 @@ class Spell:
     async def _turn(self) -> None:
         relays = self.usable or self._relays
         self._demand.held_until = self._sharing.full_until(relays)
+        self._sharing.recount(relays)
         room = self._demand.room(*self._places())
         # Asked before the claim, which leaves out what is for these.
         soon = self._sharing.have_leave_soon(relays)
@@ -331,7 +331,7 @@ class Spell:
         told, failed = self._unsettled.copy(), dict(self._failed)
         errand = Errand(told, failed, self._known, room, notices, supplied, behind)
         unused = self._waiting.take_unused()
-        brought = await self._aside(self._run, errand, unused)
+        brought = await self._aside(lambda: self._run(errand, unused))
         for outcome in told.outcomes:
             self._forget(outcome.delivery.id)
         self._unsettled.drop(told)
@@ -341,11 +341,9 @@ class Spell:
         self._demand.settled(len(told.outcomes), _at())
         return brought
 
-    async def _aside(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    async def _aside(self, work: Callable[[], T]) -> T:
         """Do what waits for others while the connections go on; but at once where there is no time to spare."""
-        if self._demand.dense:
-            return work(*arguments, **named)
-        return await asyncio.to_thread(work, *arguments, **named)
+        return work() if self._demand.dense else await asyncio.to_thread(work)
 
     def _run(self, errand: Errand, unused: list[tuple[Relay, Counter[str]]]) -> Brought:
         self._refund(unused)

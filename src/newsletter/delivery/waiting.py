@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
 
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
@@ -90,14 +91,20 @@ class Waiting:
         """Digests that will not make use of their leave."""
         self._unused[relay].update(delivery.domain for delivery in deliveries)
 
-    def movable(self, relay: Relay, others: Sequence[Relay]) -> list[Claimed]:
-        """Take out what waited for this relay and others may carry; what it hung up over stays."""
+    def movable(self, relay: Relay, others: Sequence[Relay], keep: int = 0) -> list[Claimed]:
+        """Take out what waited for this relay and others may carry, but for the first; what it hung up over stays."""
         queue = self._queues[relay.name]
-        moved = [delivery for delivery in queue if carries(others, delivery.slug)]
+        moved = [delivery for delivery in islice(queue, keep, None) if carries(others, delivery.slug)]
         if moved:
-            self._queues[relay.name] = deque(delivery for delivery in queue if not carries(others, delivery.slug))
+            rest = [delivery for delivery in islice(queue, keep, None) if not carries(others, delivery.slug)]
+            self._queues[relay.name] = deque([*islice(queue, keep), *rest])
             self.give_up(relay, *moved)
         return moved
+
+    def surplus(self, relays: Collection[Relay], others: Sequence[Relay], keep: int) -> int:
+        """How many digests wait for these relays that others may carry, but for the first of each."""
+        queues = [islice(self._queues[relay.name], keep, None) for relay in relays]
+        return sum(carries(others, delivery.slug) for queue in queues for delivery in queue)
 
     def emptied(self, relay: Relay) -> list[Claimed]:
         """What waited for this relay, and does not need the leave for it any more."""

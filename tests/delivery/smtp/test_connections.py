@@ -510,6 +510,9 @@ class Stuck(asyncio.Transport):
     def abort(self) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
 
 def task() -> asyncio.Task[None]:
     made = asyncio.current_task()
@@ -663,6 +666,29 @@ def test_refuses_each_message_at_uneven_speed(answer: bytes) -> None:
     assert len(desk.down) == 1
     assert len(desk.unsent_) < 20
     assert answer.startswith(b"421") or desk.blamed == []
+
+
+def test_two_that_end_at_once() -> None:
+    """A connection that ended over a message beside another is no fault, though that is gone when it is closed: a relay
+    is down after three messages that were to blame."""
+    desk = Desk(deque(Outgoing(to, "bounces@e.example", f"{to}@e.example", MESSAGE) for to in "abcde"))
+
+    async def work() -> None:
+        pool = Pool(parse_relay("smtp://127.0.0.1"), desk, 5, lambda: None)
+        for together in (2, 1, 1, 1):
+            assert not desk.down
+            lines = [Line(pool, None, task()) for _ in range(together)]
+            for line in lines:
+                line.connection_made(Stuck())
+                line.data_received(b"220 hello\r\n")
+                line.data_received(b"250 hello\r\n")
+            for line in lines:
+                line.data_received(b"421 4.3.2 go away\r\n")
+            for line in lines:
+                line.connection_lost(None)
+
+    asyncio.run(work())
+    assert (desk.blamed, len(desk.down)) == (["c", "d", "e"], 1)
 
 
 @pytest.mark.parametrize("verb", [b"MAIL", b"RCPT"])

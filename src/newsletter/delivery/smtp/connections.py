@@ -132,6 +132,8 @@ class Line(asyncio.Protocol):
         """Whether it ever was ready for messages."""
         self.suspected = False
         """Whether it ended over a message that other connections had ended over."""
+        self.had_company = False
+        """Whether it ended over its first message while others stood."""
         self.carrying = 0
         self.answers = 0
         self.ready = False
@@ -255,7 +257,9 @@ class Line(asyncio.Protocol):
                 case Unsent(tag=tag):
                     self.carrying -= 1
                     # What was the first of the only connection had no other message before it, nor met a limit.
-                    blamed = self._sent == 1 and self._pool.is_alone(self) and not isinstance(events[-1], Down)
+                    is_first, is_alone = self._sent == 1, self._pool.is_alone(self)
+                    self.had_company = is_first and not is_alone
+                    blamed = is_first and is_alone and not isinstance(events[-1], Down)
                     self.suspected = office.unsent(tag, self._pool.relay, is_to_blame=blamed)
                 case Ready():
                     self.ready = self.greeted = True

@@ -99,7 +99,6 @@ class Pool:
             return
         if not self.at_work:
             self.moved_at = asyncio.get_running_loop().time()
-            self._answers_before.clear()
         for line in list(self._lines):
             if line.idle:
                 line.go_on([])
@@ -236,9 +235,9 @@ class Pool:
         elif line.greeted and not line.was_used and not line.failed:
             # It was given nothing to do.
             pass
-        elif others and not line.overdue and not (line.failed and line.greeted):
+        elif (others or line.had_company) and not line.overdue and not (line.failed and line.greeted):
             # While others stand, or are about to, it may be the relay's limit of connections, and no fault.
-            self._most = others
+            self._most = max(others, 1)
         else:
             self._over_a_message = not others
             record.barren += not line.suspected
@@ -269,7 +268,11 @@ class Pool:
         now = asyncio.get_running_loop().time()
         for line in list(self._lines):
             line.look(now)
-        self._answers_before.append(self.answers)
+        # Not as soon as its only connection has ended, since another follows at once.
+        if self.at_work:
+            self._answers_before.append(self.answers)
+        else:
+            self._answers_before.clear()
         self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)
 
 

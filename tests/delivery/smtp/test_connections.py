@@ -9,6 +9,7 @@ import itertools
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -107,10 +108,11 @@ def send(
 
 
 @pytest.fixture(params=["the fastest", "asyncio's own"])
-def any_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def any_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each event loop that may drive the connections."""
     if request.param == "asyncio's own":
         monkeypatch.setattr(loops, "new_loop", asyncio.new_event_loop)
+    return str(request.param)
 
 
 @pytest.fixture
@@ -416,9 +418,12 @@ def test_answers_that_lay_unread(relay: Relay, monkeypatch: pytest.MonkeyPatch) 
     assert (desk.verdicts, len(relay.messages)) == ([Verdict.ACCEPTED], 1)
 
 
-@pytest.mark.usefixtures("any_loop")
-def test_hangs_in_the_middle_of_a_message() -> None:
+def test_hangs_in_the_middle_of_a_message(any_loop: str) -> None:
     """A relay that stops reading in the middle of a message has not accepted it: it is unsent, without a doubt."""
+    if any_loop == "asyncio's own" and (
+        (3, 12) <= sys.version_info < (3, 12, 9) or (3, 13) <= sys.version_info < (3, 13, 2)
+    ):
+        pytest.skip("these forget to say when the kernel takes no more (CVE-2024-12254): it is in doubt there")
 
     def script(connection: socket.socket, number: int) -> None:
         if number > 1:

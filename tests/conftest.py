@@ -113,12 +113,18 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{file}"
 
 
+@pytest.fixture
+def postgresql_url(postgres: Postgres) -> Iterator[str]:
+    """A database of PostgreSQL with all tables."""
+    url = postgres.migrated()
+    yield url
+    postgres.drop(url)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> str:
     """A database with all tables, of either kind."""
-    if request.param == "sqlite":
-        return str(request.getfixturevalue("sqlite_url"))
-    return str(request.getfixturevalue("postgres").migrated())
+    return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 @pytest.fixture

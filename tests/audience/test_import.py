@@ -28,7 +28,7 @@ NUMBERS = ("read", "added", "changed", "unchanged", "confirmed", "unsubscribed",
 def cli(request: pytest.FixtureRequest, newsletter: CommandLine, monkeypatch: pytest.MonkeyPatch) -> CommandLine:
     """With a list, on either database."""
     if request.param == "postgresql":
-        monkeypatch.setenv("NEWSLETTER_DATABASE_URL", request.getfixturevalue("postgres").migrated())
+        monkeypatch.setenv("NEWSLETTER_DATABASE_URL", request.getfixturevalue("postgresql_url"))
     newsletter(
         *("lists", "create", "rutas", "--name", "Rutas", "--sender-email", "d@rutas.example"),
         *("--postal-address", "1 St", "--language", "es", "--language", "en"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from sites import asking
 
 PROGRAM = """
 import sys
@@ -47,4 +48,4 @@ def start(folder: Path) -> Inbox:
     )
     assert process.stdout is not None
     smtp, web = map(int, process.stdout.readline().split())
-    return Inbox(process, folder, smtp, httpx.Client(base_url=f"http://127.0.0.1:{web}", timeout=60))
+    return Inbox(process, folder, smtp, asking(f"http://127.0.0.1:{web}"))

@@ -1,4 +1,4 @@
-"""An ASGI application on a free port."""
+"""An ASGI application on a free port, and a client to ask it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import uvicorn
 from stack import wait_until
+
+
+def asking(url: str, **options: Any) -> httpx.Client:
+    """A client without certificates of the world: to read them takes longer than most tests."""
+    return httpx.Client(base_url=url, timeout=60, verify=False, **options)
 
 
 @contextmanager

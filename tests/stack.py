@@ -75,7 +75,7 @@ class Stack:
         self.supervisor.wait_for(child, lambda: is_listening("127.0.0.1", self.inbox_port))
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"http://127.0.0.1:{self.inbox_port}{path}")
+        return httpx.get(f"http://127.0.0.1:{self.inbox_port}{path}", verify=False)
 
     def kill(self, child: Child) -> None:
         """SIGKILL to a process and all it started."""

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import httpx
 import uvicorn
 from house import House
+from sites import asking
 from stack import wait_until
 
 from subscribers.app import site_app
@@ -25,7 +26,7 @@ def visiting(house: House) -> Iterator[httpx.Client]:
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     wait_until(lambda: server.started, 10)
-    with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=60) as client:
+    with asking(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
         yield client
     server.should_exit = True
     thread.join()

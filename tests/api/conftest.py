@@ -9,7 +9,7 @@ import httpx
 import pytest
 from commanding import KEY
 from house import House
-from sites import listening
+from sites import asking, listening
 from sqlalchemy import Engine
 
 from newsletter.machines.tokens import SCOPES, create_token
@@ -49,7 +49,7 @@ def machine(house: House) -> Iterator[Machines]:
                 scopes = [scope for scope in scopes if list_id is None or scope != "metrics:read"]
                 token = create_token(connection, f"machine {len(clients)}", scopes, list_id, house.now)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        clients.append(httpx.Client(base_url=url, headers=headers, timeout=60))
+        clients.append(asking(url, headers=headers))
         return clients[-1]
 
     with listening(app) as url:

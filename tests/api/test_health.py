@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from house import House
 from prometheus_client.parser import text_string_to_metric_families
-from sites import listening
+from sites import asking, listening
 from sqlalchemy import text, update
 from valkeys import running_valkey
 
@@ -48,7 +48,7 @@ def test_ready(both: House, tmp_path: Path) -> None:
 
     def ready(**values: Any) -> tuple[int, dict[str, Any]]:
         engine, settings = values.pop("engine", both.engine), both.settings.model_copy(update=values)
-        with listening(site_app(engine, settings, both.clock)) as url, httpx.Client(base_url=url, timeout=60) as client:
+        with listening(site_app(engine, settings, both.clock)) as url, asking(url) as client:
             assert client.get("/healthz").text == "ok"
             assert client.head("/healthz").status_code == 200
             answer = client.get("/readyz")

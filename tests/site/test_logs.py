@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 from commanding import KEY
 from house import House
+from sites import asking
 from sqlalchemy import Engine, select
 from stack import wait_until
 
@@ -59,7 +59,7 @@ def test_a_journey_in_the_log(sqlite_engine: Engine, tmp_path: Path, monkeypatch
 def _journey(house: House, url: str) -> list[str]:
     """What a reader does; what must not be in a log after it."""
     email, agent = "ana.secret@example.org", "Agent-of-Ana"
-    with httpx.Client(base_url=url, headers={"user-agent": agent}, timeout=60) as client:
+    with asking(url, headers={"user-agent": agent}) as client:
         sent = client.post("/rutas?utm=query-of-ana", data={"email": email, "name": "Ana Secreta", "country": "GT"})
         where = urlsplit(sent.headers["location"]).path
         client.get(where)

@@ -15,6 +15,7 @@ from commanding import KEY
 from house import START, House
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sites import asking
 from sqlalchemy import Engine, select
 from stack import wait_until
 
@@ -40,7 +41,7 @@ def site(house: House) -> Iterator[httpx.Client]:
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     wait_until(lambda: server.started, 10)
-    with httpx.Client(base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=60) as client:
+    with asking(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
         yield client
     server.should_exit = True
     thread.join()

@@ -14,6 +14,7 @@ from commanding import CHECKOUT, KEY, CommandLine
 from servers import Postgres, Relay, running_postgres, serving
 from sqlalchemy import Engine
 
+from newsletter.collecting import collect_seldom
 from newsletter.database import connect, engine_for
 from newsletter.migrations import upgrade
 from newsletter.settings import Settings, load_settings
@@ -23,6 +24,8 @@ hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("chaos", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
+# To read all tests, and then to run each, makes a hundred thousand small things that are no garbage.
+collect_seldom()
 
 BESIDE = next((p / "shared" for p in CHECKOUT.parents if (p / "shared/data/README.md").exists()), None)
 """Real input and a judge of mails that lie beside the checkout and are no part of the project; None elsewhere."""
@@ -56,6 +59,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         needy = [item for item in items if {"material", "judge"} & set(getattr(item, "fixturenames", ()))]
         items[:] = [item for item in items if item not in needy]
         config.hook.pytest_deselected(items=needy)
+
+
+def pytest_collection_finish() -> None:
+    """Look no more for garbage in what was read."""
+    collect_seldom()
 
 
 @pytest.fixture

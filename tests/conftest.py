@@ -7,12 +7,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from commanding import CHECKOUT, KEY, CommandLine
 from servers import Postgres, Relay, running_postgres, serving
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, event
 
 from newsletter.collecting import collect_seldom
 from newsletter.database import connect, engine_for
@@ -87,6 +88,25 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("NEWSLETTER_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+class Compiled(dict[Any, Any]):
+    """Statements as one kind of database is told them; SQLAlchemy keeps them apart by the dialect of each engine."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(key[1:], default)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        super().__setitem__(key[1:], value)
+
+
+COMPILED = {"sqlite": Compiled(), "postgresql": Compiled()}
+
+
+@event.listens_for(Engine, "engine_connect")
+def share_statements(connection: Connection) -> None:
+    """Compile a statement once, and not again for the database of each test."""
+    connection.execution_options(compiled_cache=COMPILED[connection.dialect.name])
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,12 @@ from newsletter.tables import deliveries, subscribers, subscriptions
 
 def wait_until(met: Callable[[], Any], seconds: float = 60.0) -> Any:
     """What ``met`` gives as soon as it gives something."""
-    limit = time.monotonic() + seconds
+    limit, pause = time.monotonic() + seconds, 0.002
     while time.monotonic() < limit:
         if found := met():
             return found
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.05)
     raise AssertionError(f"not met in {seconds} s")
 
 

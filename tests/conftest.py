@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 from commanding import CHECKOUT, KEY, CommandLine
-from servers import Postgres, Relay, running_postgres, serving
+from servers import Postgres, Relay, running_postgres, serving, unsafe
 from sqlalchemy import Connection, Engine, event
 
 from newsletter.collecting import collect_seldom
@@ -158,7 +158,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     """A database with all tables, of either kind."""
-    made = connect(database_url)
+    made = unsafe(connect(database_url))
     yield made
     made.dispose()
 
@@ -166,7 +166,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def sqlite_engine(sqlite_url: str) -> Iterator[Engine]:
     """A SQLite database with all tables."""
-    made = connect(sqlite_url)
+    made = unsafe(connect(sqlite_url))
     yield made
     made.dispose()
 

@@ -15,7 +15,8 @@ from house import THEMES, House
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from sqlalchemy import event, select, update
+from servers import unsafe
+from sqlalchemy import select, update
 
 from newsletter.audience.picks import Picks, load_profiles, profile_ids
 from newsletter.catalogue.geography import countries_in
@@ -77,12 +78,7 @@ class Histories(RuleBasedStateMachine):
     def begin(self, readers: list[tuple[Picks, str]], published: int) -> None:
         self.folder = tempfile.TemporaryDirectory()
         file = shutil.copy(migrated(), Path(self.folder.name) / "h.db")
-        engine = connect(f"sqlite:///{file}")
-
-        @event.listens_for(engine, "connect")
-        def hurry(connection: object, _: object) -> None:
-            connection.execute("PRAGMA synchronous = OFF")  # type: ignore[attr-defined]
-
+        engine = unsafe(connect(f"sqlite:///{file}"))
         self.house = House(engine, load_settings(base_url="https://news.example.org", secret_key="k" * 40))
         self.house.create()
         self.readers: dict[int, Seen] = {}

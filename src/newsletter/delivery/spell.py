@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -394,5 +395,5 @@ class Spell:
 
 
 def _at() -> float:
-    """Seconds by the loop's clock, which never jumps."""
-    return asyncio.get_running_loop().time()
+    """Seconds by the clock that what is kept from spell to spell is timed by; the loop's own stands while it works."""
+    return time.monotonic()

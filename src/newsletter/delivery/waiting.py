@@ -92,17 +92,18 @@ class Waiting:
         self._unused[relay].update(delivery.domain for delivery in deliveries)
 
     def movable(self, relay: Relay, others: Sequence[Relay], keep: int = 0) -> list[Claimed]:
-        """Take out what waited for this relay and others may carry, but for the first; what it hung up over stays."""
-        queue = self._queues[relay.name]
-        moved = [delivery for delivery in islice(queue, keep, None) if carries(others, delivery.slug)]
+        """Take out what waited for this relay and others may carry, behind the first ``keep``; what it hung up over
+        stays."""
+        queue = list(self._queues[relay.name])
+        moved = [delivery for delivery in queue[keep:] if carries(others, delivery.slug)]
         if moved:
-            rest = [delivery for delivery in islice(queue, keep, None) if not carries(others, delivery.slug)]
-            self._queues[relay.name] = deque([*islice(queue, keep), *rest])
+            left = [delivery for delivery in queue[keep:] if not carries(others, delivery.slug)]
+            self._queues[relay.name] = deque(queue[:keep] + left)
             self.give_up(relay, *moved)
         return moved
 
     def surplus(self, relays: Collection[Relay], others: Sequence[Relay], keep: int) -> int:
-        """How many digests wait for these relays that others may carry, but for the first of each."""
+        """How many digests wait for these relays that others may carry, behind the first ``keep`` of each."""
         queues = [islice(self._queues[relay.name], keep, None) for relay in relays]
         return sum(carries(others, delivery.slug) for queue in queues for delivery in queue)
 

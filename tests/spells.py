@@ -13,12 +13,12 @@ from typing import Any
 from commanding import KEY
 from house import House
 from misbehaving import Misbehaving, misbehaving
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, insert, select, update
 
 from newsletter.delivery import resting
 from newsletter.delivery.relays import relays_of
 from newsletter.settings import load_settings
-from newsletter.tables import deliveries, lists
+from newsletter.tables import deliveries, lists, notices
 
 
 @contextmanager
@@ -110,6 +110,21 @@ def second_list(house: House) -> None:
     with house.engine.begin() as connection:
         row = dict(connection.execute(select(lists)).one()._mapping)
         connection.execute(insert(lists).values(row | {"id": 77, "slug": "mares", "last_position": 0}))
+
+
+def two_lists(house: House, first: int, second: int) -> None:
+    """So many digests of one list, which are due earlier, and so many of another; no notices."""
+    second_list(house)
+    fill(house, first)
+    with house.engine.begin() as connection:
+        connection.execute(update(deliveries).values(due_at=house.now - timedelta(seconds=10)))
+    house.list_id = 77
+    house.publish("two")
+    for number in range(second):
+        house.subscribe(f"m{number}@example.org")
+    with house.engine.begin() as connection:
+        connection.execute(update(notices).values(due_at=None))
+    house.tick()
 
 
 def unsent(house: House) -> list[Any]:

@@ -26,7 +26,7 @@ def test_each_has_its_place_in_the_journal(settled: list[int], waiting: int, fre
 
 @given(st.integers(1, 5000))
 def test_a_seconds_worth(rate: int) -> None:
-    """What is claimed at a time is what is sent in a second, between fifty and a thousand."""
+    """What is claimed at a time is what is sent in a second, between fifty and two thousand."""
     demand = Demand()
     for tick in range(1, 21):
         demand.settled(rate // 4, 1000 + tick / 4)

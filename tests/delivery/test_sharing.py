@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from house import House
 from misbehaving import Misbehaving
-from spells import Impatient, Mute, Silent, fill, running, second_list, served, state_of, unsent, until
+from spells import Impatient, Mute, Silent, fill, running, second_list, served, state_of, two_lists, unsent, until
 from sqlalchemy import Engine, event, insert, select, update
 from valkeys import running_valkey
 
@@ -250,21 +249,6 @@ def test_list_that_no_relay_carries_now(sqlite_engine: Engine, tmp_path: Path) -
             (waiting,) = connection.execute(select(notices).where(notices.c.due_at.is_not(None))).all()
     assert [recipient for recipient, _ in first.accepted] == ["ben@example.org"]
     assert (waiting.list_id, waiting.due_at) == (77, house.now)
-
-
-def two_lists(house: House, first: int, second: int) -> None:
-    """So many digests of one list, which are due earlier, and so many of another; no notices."""
-    second_list(house)
-    fill(house, first)
-    with house.engine.begin() as connection:
-        connection.execute(update(deliveries).values(due_at=house.now - timedelta(seconds=10)))
-    house.list_id = 77
-    house.publish("two")
-    for number in range(second):
-        house.subscribe(f"m{number}@example.org")
-    with house.engine.begin() as connection:
-        connection.execute(update(notices).values(due_at=None))
-    house.tick()
 
 
 @pytest.mark.usefixtures("sped_up")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from valkeys import running_valkey
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import withdraw
 from newsletter.database import connect
-from newsletter.delivery import dispatch, outbox, resting, spell
+from newsletter.delivery import demand, dispatch, journal, outbox, resting, spell
 from newsletter.delivery.demand import BATCH
 from newsletter.delivery.exchange import RELAY_PAUSE, Exchange
 from newsletter.delivery.relays import relays_of
@@ -414,3 +415,40 @@ def test_logs_name_no_reader(sqlite_engine: Engine, tmp_path: Path) -> None:
             said = connection.scalar(text("SELECT last_error FROM relays"))
     assert "asks for a login" in said
     assert "r0@" not in said + repr(logs)
+
+
+class Together(Misbehaving):
+    """Answers to recipients only once there are so many of them."""
+
+    of = 40
+    there = 0
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        read = reader.readline
+
+        async def readline() -> bytes:
+            line = await read()
+            if line[:4] == b"RCPT":
+                self.there += 1
+                until = time.monotonic() + 3
+                while self.there < self.of and time.monotonic() < until:
+                    await asyncio.sleep(0.01)
+            return line
+
+        reader.readline = readline  # type: ignore[method-assign]
+        await super()._talk(reader, writer)
+
+
+def test_many_envelopes_at_once(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many connections wait for an answer to an envelope, each message has its place in the journal when it is
+    handed over, and no connection is lost for want of one."""
+    monkeypatch.setattr(journal, "SLOTS", 60)
+    for module in (demand, spell):
+        monkeypatch.setattr(module, "UNSETTLED", 5)
+    monkeypatch.setattr(pools, "PER_CONNECTION", 1)
+    relay = Together()
+    with served(sqlite_engine, tmp_path, {"only": (relay, f"&connections={Together.of}")}) as house:
+        fill(house, 200)
+        tally = house.send()
+    assert tally.counts["sent"] == 200
+    assert relay.connections == Together.of

@@ -77,12 +77,15 @@ class Journal:
         """How many more deliveries it has room for."""
         return len(self._free)
 
+    def hold(self, delivery_id: int) -> None:
+        """Hold a place for a delivery that is begun, so that there is one when it is handed over."""
+        if delivery_id not in self._slots:
+            self._slots[delivery_id] = self._free.pop()
+
     def note_handed(self, delivery_id: int, body_hash: bytes) -> None:
         """Before the end of its message is written to the relay: from here on it may have been accepted."""
-        slot = self._slots.get(delivery_id)
-        if slot is None:
-            slot = self._slots[delivery_id] = self._free.pop()
-        self._write(slot, HANDED, 0, 0, delivery_id, body_hash, b"")
+        self.hold(delivery_id)
+        self._write(self._slots[delivery_id], HANDED, 0, 0, delivery_id, body_hash, b"")
 
     def note_answer(self, delivery_id: int, answer: Answer) -> None:
         """As soon as the answer to a message that was handed over is read."""
@@ -92,7 +95,7 @@ class Journal:
         self._write(slot, ANSWERED, verdict, answer.code, delivery_id, body_hash, text)
 
     def forget(self, delivery_id: int) -> None:
-        """When its answer stands in the database."""
+        """When its answer stands in the database, or it was not handed over."""
         slot = self._slots.pop(delivery_id, None)
         if slot is not None:
             # The text too, in which relays like to repeat the address: it need not outlive its reader's erasure here.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import chain
 
-from newsletter.delivery.demand import BATCH
 from newsletter.delivery.exchange import SOON
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.relays import Relay
@@ -17,9 +16,6 @@ from newsletter.delivery.waiting import Waiting
 Route = Callable[[Sequence[Claimed], Sequence[Relay]], Awaitable[Routed]]
 """``Routing.route``, while the connections go on."""
 
-ENOUGH = BATCH[0] // 2
-"""Digests in the queue of a relay that lags; what others may carry beyond them goes there."""
-
 TRUSTED_SECONDS = 60.0
 """So long at most a process believes that a rate is used up: others may give leave back, and Redis may be back."""
 
@@ -28,8 +24,8 @@ class Sharing:
     """See the module.
 
     A relay *lags* that does not keep up with what waits for it: others carry what they may in its place, as far as they
-    have leave, and what waits for it alone holds up nobody else. It keeps a few of what others may carry; one that
-    stands still, none.
+    have leave, and what waits for it alone holds up nobody else. Of what others may carry it keeps as many as it
+    answered lately; one that stands still, none.
     """
 
     def __init__(
@@ -51,10 +47,10 @@ class Sharing:
         self._moving: Sequence[Relay] = ()
         """Those that could be used and did not stand still when digests were last shared out."""
 
-    def lagging(self, usable: Sequence[Relay]) -> frozenset[Relay]:
-        """Those of these that lag; none if all do."""
+    def lagging(self, usable: Sequence[Relay]) -> Mapping[Relay, int]:
+        """Those of these that lag, each with how many it answered lately; none if all do."""
         lagging = self._pools.lagging({relay: self._waiting.count_for(relay) for relay in usable})
-        return lagging if len(lagging) < len(usable) else frozenset()
+        return lagging if len(lagging) < len(usable) else {}
 
     def supplied(self, usable: Sequence[Relay]) -> frozenset[Relay]:
         """Relays for which no more digests need be claimed: they lag and have enough, or have no leave."""
@@ -93,7 +89,7 @@ class Sharing:
             elif relay not in self._moving:
                 claimed = [*self._waiting.movable(relay, able), *claimed]
             elif relay in lagging:
-                claimed = [*self._waiting.movable(relay, able, ENOUGH), *claimed]
+                claimed = [*self._waiting.movable(relay, able, lagging[relay]), *claimed]
         routed = await self._queue(claimed, able)
         if len(able) < len(usable):
             routed = await self._queue([*routed.left, *chain(*routed.later.values())], usable)
@@ -105,7 +101,7 @@ class Sharing:
         lagging = self.lagging(usable)
         others = [relay for relay in usable if relay not in lagging]
         able = [relay for relay in others if not self._is_full(relay)]
-        self.stuck = self._waiting.stuck(lagging, others) - self._waiting.surplus(lagging, able, ENOUGH)
+        self.stuck = self._waiting.stuck(lagging, others) - self._waiting.surplus(lagging, able)
 
     async def _queue(self, claimed: list[Claimed], relays: Sequence[Relay]) -> Routed:
         """Digests into the queues of these relays as far as their pace allows."""
@@ -117,7 +113,7 @@ class Sharing:
         return routed
 
     def _have_enough(self, usable: Sequence[Relay]) -> list[Relay]:
-        return [relay for relay in self.lagging(usable) if self._waiting.digests_for(relay) >= ENOUGH]
+        return [relay for relay, lately in self.lagging(usable).items() if self._waiting.digests_for(relay) >= lately]
 
     def _is_full(self, relay: Relay) -> bool:
         return self._full_until.get(relay, 0.0) > time.monotonic()

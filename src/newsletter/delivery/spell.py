@@ -32,6 +32,7 @@ from newsletter.delivery.reporting import without_addresses
 from newsletter.delivery.resting import State
 from newsletter.delivery.routing import Routed
 from newsletter.delivery.settling import Outcome
+from newsletter.delivery.shares import carries
 from newsletter.delivery.sharing import Sharing
 from newsletter.delivery.smtp.connections import ANSWERS_TO_A_MESSAGE, Outgoing
 from newsletter.delivery.smtp.conversation import Answer, Verdict
@@ -171,6 +172,7 @@ class Spell:
                 self._waiting.put_back(relay, delivery)
                 self._give_back(self._waiting.emptied(relay))
                 break
+            self._journal.hold(delivery.id)
             self._claim_if_urgent()
             return outgoing
         self._claim_if_urgent()
@@ -230,12 +232,14 @@ class Spell:
         reason = without_addresses(safe_reason(relay, reason))
         log.warning("the relay cannot be used", relay=relay.name, reason=reason)
         forget_token(relay)
-        # Perhaps they are to blame: then they must not be the first when it is back.
-        blamed = self._waiting.take_suspects(relay)
-        self._unsettled.outcomes += [Outcome(delivery, HUNG_UP, relay.name) for delivery in blamed]
+        # Perhaps they are to blame: then they must not be the first when it is back. Where there are others, these try.
+        others = [one for one in self.usable if one != relay and one not in self._failed]
+        suspects = self._waiting.take_suspects(relay, unless_for=others)
+        self._unsettled.outcomes += [Outcome(delivery, HUNG_UP, relay.name) for delivery in suspects]
         for notice in [notice for notice in self._waiting.notices if self._suspects.has(relay, notice)]:
-            self._waiting.notices.remove(notice)
-            self._unsettled.told.append((notice, HUNG_UP))
+            if not carries(others, notice.slug):
+                self._waiting.notices.remove(notice)
+                self._unsettled.told.append((notice, HUNG_UP))
         self._failed[relay] = reason
         self._wake.set()
 
@@ -296,7 +300,7 @@ class Spell:
         soon = self._sharing.have_leave_soon(relays)
         lagging = self._sharing.lagging(relays)
         notices = not self._waiting.notices_for([relay for relay in relays if relay not in lagging])
-        behind = lagging if len(self._waiting.notices) >= NOTICES else frozenset()
+        behind = frozenset(lagging if len(self._waiting.notices) >= NOTICES else ())
         brought = await self._told(room, notices=notices, supplied=self._sharing.supplied(relays), behind=behind)
         if room and brought.usable:
             self._demand.claimed(len(brought.claimed), more=brought.more, dry=brought.dry and not soon)

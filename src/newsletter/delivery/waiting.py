@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 
 from newsletter.delivery.notices import Taken
@@ -80,10 +80,11 @@ class Waiting:
         if queue := self._queues[relay.name]:
             queue.appendleft(queue.pop())
 
-    def take_suspects(self, relay: Relay) -> list[Claimed]:
-        """Take out what the relay has hung up over."""
-        taken = list(self._suspects[relay.name])
-        self._suspects[relay.name].clear()
+    def take_suspects(self, relay: Relay, unless_for: Sequence[Relay]) -> list[Claimed]:
+        """Take out what the relay has hung up over and none of the others may carry."""
+        suspects = self._suspects[relay.name]
+        taken = [delivery for delivery in suspects if not carries(unless_for, delivery.slug)]
+        self._suspects[relay.name] = deque(delivery for delivery in suspects if carries(unless_for, delivery.slug))
         self.give_up(relay, *taken)
         return taken
 
@@ -102,9 +103,9 @@ class Waiting:
             self.give_up(relay, *moved)
         return moved
 
-    def surplus(self, relays: Collection[Relay], others: Sequence[Relay], keep: int) -> int:
-        """How many digests wait for these relays that others may carry, behind the first ``keep`` of each."""
-        queues = [islice(self._queues[relay.name], keep, None) for relay in relays]
+    def surplus(self, keeps: Mapping[Relay, int], others: Sequence[Relay]) -> int:
+        """How many digests wait for these relays that others may carry, behind as many as each keeps."""
+        queues = [islice(self._queues[relay.name], keep, None) for relay, keep in keeps.items()]
         return sum(carries(others, delivery.slug) for queue in queues for delivery in queue)
 
     def emptied(self, relay: Relay) -> list[Claimed]:

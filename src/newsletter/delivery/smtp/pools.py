@@ -88,10 +88,13 @@ class Pool:
         """Whether it has long had no answer to what it has in hand, or no greeting."""
         return self.at_work and asyncio.get_running_loop().time() > self.moved_at + STANDSTILL_SECONDS
 
-    def lags(self, waiting: int) -> bool:
-        """Whether it stands still, or answered less in as long a time than waits for it."""
+    @property
+    def answered_lately(self) -> int | None:
+        """How many messages it answered in the last two seconds; None if it was not at work for so long."""
+        if self.stands_still:
+            return 0
         before = self._answers_before
-        return self.stands_still or (len(before) == before.maxlen and self.answers - before[0] < waiting)
+        return self.answers - before[0] if len(before) == before.maxlen else None
 
     def kick(self, waiting: int) -> None:
         """There is work for ``waiting`` more messages: offer it to idle connections, open more as needed."""
@@ -324,8 +327,7 @@ class Pools:
         """Whether it has long had no answer to what it has in hand."""
         return relay in self._pools and self._pools[relay].stands_still
 
-    def lagging(self, waiting: Mapping[Relay, int]) -> frozenset[Relay]:
-        """Those of these relays that stand still, or do not keep up with what waits for them."""
-        return frozenset(
-            relay for relay, count in waiting.items() if relay in self._pools and self._pools[relay].lags(count)
-        )
+    def lagging(self, waiting: Mapping[Relay, int]) -> dict[Relay, int]:
+        """Those of these relays for which as much waits as they answered lately; each with how much that is."""
+        lately = {relay: self._pools[relay].answered_lately for relay in waiting if relay in self._pools}
+        return {relay: count for relay, count in lately.items() if count is not None and count <= waiting[relay]}

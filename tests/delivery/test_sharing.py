@@ -319,6 +319,31 @@ def test_slow_relay_of_the_same_list(sqlite_engine: Engine, tmp_path: Path, monk
     assert len(slow.accepted) < 200
 
 
+def test_what_a_slow_relay_keeps(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """Of what others may carry a relay that lags keeps no more than it answers in two seconds: nobody waits longer."""
+    slow, good = Misbehaving(thinks=0.4), Misbehaving()
+    with served(sqlite_engine, tmp_path, {"slow": (slow, "&connections=1"), "good": (good, "")}) as house:
+        fill(house, 300)
+        dispatch.dispatch(house.engine, house.settings, running(house))
+    assert len(slow.accepted) + len(good.accepted) == 300
+    assert len(slow.accepted) < 20
+
+
+@pytest.mark.parametrize("connections", [1, 10])
+def test_what_a_dead_relay_leaves(sqlite_engine: Engine, tmp_path: Path, connections: int) -> None:
+    """What a relay had in hand until it was known to be down goes through another at once, confirmations too."""
+    good, bad = Misbehaving(), Silent()
+    relays = {"good": (good, ""), "bad": (bad, f"&connections={connections}")}
+    with served(sqlite_engine, tmp_path, relays) as house:
+        fill(house, 90)
+        for number in range(5):
+            house.subscribe(f"late{number}@example.org", due_at=None)
+        settings = house.settings.model_copy(update={"smtp_timeout": 1})
+        done = until(lambda: len(good.accepted) == 95, 15)
+        dispatch.dispatch(house.engine, settings, running(house), done)
+    assert len(good.accepted) == 95
+
+
 def test_slow_relay_that_ends_connections(
     sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -107,9 +107,11 @@ class Pool:
                 line.go_on([])
         if self._over_a_message and any(line.answers for line in self._lines):
             self._most, self._over_a_message = self.relay.connections, False
-        open_now = len(self._lines) + len(self._opening)
-        wanted = min(self._most, -(-waiting // PER_CONNECTION))
-        for _ in range(wanted - open_now):
+        lately = self.answered_lately
+        # Where answers take long, each message waits less for a connection of its own than for others'.
+        is_slow = lately and lately <= waiting
+        wanted = len(self._lines) + waiting if is_slow else -(-waiting // PER_CONNECTION)
+        for _ in range(min(self._most, wanted) - self._others()):
             self._open()
         if self._watch is None:
             self._watch = asyncio.get_running_loop().call_later(WATCH_SECONDS, self._look)

@@ -23,8 +23,8 @@ STANDSTILL_SECONDS = 2.0
 """After so long without an answer to what it has in hand, others carry what waits for a relay, as far as they may."""
 BARREN, BARREN_FOR_SUSPECTS = 3, 30
 """Connections in a row that ended before they were of use: each over another message, or over whichever."""
-# Of few messages each waits less for the one before it than for a new connection.
-PER_CONNECTION = 10
+# Of few messages each waits less for the one before it than for a new connection, unless answers take long.
+PER_CONNECTION, WAIT_SECONDS = 10, 0.5
 
 
 @dataclass(slots=True)
@@ -108,9 +108,8 @@ class Pool:
         if self._over_a_message and any(line.answers for line in self._lines):
             self._most, self._over_a_message = self.relay.connections, False
         lately = self.answered_lately
-        # Where answers take long, each message waits less for a connection of its own than for others'.
-        is_slow = lately and lately <= waiting
-        wanted = len(self._lines) + waiting if is_slow else -(-waiting // PER_CONNECTION)
+        is_long = lately and waiting / lately * STANDSTILL_SECONDS > WAIT_SECONDS
+        wanted = len(self._lines) + waiting if is_long else -(-waiting // PER_CONNECTION)
         for _ in range(min(self._most, wanted) - self._others()):
             self._open()
         if self._watch is None:

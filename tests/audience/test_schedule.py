@@ -45,6 +45,7 @@ def test_understood(read: Callable[[str], Any], text: str, expected: Any) -> Non
         (schedule.parse_hour, "8:30", "Use 0 to 23"),
         (schedule.parse_hour, "-1", "Use 0 to 23"),
         (schedule.parse_hour, "٨", "Use 0 to 23"),
+        pytest.param(schedule.parse_hour, "1" * 5000, "Use 0 to 23", id="more digits than Python reads"),
         (schedule.parse_weekday, "Caturday", "Use mon, tue"),
         (schedule.parse_timezone, "localtime", "is not a time zone"),
         (schedule.parse_timezone, "America/Guatemla", "Did you mean America/Guatemala"),

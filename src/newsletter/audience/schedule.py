@@ -55,9 +55,10 @@ def parse_frequency(text: str) -> str:
 def parse_hour(text: str) -> int:
     """A local hour: ``8``, ``08``, ``8:00``, ``08:00:00``, ``8h``."""
     digits, _, rest = text.strip().lower().removesuffix("h").partition(":")
-    if digits.isascii() and digits.isdigit() and int(digits) <= 23 and not rest.strip("0:"):
+    # Of more than 4300 digits Python makes no number.
+    if digits.isascii() and digits.isdigit() and len(digits) <= 2 and int(digits) <= 23 and not rest.strip("0:"):
         return int(digits)
-    raise InputError(f"{text!r} is not a full hour of the day.", "Use 0 to 23.")
+    raise InputError(f"{text[:40]!r} is not a full hour of the day.", "Use 0 to 23.")
 
 
 def parse_weekday(text: str) -> int:

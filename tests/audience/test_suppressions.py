@@ -63,6 +63,16 @@ def test_again_under_the_newest_key(engine: Engine) -> None:
     ]
 
 
+def test_nobody_stands_in_for_another(engine: Engine) -> None:
+    """Suppressing an address leaves that of another whose letters fold to the same as it was."""
+    strasse, sharp = "strasse@example.org", "straße@example.org"
+    with engine.begin() as connection:
+        suppress(connection, [OLD], strasse, "complaint", NOW)
+        suppress(connection, [NEW, OLD], sharp, "erased", NOW)
+        assert suppressed(connection, [NEW, OLD], [strasse]) == {strasse: "complaint"}
+        assert suppressed(connection, [NEW], [sharp]) == {sharp: "erased"}
+
+
 def test_the_subscriber_is_marked(engine: Engine, settings: Settings) -> None:
     """A subscriber whose address is suppressed is marked with the moment, once; who is suppressed is not subscribed."""
     house = House(engine, settings).create()

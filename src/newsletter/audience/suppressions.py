@@ -41,10 +41,13 @@ def _derived(key: str, purpose: str) -> bytes:
 
 def suppression_hashes(keys: Keys, address_key: str) -> list[str]:
     """All forms in which this address may stand among the suppressions, the present one first."""
-    found = [*(keyed_hash(key, "suppression", address_key) for key in keys), address_hash(address_key)]
     # Versions before 0012 folded its case. Of whom such a hash was cannot be told, so nobody it may be of is mailed.
     folded = address_key.casefold()
-    return found if folded == address_key else found + suppression_hashes(keys, folded)
+    return _own_hashes(keys, address_key) + (_own_hashes(keys, folded) if folded != address_key else [])
+
+
+def _own_hashes(keys: Keys, address_key: str) -> list[str]:
+    return [*(keyed_hash(key, "suppression", address_key) for key in keys), address_hash(address_key)]
 
 
 def suppressed(connection: Connection, keys: Keys, address_keys: Iterable[str]) -> dict[str, str]:
@@ -67,7 +70,8 @@ def suppress(connection: Connection, keys: Keys, address_key: str, reason: str, 
 
     One that is suppressed already keeps reason and time, and is kept under the newest key from now on.
     """
-    present, *older = suppression_hashes(keys, address_key)
+    # A folded form may be somebody else's, who would be mailed again if it were taken for this one.
+    present, *older = _own_hashes(keys, address_key)
     newest = {"address_hash": present, "key_print": fingerprint(keys[0])}
     stands = suppressions.c.address_hash
     known = connection.scalars(select(stands).where(stands.in_([present, *older]))).all()

@@ -32,6 +32,17 @@ def test_the_clock_of_a_relay(minutes: int, level: str, monkeypatch: pytest.Monk
     assert (usable.level, clock.check, clock.about, clock.level) == ("ok", "clock", "relay main", level)
 
 
+@pytest.mark.parametrize(
+    ("said", "clocks"), [("Fri, 27 Nov 2026 08:00:00 -0000", 1), ("Fri, 31 Feb 2026 08:00:00 +0000", 0)]
+)
+def test_the_odd_date_of_a_relay(said: str, clocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay whose greeting has a date without a zone, or one that there is not, is looked at all the same."""
+    with serving(Relay(), ident=f"ESMTP {said}") as relay:
+        monkeypatch.setenv("NEWSLETTER_SMTP_URL", f"smtp://127.0.0.1:{relay.port}?name=main")
+        usable, *others = house.relays(load_settings())
+    assert (usable.level, [one.check for one in others]) == ("ok", ["clock"] * clocks)
+
+
 def test_where_mails_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was said goes before where a relay listens; a relay at home sends from this machine's address."""
     nobody = Resolver(lambda name, kind: [])

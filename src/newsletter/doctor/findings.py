@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -97,3 +98,13 @@ def clock(source: str, theirs: datetime, ours: datetime) -> Finding:
         "the wrong hour.",
         "Let a time service set the clock: timedatectl set-ntp true",
     )
+
+
+def clock_said(source: str, date: str) -> Iterator[Finding]:
+    """The same of a date that a server says (RFC 5322, 3.3); nothing if it is none."""
+    try:
+        theirs = parsedate_to_datetime(date)
+    except ValueError:
+        return
+    # ``-0000`` is a moment in UTC, and no zone.
+    yield clock(source, theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC), datetime.now(UTC))

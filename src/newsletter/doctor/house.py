@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +17,7 @@ from newsletter.delivery.composing.signatures import check_key
 from newsletter.delivery.relays import INBOX, LOCAL, relays_of
 from newsletter.delivery.shares import usable_for
 from newsletter.delivery.smtp.probing import probe
-from newsletter.doctor.findings import Finding, Level, clock
+from newsletter.doctor.findings import Finding, Level, clock, clock_said
 from newsletter.environment import unknown_names
 from newsletter.errors import SettingsError
 from newsletter.feedback.mailbox import mailbox_of
@@ -174,4 +173,4 @@ def relays(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding("relay", Level.OK, relay.name, f"It can be used ({tried.tls or 'no TLS'}{login}).")
         if said := MOMENT.search(tried.greeting):
-            yield clock(f"relay {relay.name}", parsedate_to_datetime(said[0]), datetime.now(UTC))
+            yield from clock_said(f"relay {relay.name}", said[0])

@@ -7,8 +7,6 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -19,7 +17,7 @@ from newsletter.audience.leaving import LIVE
 from newsletter.audience.links import make_token
 from newsletter.database import reading
 from newsletter.delivery.relays import LOCAL
-from newsletter.doctor.findings import Finding, Level, clock
+from newsletter.doctor.findings import Finding, Level, clock_said
 from newsletter.doctor.resolving import Resolver
 from newsletter.doctor.sending import is_public
 from newsletter.settings import Settings
@@ -79,7 +77,7 @@ def one_click(settings: Settings, engine: Engine, resolver: Resolver) -> Iterato
         return
     yield _judged(settings.site, answer, local, number is not None)
     if answer.date:
-        yield clock("the site", parsedate_to_datetime(answer.date), datetime.now(UTC))
+        yield from clock_said("the site", answer.date)
 
 
 def _judged(site: str, answer: _Answer, local: bool, with_reader: bool) -> Finding:

@@ -35,15 +35,23 @@ def senders(relays: Sequence[Relay], given: Sequence[str], resolver: Resolver) -
     for relay in relays:
         if relay.name == INBOX:
             continue
-        listening = [relay.host] if _is_address(relay.host) else _public(relay.host, resolver)
+        listening = addresses_of(relay.host, resolver)
         public = [Sender(address, False, f"relay {relay.name}") for address in listening if is_public(address)]
         for one in public or [Sender(address, True, "this machine") for address in own_addresses()]:
             found.setdefault(one.address, one)
     return list(found.values())
 
 
-def _public(host: str, resolver: Resolver) -> list[str]:
-    return [] if host == "localhost" else resolver.addresses(host)
+def addresses_of(host: str, resolver: Resolver) -> list[str]:
+    """The IP addresses of a host, which may be one itself; none of ``localhost``.
+
+    Raises:
+        StateError: the DNS cannot be asked.
+    """
+    try:
+        return [str(ip_address(host))]
+    except ValueError:
+        return [] if host == "localhost" else resolver.addresses(host)
 
 
 def is_public(address: str) -> bool:
@@ -62,11 +70,3 @@ def own_addresses() -> list[str]:
         except OSError:
             continue
     return [address for address in found if is_public(address)]
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

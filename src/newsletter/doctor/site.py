@@ -7,7 +7,6 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -19,7 +18,7 @@ from newsletter.database import reading
 from newsletter.delivery.relays import LOCAL
 from newsletter.doctor.findings import Finding, Level, clock_said
 from newsletter.doctor.resolving import Resolver
-from newsletter.doctor.sending import is_public
+from newsletter.doctor.sending import addresses_of, is_public
 from newsletter.settings import Settings
 from newsletter.tables import subscriptions
 
@@ -49,7 +48,7 @@ def one_click(settings: Settings, engine: Engine, resolver: Resolver) -> Iterato
     local = host in LOCAL
     address = "127.0.0.1" if host == "localhost" else host
     if not local:
-        addresses = [host] if _is_literal(host) else resolver.addresses(host)
+        addresses = addresses_of(host, resolver)
         hidden = [one for one in addresses if not is_public(one)]
         if not addresses or hidden:
             what = (
@@ -116,11 +115,3 @@ def _get(address: str, port: int, place: SplitResult, path: str) -> _Answer:
         return _Answer(answer.status, answer.headers.get("Location", ""), answer.headers.get("Date", ""), body)
     finally:
         connection.close()
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -24,6 +24,8 @@ from newsletter.catalogue.nesting import DEEPEST, well_nested
         ("<script>alert(1)</script>Safe", "Safe"),
         ("Fish &amp; chips &lt;b&gt;", "Fish & chips <b>"),
         ("a\x00b\x1bc", "abc"),
+        *((f"One{end}two", "One two") for end in "\x0b\x0c\x85\u2028\u2029"),
+        ("One&#x2028;two", "One two"),
         ("  many   spaces\r\n\r\n\r\nand lines ", "many spaces\n\nand lines"),
         ("", ""),
     ],
@@ -54,6 +56,11 @@ def test_nothing_runs_loads_or_tracks(source: str) -> None:
     assert not re.search(
         r"<(script|img|iframe|svg|form|input|link|style|math)|on\w+=|style=|javascript:|data:", cleaned
     )
+
+
+def test_line_ends_part_words_of_a_body() -> None:
+    """What ends a line in word processors and in Unicode does not make one word of two."""
+    assert clean_html("<p>one\u2028two\x0bthree</p>").split() == ["<p>one", "two", "three</p>"]
 
 
 @given(st.text(max_size=300))

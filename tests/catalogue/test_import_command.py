@@ -116,6 +116,13 @@ def test_the_first_foreign_letter_comes_late(cli: CommandLine) -> None:
     assert tuple(PRINTED["es"].splitlines()) in listed(cli)
 
 
+def test_separators_within_a_line(cli: CommandLine) -> None:
+    """What parts lines within a summary, as word processors write it, does not take summaries for titles."""
+    Path("a.txt").write_bytes("One\r\nFirst\u2028second.\r\nTwo\r\nThird\x0bfourth.\r\n".encode())
+    cli("items", "import", "a.txt")
+    assert set(listed(cli)) == {("One", "First second."), ("Two", "Third fourth.")}
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
 def test_json_lines_from_windows(cli: CommandLine, encoding: str) -> None:
     """JSON Lines with a byte order mark are read, line separators inside texts and all."""

@@ -17,6 +17,7 @@ BODY_TAGS = {
 # Whatever comes, they need time in proportion to its length: no two parts of them can take the same character.
 _BREAK = re.compile(r"<\s*br\b[^<>]*>", re.IGNORECASE)
 _BLOCK = re.compile(rf"<\s*(?:/\s*)?(?:{'|'.join(BLOCKS)})\b[^<>]*>", re.IGNORECASE)
+_LINE_END = re.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
@@ -25,10 +26,15 @@ def has_controls(text: str) -> bool:
     return _CONTROL.search(text) is not None
 
 
+def _printable(text: str) -> str:
+    """A text without control characters; what ended a line anywhere still does, so that no two words become one."""
+    return _CONTROL.sub("", _LINE_END.sub("\n", text))
+
+
 def clean_html(source: str) -> str:
     """HTML that cannot run, load or track anything; links keep http, https and mailto targets."""
     return nh3.clean(
-        well_nested(_CONTROL.sub("", source), BODY_TAGS),
+        well_nested(_printable(source), BODY_TAGS),
         tags=BODY_TAGS,
         attributes={"a": {"href", "title"}, "th": {"scope"}},
         url_schemes={"http", "https", "mailto"},
@@ -41,10 +47,9 @@ def plain_text(source: str) -> str:
 
     What only looks like a tag (``a < b``) stays as it is.
     """
-    marked = _BLOCK.sub("\n\n", _BREAK.sub("\n", source.replace("\r\n", "\n").replace("\r", "\n")))
-    words = html.unescape(well_nested(_CONTROL.sub("", marked), set()))
+    marked = _BLOCK.sub("\n\n", _BREAK.sub("\n", _printable(source)))
     # Entities may have hidden control characters from the first pass.
-    words = _CONTROL.sub("", words)
+    words = _printable(html.unescape(well_nested(marked, set())))
     paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", words))
     return "\n\n".join(part for part in paragraphs if part)
 

@@ -206,7 +206,9 @@ def _json_records(path: Path, text: str) -> Records:
 
 
 def _printed_records(text: str) -> Records:
-    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    # Not ``splitlines``, for which a separator of Unicode within a summary would begin the next title.
+    numbered = enumerate(re.split(r"\r\n?|\n", text), 1)
+    lines = [(number, line.strip()) for number, line in numbered if line.strip()]
     for (number, title), (_, summary) in zip(lines[::2], lines[1::2], strict=False):
         # A title and a summary that changed places are the sign of a line too many or too few above.
         if len(title) > LONGEST["title"]:

@@ -283,6 +283,17 @@ def test_themes_from_files(cli: CommandLine, tmp_path: Path) -> None:
     assert "ok" not in themes
 
 
+def test_themes_that_no_mail_or_page_can_show(cli: CommandLine, tmp_path: Path) -> None:
+    """A theme with a name that fills a mail, or on so many others that no page can nest it, is refused."""
+    long = [{"slug": "aid", "names": {"en": "x" * 101}}]
+    deep = [{"slug": f"t{n}", "names": {"en": f"T{n}"}, "parent": f"t{n - 1}" if n else None} for n in range(700)]
+    for themes, said in ((long, "'aid' has a name of more than 100"), (deep, "'t20' stands below more than 19 others")):
+        (tmp_path / "a.json").write_text(json.dumps(themes))
+        assert said in " ".join(cli("themes", "import", "a.json", code=1).err.split())
+    (tmp_path / "a.json").write_text(json.dumps([{"slug": "aid", "names": {"en": "x" * 100}}, *deep[:20]]))
+    assert cli("themes", "import", "a.json").out.startswith("21 added")
+
+
 def test_words_in_place_of_columns(cli: CommandLine) -> None:
     """What is shown of readers, runs and deliveries stands under words, places by name; JSON keeps its names."""
     cli("subscribers", "edit", "ana@example.org", "-c", "GT", "-r", "013", "--item-language", "es")

@@ -14,7 +14,10 @@ from newsletter.resembling import fold, nearest
 from newsletter.slugs import check_slug
 from newsletter.tables import themes
 
-LONGEST_DESCRIPTION = 300
+LONGEST = {"name": 100, "description": 300}
+"""Characters: names stand in headings of mails and in requests of machines, descriptions are a sentence."""
+DEEPEST = 20
+"""Themes above one another: pages nest them, and who picks one picks all below it."""
 ISO = "Use codes of ISO 639: en, es, fr."
 
 
@@ -114,11 +117,9 @@ def _keep(connection: Connection, list_id: int, wanted: Iterable[Theme]) -> tupl
         for code in (*theme.names, *theme.descriptions):
             if not is_language(code.replace("_", "-").partition("-")[0].lower()):
                 raise InputError(f"Theme {theme.slug!r} has a name in {code!r}, which is no language.", ISO)
-        if any(len(text) > LONGEST_DESCRIPTION for text in theme.descriptions.values()):
-            raise InputError(
-                f"Theme {theme.slug!r} has a description of more than {LONGEST_DESCRIPTION} characters.",
-                "A sentence is enough.",
-            )
+        for what, texts in (("name", theme.names), ("description", theme.descriptions)):
+            if any(len(text) > LONGEST[what] for text in texts.values()):
+                raise InputError(f"Theme {theme.slug!r} has a {what} of more than {LONGEST[what]} characters.")
         after[theme.slug] = theme
     for theme in after.values():
         _check_parent(after, theme)
@@ -148,6 +149,8 @@ def _check_parent(vocabulary: Vocabulary, theme: Theme) -> None:
             raise InputError(f"Theme {theme.slug!r} has a parent {parent!r} that does not exist.")
         if parent in seen:
             raise InputError(f"Theme {theme.slug!r} is its own ancestor through {parent!r}.")
+        if len(seen) == DEEPEST:
+            raise InputError(f"Theme {theme.slug!r} stands below more than {DEEPEST - 1} others.")
         seen.add(parent)
         parent = vocabulary[parent].parent
 

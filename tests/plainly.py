@@ -29,11 +29,8 @@ from newsletter.digests.matching import (
     CountriesIn,
     Item,
     Picks,
-    Reason,
     ThemesUnder,
     concerned,
-    reason,
-    relevance,
 )
 from newsletter.mail import frames, headers
 from newsletter.mail import values as values_module
@@ -81,6 +78,34 @@ class Letter:
         said = words(self.language)
         heading = group.heading or said.say(UNPLACED[self.sections])
         return section_of(heading, len(group.cards) if len(self.groups) > 1 else 0, said)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why an item fits: the reader's own picks that it met, in codes; empty where all were picked."""
+
+    places: tuple[str, ...]
+    themes: tuple[str, ...]
+
+
+def reason(item: Item, picks: Picks, countries_in: CountriesIn, themes_under: ThemesUnder) -> Reason:
+    """The picks that ``item`` meets: picked countries before picked regions, the closest first."""
+    here = concerned(item.countries, item.regions, countries_in)
+    named = [country for country in item.countries if country in picks.countries]
+    through_region = sorted((here & picks.countries) - set(named))
+    regions = sorted(
+        (region for region in picks.regions if countries_in(region) & here),
+        key=lambda region: (len(countries_in(region)), region),
+    )
+    tags = frozenset(item.themes)
+    themes = sorted(theme for theme in picks.themes if themes_under(theme) & tags)
+    return Reason((*named, *through_region, *regions), tuple(themes))
+
+
+def relevance(item: Item, why: Reason) -> tuple[int, float]:
+    """The greater, the more an item is this reader's: picks met, a country twice; then the newer."""
+    named = sum(2 if place in item.countries else 1 for place in why.places)
+    return named + 2 * len(why.themes), item.published_at.timestamp()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from plainly import plain_arrange
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.geography import countries_in
 from newsletter.digests.arranging import Arranger, arrange
-from newsletter.digests.matching import Index, Item, reason
+from newsletter.digests.matching import Index, Item
 
 CHILDREN = {"protection": {"children", "trafficking"}, "health": {"mental"}}
 COUNTRIES = ("GT", "HN", "MX", "CA", "FR", "SN")
@@ -126,8 +126,7 @@ def test_reason_names_country_before_region() -> None:
     """The closest pick is named first: the country itself, then the smaller region."""
     item = Item(1, 1, "t", "s", None, "en", "", datetime(2026, 1, 1, tzinfo=UTC), ("GT",), (), ("children",))
     wanted = Picks(frozenset({"GT"}), frozenset({"019", "013"}), frozenset({"protection"}))
-    assert reason(item, wanted, countries_in, under).places == ("GT", "013", "019")
-    assert reason(item, wanted, countries_in, under).themes == ("protection",)
+    assert arranged([item], wanted, 1) == ([("GT", [(item, ("GT", "013", "019"), ("protection",))])], [])
 
 
 def item(number: int, countries: tuple[str, ...], themes: tuple[str, ...]) -> Item:

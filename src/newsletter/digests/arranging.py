@@ -27,7 +27,7 @@ class Placing(NamedTuple):
     """Where and why an item stands in the digest of everyone with the same hit."""
 
     places: tuple[str, ...]
-    """The picked countries and regions that it met, as ``matching.reason`` orders them."""
+    """The picks that it met: countries before regions, those that it names and small regions first."""
     themes: tuple[str, ...]
     heading: str
     """The place's code or the theme's slug that it stands under; empty if it has none in particular."""

@@ -90,7 +90,6 @@ def routes(site: Site) -> APIRouter:
                 wording=f"{say(tongue, 'confirm_text', list=reader.list_name)} {say(tongue, 'confirm_button')}",
             )
             audience.confirm(connection, site.keys, number, SOURCE_LINK, due(reader, now), now, proof)
-            notices.ask(connection, "welcome", subscriber_id=whose(connection, number), list_id=reader.list_id, now=now)
             return show(connection, find_reader(connection, number), token, "welcome")
 
     @done(router, "/c/{token}/again")

@@ -210,4 +210,3 @@ def resume(connection: Connection, row: Any, next_due: NextDue, now: datetime, p
     """Go on after a pause; ``row`` has the subscription and its subscriber's ``timezone``."""
     due_at = next_due(row.frequency, row.hour, row.weekday, row.timezone, now)
     audience.resume(connection, row.id, due_at, now, proof)
-    connection.execute(update(subscriptions).where(subscriptions.c.id == row.id).values(paused_until=None))

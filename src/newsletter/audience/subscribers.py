@@ -385,7 +385,7 @@ def check_name(text: str) -> str:
     Raises:
         InputError: it holds a line end or another control character, or is longer than 200.
     """
-    name = " ".join(text.split(" ")).strip()
+    name = text.strip()
     if CONTROL.search(name):
         raise InputError(f"The name {name!r} holds a line end or control character.")
     if len(name) > 200:

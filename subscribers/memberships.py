@@ -1,4 +1,4 @@
-"""What the pages for leaving and for preferences read: a subscription together with its subscriber and list."""
+"""What the pages of one reader read: a subscription together with its subscriber, list and picks."""
 
 from __future__ import annotations
 

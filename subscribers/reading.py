@@ -1,8 +1,7 @@
-"""What the site reads from the database for its pages."""
+"""What the site reads of items and of digests, for their own pages and web copies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -14,28 +13,7 @@ from newsletter.catalogue.items import day_of
 from newsletter.catalogue.themes import all_themes, theme_name
 from newsletter.delivery.ledger import as_claimed, find_delivery
 from newsletter.delivery.outbox import Claimed
-from newsletter.digests.calendar import next_due
-from newsletter.errors import UnknownName
-from newsletter.tables import items, lists, profiles, subscribers, subscriptions
-
-
-@dataclass(frozen=True)
-class Reader:
-    """One subscription as its reader sees it; ``due_at`` is the next slot (aware), if there is one."""
-
-    subscription_id: int
-    list_id: int
-    list_name: str
-    language: str
-    timezone: str
-    state: str
-    frequency: str
-    hour: int
-    weekday: int
-    due_at: datetime | None
-    places: tuple[str, ...]
-    themes: tuple[str, ...]
-    languages: tuple[str, ...]
+from newsletter.tables import items, lists, subscribers, subscriptions
 
 
 @dataclass(frozen=True)
@@ -61,61 +39,6 @@ class Story:
     withdrawn: bool
 
 
-def _places(codes: Iterable[str], language: str) -> tuple[str, ...]:
-    return tuple(place_name(code, language) for code in codes)
-
-
-def _themes(conn: Connection, list_id: int, slugs: Iterable[str], language: str) -> tuple[str, ...]:
-    known = all_themes(conn, list_id)
-    return tuple(theme_name(known[slug], language) for slug in slugs if slug in known)
-
-
-def find_reader(conn: Connection, subscription_id: int) -> Reader:
-    """The subscription with this number.
-
-    Raises:
-        UnknownName: there is none.
-    """
-    row = conn.execute(
-        select(
-            subscriptions,
-            lists.c.name.label("list_name"),
-            subscribers.c.language.label("reads"),
-            subscribers.c.timezone,
-            profiles.c.countries,
-            profiles.c.regions,
-            profiles.c.themes,
-            profiles.c.languages,
-        )
-        .join_from(subscriptions, lists, subscriptions.c.list_id == lists.c.id)
-        .join(subscribers, subscriptions.c.subscriber_id == subscribers.c.id)
-        .join(profiles, subscriptions.c.profile_id == profiles.c.id)
-        .where(subscriptions.c.id == subscription_id)
-    ).one_or_none()
-    if row is None:
-        raise UnknownName(f"There is no subscription {subscription_id}.")
-    return Reader(
-        subscription_id=row.id,
-        list_id=row.list_id,
-        list_name=row.list_name,
-        language=row.reads,
-        timezone=row.timezone,
-        state=row.state,
-        frequency=row.frequency,
-        hour=row.hour,
-        weekday=row.weekday,
-        due_at=row.due_at,
-        places=_places([*row.countries, *row.regions], row.reads),
-        themes=_themes(conn, row.list_id, row.themes, row.reads),
-        languages=tuple(row.languages),
-    )
-
-
-def due(reader: Reader, now: datetime) -> datetime:
-    """The reader's next slot after ``now``."""
-    return next_due(reader.frequency, reader.hour, reader.weekday, reader.timezone, now)
-
-
 @dataclass(frozen=True)
 class Copied:
     """A delivery whose web copy is asked for; ``slug``: of its list, empty if that is not for everybody."""
@@ -125,12 +48,12 @@ class Copied:
     slug: str
 
 
-def find_copied(conn: Connection, delivery_id: int, now: datetime) -> Copied | None:
+def find_copied(connection: Connection, delivery_id: int, now: datetime) -> Copied | None:
     """The delivery with this number, as it would be sent now; None if it is not kept, or its reader was erased."""
-    row = find_delivery(conn, delivery_id)
+    row = find_delivery(connection, delivery_id)
     if row is None:
         return None
-    told: Any = conn.execute(
+    told: Any = connection.execute(
         select(lists.c.name, lists.c.slug, lists.c.is_public, lists.c.archived_at, subscribers.c.erased_at)
         .join_from(subscriptions, lists, subscriptions.c.list_id == lists.c.id)
         .join(subscribers, subscriptions.c.subscriber_id == subscribers.c.id)
@@ -142,9 +65,9 @@ def find_copied(conn: Connection, delivery_id: int, now: datetime) -> Copied | N
     return Copied(as_claimed(row, now), told.name, told.slug if is_open else "")
 
 
-def find_story(conn: Connection, item_id: int, language: str) -> Story | None:
+def find_story(connection: Connection, item_id: int, language: str) -> Story | None:
     """The item with this number, its places and themes named in ``language``; None if there is none."""
-    row: Any = conn.execute(
+    row: Any = connection.execute(
         select(
             items,
             lists.c.name.label("list_name"),
@@ -158,7 +81,7 @@ def find_story(conn: Connection, item_id: int, language: str) -> Story | None:
     ).one_or_none()
     if row is None:
         return None
-    places, known = (*row.countries, *row.regions), all_themes(conn, row.list_id)
+    places, known = (*row.countries, *row.regions), all_themes(connection, row.list_id)
     return Story(
         item_id=row.id,
         list_id=row.list_id,
@@ -171,7 +94,7 @@ def find_story(conn: Connection, item_id: int, language: str) -> Story | None:
         list_name=row.list_name,
         day=day_of(row.published_at, row.timezone),
         slug=row.slug if row.is_public and row.archived_at is None else "",
-        places=tuple(zip(places, _places(places, language), strict=True)),
+        places=tuple((code, place_name(code, language)) for code in places),
         themes=tuple((slug, theme_name(known[slug], language)) for slug in row.themes if slug in known),
         withdrawn=row.withdrawn_at is not None,
     )

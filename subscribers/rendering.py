@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from pathlib import Path
@@ -149,7 +149,7 @@ def long_day(moment: datetime, timezone: str, language: str) -> str:
     return str(format_date(moment.astimezone(ZoneInfo(timezone)).date(), "long", locale=speak(language)))
 
 
-def language_names(codes: tuple[str, ...], language: str) -> tuple[str, ...]:
+def language_names(codes: Iterable[str], language: str) -> tuple[str, ...]:
     """Names of languages in ``language``; a code that has none stays a code."""
     names = Locale(speak(language)).languages
     return tuple(str(names.get(code, code)) for code in codes)

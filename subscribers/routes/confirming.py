@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from newsletter.audience import notices
 from newsletter.audience import subscribers as audience
 from newsletter.audience.consents import Proof, network_of
 from newsletter.audience.links import LinkError, make_token, read_expiring
+from newsletter.catalogue.themes import all_themes, theme_name
 from newsletter.database import reading
+from newsletter.digests.calendar import next_due
 from newsletter.errors import UnknownName
-from newsletter.tables import subscriptions
 from subscribers.branding import masthead_of
+from subscribers.choices import name_of
 from subscribers.limiting import client_network
-from subscribers.reading import Reader, due, find_reader
+from subscribers.memberships import find_membership
 from subscribers.rendering import language_names, next_line, page, say, schedule_line, speak
 from subscribers.signing_up import page_version
 from subscribers.site import SOURCE_LINK, Site, asked_language, done, shown
@@ -28,34 +31,42 @@ def routes(site: Site) -> APIRouter:
     """``/c/TOKEN``, and a new link for one that has expired."""
     router = APIRouter()
 
-    def show(connection: Connection, reader: Reader, token: str, state: str) -> Response:
-        key, filled = schedule_line(reader)
+    def found(connection: Connection, number: int) -> Any:
+        member = find_membership(connection, number)
+        if member is None:
+            raise UnknownName(f"There is no subscription {number}.")
+        return member
+
+    def show(connection: Connection, member: Any, token: str, state: str) -> Response:
+        key, filled = schedule_line(member)
+        vocabulary = all_themes(connection, member.list_id)
         return page(
             "confirm.html",
-            reader.language,
-            reader=reader,
+            member.language,
+            list_name=member.list_name,
             state=state,
-            masthead=masthead_of(connection, reader.list_id),
+            masthead=masthead_of(connection, member.list_id),
             token=token,
-            languages=language_names(reader.languages, reader.language),
+            places=[name_of(code, member.language) for code in (*member.countries, *member.regions)],
+            themes=[theme_name(vocabulary[slug], member.language) for slug in member.themes if slug in vocabulary],
+            languages=language_names(member.languages, member.language),
             schedule_key=key,
             schedule_values=filled,
-            upcoming=next_line(reader),
-            preferences="/p/" + make_token(site.key, "preferences", reader.subscription_id),
+            upcoming=next_line(member),
+            preferences="/p/" + make_token(site.key, "preferences", member.id),
         )
 
     def expired(request: Request, token: str, asked: bool) -> Response:
         """For a link that is too old: a way to a new one, or to the beginning if the request has vanished since."""
         number = read_expiring(site.keys, "confirm", token, LONG_AGO)
         with reading(site.engine) as connection:
-            try:
-                reader = find_reader(connection, number)
-            except UnknownName:
+            member = find_membership(connection, number)
+            if member is None:
                 return page("expired.html", asked_language(request), 410, token="", sent=False)
-            if reader.state != "pending":
-                return show(connection, reader, token, reader.state)
-            brand = masthead_of(connection, reader.list_id)
-        return page("expired.html", reader.language, 200 if asked else 410, masthead=brand, token=token, sent=asked)
+            if member.state != "pending":
+                return show(connection, member, token, member.state)
+            brand = masthead_of(connection, member.list_id)
+        return page("expired.html", member.language, 200 if asked else 410, masthead=brand, token=token, sent=asked)
 
     @shown(router, "/c/{token}")
     def ask(request: Request, token: str) -> Response:
@@ -66,8 +77,8 @@ def routes(site: Site) -> APIRouter:
                 return expired(request, token, asked=False)
             raise
         with reading(site.engine) as connection:
-            reader = find_reader(connection, number)
-            return show(connection, reader, token, reader.state)
+            member = found(connection, number)
+            return show(connection, member, token, member.state)
 
     @done(router, "/c/{token}")
     def confirm(request: Request, token: str) -> Response:
@@ -79,34 +90,30 @@ def routes(site: Site) -> APIRouter:
                 return expired(request, token, asked=False)
             raise
         with site.engine.begin() as connection:
-            reader = find_reader(connection, number)
+            member = found(connection, number)
             # A link from an old mail must not bring back somebody who has left since.
-            if reader.state != "pending":
-                return show(connection, reader, token, reader.state)
-            tongue = speak(reader.language)
+            if member.state != "pending":
+                return show(connection, member, token, member.state)
+            tongue = speak(member.language)
             proof = Proof(
                 network=network_of(request.client.host if request.client else None),
                 page=page_version(tongue),
-                wording=f"{say(tongue, 'confirm_text', list=reader.list_name)} {say(tongue, 'confirm_button')}",
+                wording=f"{say(tongue, 'confirm_text', list=member.list_name)} {say(tongue, 'confirm_button')}",
             )
-            audience.confirm(connection, site.keys, number, SOURCE_LINK, due(reader, now), now, proof)
-            return show(connection, find_reader(connection, number), token, "welcome")
+            due_at = next_due(member.frequency, member.hour, member.weekday, member.timezone, now)
+            audience.confirm(connection, site.keys, number, SOURCE_LINK, due_at, now, proof)
+            return show(connection, found(connection, number), token, "welcome")
 
     @done(router, "/c/{token}/again")
     def again(request: Request, token: str) -> Response:
         number = read_expiring(site.keys, "confirm", token, LONG_AGO)
         site.limiter.admit("resend", client_network(request), f"subscription {number}")
         with site.engine.begin() as connection:
-            reader = find_reader(connection, number)
-            if reader.state == "pending":
-                subscriber_id = whose(connection, number)
+            member = found(connection, number)
+            if member.state == "pending":
                 notices.ask(
-                    connection, "confirm", subscriber_id=subscriber_id, list_id=reader.list_id, now=site.clock()
+                    connection, "confirm", subscriber_id=member.subscriber_id, list_id=member.list_id, now=site.clock()
                 )
         return expired(request, token, asked=True)
-
-    def whose(connection: Connection, number: int) -> int:
-        statement = select(subscriptions.c.subscriber_id).where(subscriptions.c.id == number)
-        return int(connection.execute(statement).scalar_one())
 
     return router

@@ -11,7 +11,7 @@ from babel.dates import format_date, format_time
 from markupsafe import Markup
 
 from newsletter.audience.schedule import WEEKDAYS
-from newsletter.catalogue.geography import WORLD, all_places, countries_in, zone_names
+from newsletter.catalogue.geography import all_places, countries_in, place_name, zone_names
 from subscribers.ordering import ordering
 from subscribers.rendering import A_MONDAY, speak
 
@@ -72,10 +72,9 @@ def choices(language: str) -> Choices:
     )
 
 
-@cache
 def name_of(code: str, language: str) -> str:
     """The name of a country or region in one of the site's languages."""
-    return str(Locale(speak(language)).territories.get(code, code))
+    return place_name(code, speak(language))
 
 
 @cache
@@ -105,4 +104,4 @@ def _places(language: str) -> tuple[Place, ...]:
 @cache
 def known_places() -> dict[str, str]:
     """Codes of places as a link may write them, to codes as we do."""
-    return {place.lower(): place for place in all_places() if place != WORLD} | {WORLD: WORLD}
+    return {place.lower(): place for place in all_places()}

@@ -11,6 +11,7 @@ from typing import Any
 from babel import Locale
 from babel.lists import format_list
 
+from newsletter.audience.picks import KINDS
 from newsletter.audience.subscribers import check_name
 from newsletter.catalogue.themes import theme_name
 from newsletter.controls import CONTROL
@@ -83,7 +84,7 @@ def read_choices(offer: Offer, member: Any, sent: Sent) -> Chosen:
 
 def with_picks(chosen: Chosen, picks: Any) -> Chosen:
     """The same with other picks."""
-    kinds = {kind: getattr(picks, kind) for kind in ("countries", "regions", "themes", "languages")}
+    kinds = {kind: getattr(picks, kind) for kind in KINDS}
     return replace(chosen, form=replace(chosen.form, **kinds))
 
 

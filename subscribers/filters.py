@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from urllib.parse import urlencode
 
 from newsletter.audience.picks import Picks, language_code
-from newsletter.catalogue.geography import all_places
 from newsletter.catalogue.themes import Vocabulary
 from newsletter.errors import InputError
 from newsletter.languages import LANGUAGES
+from subscribers.choices import known_places
 
 MOST = 400
 """Picks in one address: more than there are countries."""
@@ -43,11 +42,6 @@ class Filter:
         return f"?{urlencode(pairs)}" if pairs else ""
 
 
-@cache
-def _places() -> dict[str, str]:
-    return {code.lower(): code for code in all_places()}
-
-
 def read_filter(vocabulary: Vocabulary, pairs: Iterable[tuple[str, str]]) -> Filter:
     """The filter that an address carries; other parameters are not looked at, nor are empty ones, as forms send them.
 
@@ -55,7 +49,7 @@ def read_filter(vocabulary: Vocabulary, pairs: Iterable[tuple[str, str]]) -> Fil
         InputError: a pick that does not exist, or too many of them.
     """
     given = [(name, value.strip().lower()) for name, value in pairs if value.strip()]
-    places = {_known(value, _places()) for name, value in given if name in ("country", "region")}
+    places = {_known(value, known_places()) for name, value in given if name in ("country", "region")}
     slugs = {slug: slug for slug in vocabulary}
     picks = Picks(
         countries=frozenset(place for place in places if not place.isdigit()),

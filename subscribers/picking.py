@@ -19,11 +19,11 @@ from newsletter.catalogue.themes import Theme, Vocabulary, all_themes, theme_nam
 from newsletter.errors import InputError
 from newsletter.tables import items, lists
 from subscribers.choices import OFFERED, Choices, Place, choices, known_places, language_name, name_of
+from subscribers.filters import MOST_LANGUAGES, Filter
 from subscribers.ordering import ordering
 
 LONGEST = 64
 """Characters of a value that are looked at: no code, slug or zone has more."""
-MOST_LANGUAGES = 20
 FIELDS = ("country", "region", "theme", "language", "frequency", "weekday", "hour", "timezone")
 """Names of the form's fields, and of the parameters of a link that carries picks."""
 
@@ -94,10 +94,7 @@ class PicksForm:
 
     def query(self) -> list[tuple[str, str]]:
         """The picks as parameters of a link, in an order that depends on the picks alone."""
-        pairs = [("country", code) for code in sorted(self.countries)]
-        pairs += [("region", code) for code in sorted(self.regions)]
-        pairs += [("theme", slug) for slug in sorted(self.themes)]
-        pairs += [("language", code) for code in sorted(self.languages)]
+        pairs = Filter(self.picks).pairs()
         pairs += [("frequency", self.frequency), ("weekday", self.day), ("hour", str(self.hour))]
         return pairs if self.guesses else [*pairs, ("timezone", self.timezone)]
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Text, or_, select, type_coerce
 
 from newsletter.catalogue.geography import countries_in
+from newsletter.catalogue.items import TAGS
 from newsletter.tables import items
 
 
@@ -49,7 +50,7 @@ def _numbers(
     connection: Connection, list_id: int, wanted: Filter, before: int | None, limit: int
 ) -> tuple[list[int], int | None]:
     # As text, since the same few sets come again and again: each is read once.
-    tags = [type_coerce(items.c[kind], Text) for kind in ("countries", "regions", "themes")]
+    tags = [type_coerce(items.c[kind], Text) for kind in TAGS]
     statement = select(items.c.id, items.c.position, *tags).where(items.c.list_id == list_id)
     if before is not None:
         statement = statement.where(items.c.position < before)

@@ -15,6 +15,7 @@ from newsletter.audience.addresses import parse_address
 from newsletter.audience.consents import as_shown, consent_history, was_given_for
 from newsletter.audience.erasing import erase as erase_person
 from newsletter.audience.exporting import person_data
+from newsletter.audience.picks import KINDS
 from newsletter.audience.schedule import WEEKDAYS
 from newsletter.catalogue.geography import place_name
 from newsletter.cli.output import confirmed, facts, print_json, print_json_rows, say, table, worded
@@ -137,7 +138,7 @@ def _show_consents(history: list[dict[str, Any]]) -> None:
 def _picks(picks: dict[str, Any] | None) -> str | None:
     if picks is None:
         return None
-    codes = [code for kind in ("countries", "regions", "themes", "languages") for code in picks.get(kind, ())]
+    codes = [code for kind in KINDS for code in picks.get(kind, ())]
     return f"{' '.join(codes) or 'all'}; {picks['frequency']}"
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, exists, func, select, update
 
 from newsletter.audience.notices import report
 from newsletter.catalogue.geography import countries_in
+from newsletter.catalogue.items import TAGS
 from newsletter.catalogue.themes import all_themes, descendants
 from newsletter.database import insert, reading
 from newsletter.digests.matching import Index, Item
@@ -205,7 +206,7 @@ def load_items(connection: Connection, list_id: int, lower: int, upper: int) -> 
 def as_item(row: Any) -> Item:
     """An item from its row."""
     values = {name: getattr(row, name) for name in Item.__slots__}
-    for tags in ("countries", "regions", "themes"):
+    for tags in TAGS:
         values[tags] = tuple(values[tags])
     return Item(**values)
 

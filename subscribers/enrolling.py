@@ -71,7 +71,7 @@ def sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
         if present.archived_at is not None:
             raise StateError(f"The list {present.slug!r} is archived.")
         # Else it must not be mailed, and who gave it is not told.
-        if present.state in ("pending", "active", "paused"):
+        if present.state in audience.LIVE:
             kind: notices.Kind = "confirm" if present.state == "pending" else "known"
             if kind == "confirm":
                 _ask_anew(connection, present, wish, now)

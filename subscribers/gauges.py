@@ -14,11 +14,10 @@ from sqlalchemy import Connection, func, select
 from newsletter.database import reading
 from newsletter.delivery import resting
 from newsletter.delivery.relays import relays_of
-from newsletter.tables import CLAIMABLE, OPEN, deliveries, notices, runs
+from newsletter.digests.oversight import UNFINISHED
+from newsletter.tables import CLAIMABLE, CLOSED, OPEN, deliveries, notices, runs
 from subscribers.site import Site
 
-RUNNING = ("assembling", "held", "sending")
-CLOSED = ("sent", "failed", "expired", "cancelled", "dropped", "withdrawn")
 DAY = timedelta(hours=24)
 
 
@@ -55,7 +54,7 @@ def _families(connection: Connection, site: Site) -> Iterable[GaugeMetricFamily]
         "How long the oldest delivery that may be sent has been due",
         _age(connection, now),
     )
-    yield _by_state("newsletter_runs_open", "Runs that are not done, by state", RUNNING, _open_runs(connection))
+    yield _by_state("newsletter_runs_open", "Runs that are not done, by state", UNFINISHED, _open_runs(connection))
     waiting = select(func.count()).select_from(notices).where(notices.c.due_at.is_not(None))
     yield _one(
         "newsletter_notices_waiting", "Transactional mails that are not out yet", connection.scalar(waiting) or 0
@@ -89,7 +88,7 @@ def _closed_deliveries(connection: Connection, now: datetime) -> Mapping[str, in
 
 
 def _open_runs(connection: Connection) -> dict[str, int]:
-    statement = select(runs.c.state, func.count()).where(runs.c.state.in_(RUNNING)).group_by(runs.c.state)
+    statement = select(runs.c.state, func.count()).where(runs.c.state.in_(UNFINISHED)).group_by(runs.c.state)
     return _counts(connection, statement)
 
 

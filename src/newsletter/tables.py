@@ -284,6 +284,7 @@ editions = Table(
 )
 
 OPEN = ("held", "queued", "claimed", "deferred")
+CLOSED = ("sent", "failed", "expired", "cancelled", "dropped", "withdrawn")
 CLAIMABLE = ("queued", "deferred", "claimed")
 _claimable = text("state IN ('queued', 'deferred', 'claimed')")
 _open = text("state IN ('held', 'queued', 'claimed', 'deferred')")
@@ -298,8 +299,7 @@ deliveries = Table(
     Column("profile_id", Id, nullable=False),
     Column("edition_id", Id, nullable=False),
     Column("lower", BigInteger, nullable=False),  # the cursor at assembly: it covers (lower, run's upper]
-    Column("state", String(16), nullable=False),
-    # open: held, queued, claimed, deferred; closed: sent, failed, expired, cancelled, dropped, withdrawn
+    Column("state", String(16), nullable=False),  # one of OPEN or CLOSED
     Column("due_at", Moment, nullable=False),  # not to be claimed before
     Column("deadline", Moment, nullable=False),
     Column("attempts", SmallInteger, nullable=False, server_default="0"),

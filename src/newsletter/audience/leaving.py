@@ -13,10 +13,9 @@ from newsletter.audience import subscribers as audience
 from newsletter.audience.consents import Proof, note
 from newsletter.audience.links import Keys, read_seal, seal
 from newsletter.audience.schedule import FREQUENCIES, NextDue
+from newsletter.audience.subscribers import LIVE
 from newsletter.tables import consents, lists, subscribers, subscriptions
 
-LIVE = ("pending", "active", "paused")
-"""States of a subscription that can be left."""
 REGRET = timedelta(days=1)
 """How long a leaving can be taken back; later one subscribes like everybody."""
 

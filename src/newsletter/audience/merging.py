@@ -15,7 +15,7 @@ from newsletter.audience.consents import agreed, consent_hash
 from newsletter.audience.links import Keys
 from newsletter.audience.picks import Picks, load_profiles, parse_picks, profile_ids
 from newsletter.audience.schedule import NextDue, Schedule
-from newsletter.audience.subscribers import PERSON, reschedule
+from newsletter.audience.subscribers import LIVE, PERSON, reschedule
 from newsletter.audience.suppressions import suppressed
 from newsletter.database import insert
 from newsletter.tables import consents, subscribers, subscriptions
@@ -99,7 +99,7 @@ def merge(connection: Connection, context: ImportContext, rows: Mapping[str, Row
     for key, row in rows.items():
         old = present.get(key)
         state = old.state if old is not None else None
-        if old is not None and row.state == "unsubscribed" and state in ("pending", "active", "paused"):
+        if old is not None and row.state == "unsubscribed" and state in LIVE:
             changes.end(row, old, profiles[old.profile_id], context)
             outcome = "unsubscribed"
         elif key in blocked:

@@ -28,6 +28,8 @@ from newsletter.tables import lists, profiles, subscribers, subscriptions
 
 PERSON = ("name", "language", "timezone")
 """What belongs to a subscriber, on whatever lists."""
+LIVE = ("pending", "active", "paused")
+"""States of a subscription that can be left."""
 
 
 def find_person(connection: Connection, address: Address) -> Any | None:
@@ -340,7 +342,7 @@ def unsubscribe(
     connection: Connection, subscription_id: int, source: str, now: datetime, proof: Proof | None = None
 ) -> None:
     """End a subscription; what is still waiting for it will not go out."""
-    change = _Change(("pending", "active", "paused"), "unsubscribed", "unsubscribed", source)
+    change = _Change(LIVE, "unsubscribed", "unsubscribed", source)
     _make(connection, subscription_id, change, now, proof)
 
 

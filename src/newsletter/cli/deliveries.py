@@ -16,24 +16,12 @@ from newsletter.delivery import ledger
 from newsletter.delivery.composing.letters import Letters
 from newsletter.digests.oversight import find_run
 from newsletter.errors import InputError, StateError, UnknownName
+from newsletter.tables import CLOSED, OPEN
 
 app = typer.Typer(name="deliveries", help="Who got what, and what the relay said.", no_args_is_help=True)
 
 Number = Annotated[int, typer.Argument(metavar="ID", min=1, max=BIGGEST)]
-STATES = (
-    "held",
-    "queued",
-    "claimed",
-    "deferred",
-    "sent",
-    "failed",
-    "expired",
-    "cancelled",
-    "dropped",
-    "withdrawn",
-)
-
-
+STATES = (*OPEN, *CLOSED)
 WORDS = {
     "id": "delivery",
     "run_id": "run",

@@ -26,7 +26,7 @@ from newsletter.languages import language_name
 from newsletter.tabular import guarded
 
 Email = Annotated[str, typer.Argument(metavar="EMAIL")]
-STATES = ("pending", "active", "paused", "unsubscribed")
+STATES = (*audience.LIVE, "unsubscribed")
 
 
 def reader_facts(row: Any) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from sqlalchemy import Engine, func, select
 
-from newsletter.audience.leaving import LIVE
 from newsletter.audience.links import make_token
+from newsletter.audience.subscribers import LIVE
 from newsletter.database import reading
 from newsletter.delivery.relays import LOCAL
 from newsletter.doctor.findings import Finding, Level, clock_said

@@ -147,6 +147,17 @@ def test_one_item_with_a_picture_that_is_none(cli: CommandLine) -> None:
 
 
 def test_a_note_that_cannot_be_read(cli: CommandLine) -> None:
-    """A file that is not there is named once, in a sentence."""
+    """A file that is not there is named once, in a sentence; so is one that is not UTF-8."""
     refused = cli("runs", "note", "1", "--file", "nofile.md", code=1)
-    assert "Error: nofile.md cannot be read: No such file or directory." in refused.err
+    assert "Error: There is no file nofile.md." in refused.err
+    Path("note.md").write_bytes(b"Ma\xf1ana")
+    assert "Error: note.md is not text in UTF-8." in cli("runs", "note", "1", "--file", "note.md", code=1).err
+
+
+def test_a_note_from_standard_input(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A note is read as UTF-8, whatever the terminal's encoding is and with Windows' mark, as all other files are."""
+    cli("lists", "edit", "n", "--approval")
+    cli("subscribers", "add", "ana@example.org", "--confirmed")
+    cli("runs", "start", "n", "--yes")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffMañana".encode()), "latin-1"))
+    assert cli("runs", "note", "1", "--file", "-", "--json").json == {"en": "Mañana"}

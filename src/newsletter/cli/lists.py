@@ -308,8 +308,5 @@ def brand(
 
 
 def _read_logo(file: Path) -> bytes:
-    try:
-        with readable(file) as source:
-            return source.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.") from None
+    with readable(file) as source:
+        return source.read_bytes()

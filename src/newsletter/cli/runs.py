@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +25,7 @@ from newsletter.database import reading
 from newsletter.digests import oversight
 from newsletter.digests.runs import call_in, start_run
 from newsletter.errors import InputError
+from newsletter.given import name_of, readable
 from newsletter.mail.notes import check_note
 
 app = typer.Typer(name="runs", help="Assemblies of a list for one slot of time.", no_args_is_help=True)
@@ -159,11 +159,10 @@ def note(
 
 def _read(file: Path) -> str:
     try:
-        return sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+        with readable(file) as source:
+            return source.read_text("utf-8-sig")
     except UnicodeDecodeError:
-        raise InputError(f"{file} is not text in UTF-8.", "Save it as UTF-8.") from None
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}.", "Give a text file in UTF-8.") from None
+        raise InputError(f"{name_of(file)} is not text in UTF-8.", "Save it as UTF-8.") from None
 
 
 @app.command()

@@ -96,10 +96,6 @@ class Limiter:
     def _shared(self) -> _Shared:
         return _Shared(self._url)
 
-    def allow(self, kind: Kind, who: str) -> bool:
-        """Count one more of this kind for ``who``; False if that is too many."""
-        return self.wait((kind, who)) == 0
-
     def wait(self, *asked: tuple[Kind, str]) -> float:
         """Count one more of each kind for whom it is asked: 0, or the seconds until it is worth trying again.
 

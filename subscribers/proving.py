@@ -28,7 +28,7 @@ def proof_of(site: Site, request: Request, person: Any, page: str, key: str, **p
     ``person``: a row with the subscriber's ``email_key`` and ``language``.
     """
     return Proof(
-        address_hash=consent_hash(site.settings.keys, person.email_key),
+        address_hash=consent_hash(site.keys, person.email_key),
         network=network_of(request.client.host if request.client else None),
         page=version_of(page),
         wording=say(speak(spoken_language(request, person.language)), key, **placeholders),

@@ -23,6 +23,8 @@ Clock = Callable[[], datetime]
 Handler = Callable[..., Any]
 Number = Annotated[int, Path(ge=1, le=2**63 - 1)]
 SOURCE_LINK = "link in a mail"
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+"""When every link that expires still worked."""
 
 
 def utc_now() -> datetime:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -25,10 +24,9 @@ from subscribers.memberships import memberships_of
 from subscribers.picking import Problem
 from subscribers.proving import proof_of
 from subscribers.rendering import page
-from subscribers.site import Site, asked_language, done, kept_language, shown, spoken_language
+from subscribers.site import LONG_AGO, Site, asked_language, done, kept_language, shown, spoken_language
 from subscribers.timing import evenly
 
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_ADDRESS = 320
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -22,9 +21,7 @@ from subscribers.limiting import client_network
 from subscribers.memberships import find_membership
 from subscribers.rendering import language_names, next_line, page, say, schedule_line, speak
 from subscribers.signing_up import page_version
-from subscribers.site import SOURCE_LINK, Site, asked_language, done, shown
-
-LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+from subscribers.site import LONG_AGO, SOURCE_LINK, Site, asked_language, done, shown
 
 
 def routes(site: Site) -> APIRouter:

@@ -153,7 +153,7 @@ def routes(site: Site) -> APIRouter:
         )
 
     def opened(slug: str, token: str) -> tuple[str, str, str, str]:
-        email, name, language, query = open_up(site.settings.keys, f"sent.{slug}", token, site.clock(), SENT_LASTS)
+        email, name, language, query = open_up(site.keys, f"sent.{slug}", token, site.clock(), SENT_LASTS)
         return email, name, language, query
 
     def send_again(request: Request, slug: str, token: str, framed: bool) -> Response:

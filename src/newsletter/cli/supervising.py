@@ -136,13 +136,13 @@ class Supervisor:
         self.wait_for(child, lambda: is_listening("127.0.0.1", port))
         return f"redis://127.0.0.1:{port}/0"
 
-    def wait_for(self, child: Child, ready: Callable[[], bool], patience: float = PATIENCE) -> None:
+    def wait_for(self, child: Child, ready: Callable[[], bool]) -> None:
         """Wait until a child answers.
 
         Raises:
             StateError: it ended, or took too long; with the end of its log.
         """
-        limit = time.monotonic() + patience
+        limit = time.monotonic() + PATIENCE
         while not ready():
             if self.stopping:
                 return

@@ -167,7 +167,8 @@ def copy(
     Example: `newsletter templates copy --list rutas digest/subject.txt style.css`
     """
     house = opened()
-    row = _list(house, slug)
+    with reading(house.engine) as connection:
+        row = chosen_list(connection, slug)
     for name in names:
         if name not in FILES:
             raise InputError(f"There is no template file {name!r}.", f"There are: {', '.join(FILES)}.")
@@ -179,9 +180,4 @@ def copy(
                 opened_file.write(shipped_source(name))
         except FileExistsError:
             raise InputError(f"{file} is there already.", "Delete it to begin with the shipped one again.") from None
-        say(f"{escape(str(file))}")
-
-
-def _list(house: House, slug: str | None) -> Any:
-    with reading(house.engine) as connection:
-        return chosen_list(connection, slug)
+        say(escape(str(file)))

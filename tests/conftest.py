@@ -12,6 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 from commanding import CHECKOUT, KEY, CommandLine
+from house import House
 from servers import Postgres, Relay, running_postgres, serving, unsafe
 from sqlalchemy import Connection, Engine, event
 
@@ -189,6 +190,12 @@ def settings(tmp_path: Path, database_url: str, relay: Relay) -> Settings:
         secret_key=KEY,
         redis_url="redis://127.0.0.1:1/0",
     )
+
+
+@pytest.fixture
+def house(engine: Engine, settings: Settings) -> House:
+    """A list, and a clock that stands still."""
+    return House(engine, settings).create()
 
 
 @pytest.fixture

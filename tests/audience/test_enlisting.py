@@ -11,23 +11,17 @@ import pytest
 from house import House
 from psycopg._queries import MAX_CACHED_STATEMENT_LENGTH
 from psycopg.pq import TransactionStatus
-from sqlalchemy import Connection, Engine, delete, event, func, select, text, update
+from sqlalchemy import Connection, delete, event, func, select, text, update
 
 from newsletter.audience.lists import create_list
 from newsletter.audience.picks import Picks
 from newsletter.audience.suppressions import suppress
 from newsletter.database import RESTED, at_once, connect
 from newsletter.errors import StateError
-from newsletter.settings import Settings
 from newsletter.tables import consents, lists, notices, profiles, subscribers, subscriptions
 
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 NEW = Picks(countries=frozenset({"GT"}))
-
-
-@pytest.fixture
-def house(engine: Engine, settings: Settings) -> House:
-    return House(engine, settings).create()
 
 
 @pytest.fixture

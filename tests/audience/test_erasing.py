@@ -22,7 +22,7 @@ from newsletter.delivery import outbox, settling
 from newsletter.delivery.settling import Outcome
 from newsletter.delivery.smtp.conversation import Answer, Verdict
 from newsletter.errors import UnknownName
-from newsletter.settings import Settings, load_settings
+from newsletter.settings import load_settings
 from newsletter.tables import (
     address_changes,
     consents,
@@ -37,11 +37,6 @@ from newsletter.tables import (
 )
 
 EMAIL, TRACES = "Ana.Secret@example.org", ("ana.secret", "peña", "198.51.100", "moved.secret", "wörding")
-
-
-@pytest.fixture
-def house(engine: Engine, settings: Settings) -> House:
-    return House(engine, settings).create()
 
 
 def texts(engine: Engine) -> str:

@@ -6,18 +6,16 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 
-import pytest
 from alembic import command
 from house import House
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, select, text
 
 from newsletter.catalogue.items import Draft, retag, save_items, withdraw
 from newsletter.catalogue.tagging import tags_of
 from newsletter.database import connect
 from newsletter.migrations import _config, upgrade
-from newsletter.settings import Settings
 from newsletter.tables import item_tags, items
 
 HYPOTHESIS = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -31,11 +29,6 @@ drafts = st.builds(
     st.sampled_from(("en", "es")),
 )
 happenings = st.one_of(drafts, st.tuples(st.integers(0, 4), codes), st.integers(0, 4))
-
-
-@pytest.fixture
-def house(engine: Engine, settings: Settings) -> House:
-    return House(engine, settings).create()
 
 
 def kept(connection: Connection) -> list[tuple[object, ...]]:

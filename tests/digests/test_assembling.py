@@ -27,11 +27,6 @@ REGIONS = ("013", "150", "011")
 ITEMS = 60
 
 
-@pytest.fixture
-def house(engine: Engine, settings: Settings) -> House:
-    return House(engine, settings).create()
-
-
 def some(dice: random.Random, values: tuple[str, ...], most: int) -> frozenset[str]:
     return frozenset(dice.sample(values, dice.randint(0, most)))
 

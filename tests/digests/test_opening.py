@@ -17,14 +17,8 @@ from newsletter.database import connect, reading
 from newsletter.delivery import resting
 from newsletter.delivery.relays import relays_of
 from newsletter.digests import oversight, runs, shards
-from newsletter.settings import Settings
 from newsletter.tables import deliveries, subscriptions
 from newsletter.tables import runs as runs_table
-
-
-@pytest.fixture
-def house(engine: Engine, settings: Settings) -> House:
-    return House(engine, settings).create()
 
 
 def opened(house: House) -> list[str]:

@@ -6,17 +6,11 @@ from datetime import timedelta
 
 import pytest
 from house import START, House
-from sqlalchemy import Engine, func, insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from newsletter.audience import subscribers as audience
 from newsletter.audience.picks import Picks
-from newsletter.settings import Settings
 from newsletter.tables import consents, lists, notices, subscribers, subscriptions
-
-
-@pytest.fixture
-def house(engine: Engine, settings: Settings) -> House:
-    return House(engine, settings).create()
 
 
 def counts(house: House) -> list[int]:

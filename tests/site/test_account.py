@@ -12,7 +12,7 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from house import House
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, delete, select
 
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.links import make_expiring, make_token
@@ -22,14 +22,8 @@ from newsletter.audience.subscribers import subscribe
 from newsletter.audience.suppressions import suppress, suppressed
 from newsletter.delivery.notices import claim
 from newsletter.errors import StateError
-from newsletter.settings import Settings
 from newsletter.tables import address_changes, consents, metadata, notices, subscribers, subscriptions, suppressions
 from subscribers.app import site_app
-
-
-@pytest.fixture
-def house(engine: Engine, settings: Settings) -> House:
-    return House(engine, settings).create()
 
 
 @pytest.fixture

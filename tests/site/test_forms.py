@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlencode
@@ -16,7 +15,6 @@ from sqlalchemy import Engine, select
 
 from newsletter.settings import load_settings
 from newsletter.tables import subscribers
-from subscribers.app import site_app
 from subscribers.forms import guard_token, is_marked, looks_automated, made_at
 
 NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
@@ -27,13 +25,6 @@ KEYS = ("new" * 20, "old" * 20)
 def house(sqlite_engine: Engine, tmp_path: Path) -> House:
     settings = load_settings(home=tmp_path / "home", base_url="https://news.example.org", secret_key=KEY)
     return House(sqlite_engine, settings).create()
-
-
-@pytest.fixture
-def wire(house: House) -> Iterator[Wire]:
-    made = Wire(site_app(house.engine, house.settings, house.clock))
-    yield made
-    made.close()
 
 
 def readers(house: House) -> list[str]:

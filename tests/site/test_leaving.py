@@ -10,7 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from house import START, House
 from pydantic import SecretStr
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import insert, select, update
 
 from newsletter.audience import moving
 from newsletter.audience.addresses import parse_address
@@ -18,24 +18,12 @@ from newsletter.audience.erasing import erase
 from newsletter.audience.links import LIFETIME, make_expiring, make_token
 from newsletter.audience.lists import archive_list, create_list
 from newsletter.audience.subscribers import pause
-from newsletter.settings import Settings, load_settings
+from newsletter.settings import load_settings
 from newsletter.tables import consents, deliveries, lists, metadata, notices, subscriptions
 from subscribers.app import site_app
 from subscribers.fields import pause_end
 
 ONE_CLICK = {"List-Unsubscribe": "One-Click"}
-
-
-@pytest.fixture
-def house(engine: Engine, settings: Settings) -> House:
-    return House(engine, settings).create()
-
-
-@pytest.fixture
-def site(house: House) -> TestClient:
-    return TestClient(
-        site_app(house.engine, house.settings, house.clock), base_url="http://127.0.0.1", follow_redirects=False
-    )
 
 
 @pytest.fixture

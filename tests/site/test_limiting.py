@@ -35,13 +35,6 @@ def house(sqlite_engine: Engine, tmp_path: Path) -> House:
     return House(sqlite_engine, settings).create()
 
 
-@pytest.fixture
-def wire(house: House) -> Iterator[Wire]:
-    made = Wire(site_app(house.engine, house.settings, house.clock))
-    yield made
-    made.close()
-
-
 def asked(house: House) -> int:
     with house.engine.connect() as connection:
         return connection.scalar(select(func.count()).select_from(notices)) or 0

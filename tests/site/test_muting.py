@@ -21,7 +21,6 @@ from newsletter.catalogue.themes import Theme
 from newsletter.languages import LANGUAGES
 from newsletter.settings import Settings
 from newsletter.tables import consents
-from subscribers.app import site_app
 from subscribers.muting import without
 
 PICKS = Picks(frozenset({"CO"}), frozenset({"013"}), frozenset({"trade", "protection"}), frozenset({"es"}))
@@ -30,13 +29,6 @@ PICKS = Picks(frozenset({"CO"}), frozenset({"013"}), frozenset({"trade", "protec
 @pytest.fixture
 def house(engine: Engine, settings: Settings) -> House:
     return House(engine, settings).create(name="Rutas <b>")
-
-
-@pytest.fixture
-def site(house: House) -> TestClient:
-    return TestClient(
-        site_app(house.engine, house.settings, house.clock), base_url="http://127.0.0.1", follow_redirects=False
-    )
 
 
 @pytest.fixture

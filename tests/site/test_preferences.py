@@ -47,13 +47,6 @@ def house(engine: Engine, settings: Settings) -> House:
 
 
 @pytest.fixture
-def site(house: House) -> TestClient:
-    return TestClient(
-        site_app(house.engine, house.settings, house.clock), base_url="http://127.0.0.1", follow_redirects=False
-    )
-
-
-@pytest.fixture
 def reader(house: House) -> int:
     return house.subscribe("ana@example.org", Picks(countries=frozenset({"GT"}), themes=frozenset({"trade"})))
 

@@ -20,7 +20,6 @@ from newsletter.audience.suppressions import suppress
 from newsletter.machines.tokens import SCOPES, create_token
 from newsletter.settings import load_settings
 from subscribers import timing
-from subscribers.app import site_app
 
 
 class Clock:
@@ -50,13 +49,6 @@ def house(sqlite_engine: Engine, tmp_path: Path) -> House:
     with sqlite_engine.begin() as connection:
         suppress(connection, settings.keys, "barred@example.org", "bounce", made.now)
     return made
-
-
-@pytest.fixture
-def wire(house: House) -> Iterator[Wire]:
-    made = Wire(site_app(house.engine, house.settings, house.clock))
-    yield made
-    made.close()
 
 
 @pytest.fixture

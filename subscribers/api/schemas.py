@@ -77,7 +77,7 @@ class NewItem(_Sent):
     language: str | None = Field(None, max_length=35, description="ISO 639. Default: the list's first.")
     source: str | None = Field(None, max_length=LONGEST["source"], description="Who says it.")
     published_at: str | None = Field(None, max_length=64, description="ISO 8601; without zone UTC. Default: now.")
-    countries: Places = Field([], description="Codes or names, in English, Spanish or French.")
+    countries: Places = Field([], description="Codes or names, in any language that mails come in.")
     regions: Places = Field([], description="UN M49 codes or names.")
     themes: Places = Field([], description="Slugs or names in the list's vocabulary.")
     image: str | None = Field(None, max_length=LONGEST["image"], description="URL of a picture, for mails.")

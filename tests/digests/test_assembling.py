@@ -80,7 +80,7 @@ def subscription(dice: random.Random, number: int, profile_id: int, house: House
 
 
 def fits(item: Any, wanted: Picks) -> bool:
-    """The rule in words: design.md, *country, region* and *theme*."""
+    """The rule in words: docs/decisions/0009-matching.md."""
     here = set(item.countries) | {c for r in item.regions for c in countries_in(r)}
     followed = set(wanted.countries) | {c for r in wanted.regions for c in countries_in(r)}
     themes = {*wanted.themes} | ({"children"} if "protection" in wanted.themes else set())

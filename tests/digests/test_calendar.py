@@ -1,4 +1,4 @@
-"""Promise 11: local time is the reader's."""
+"""Promise 17: local time is the reader's."""
 
 from __future__ import annotations
 

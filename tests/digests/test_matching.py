@@ -75,7 +75,7 @@ def arranged(
 
 
 def fits(item: Item, wanted: Picks) -> bool:
-    """The rule in words: design.md, *country, region* and *theme*."""
+    """The rule in words: docs/decisions/0009-matching.md."""
     here = set(item.countries) | {c for r in item.regions for c in countries_in(r)}
     followed = set(wanted.countries) | {c for r in wanted.regions for c in countries_in(r)}
     themes = {t for theme in wanted.themes for t in under(theme)}

@@ -27,7 +27,7 @@ from newsletter.mail.values import (
 )
 from newsletter.mail.words import words
 
-# Gmail clips above 102 KB; ours keep clear of it (promise 12). Bytes as encoded for the wire.
+# Gmail clips above 102 KB; ours keep clear of it (promise 18). Bytes as encoded for the wire.
 HTML_LIMIT = 95_000
 DAYS_KEPT = 12
 COPY = "copy"

@@ -1,5 +1,8 @@
 """One error tree: whatever a user can mend reaches them as a sentence, never as a traceback."""
 
+LONGEST = 1000
+"""Characters of a message: it repeats what was given, which may be a cell of a million."""
+
 
 class NewsletterError(Exception):
     """Something a user can understand and mend.
@@ -8,6 +11,7 @@ class NewsletterError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
+        message = message if len(message) <= LONGEST else message[:LONGEST] + "…"
         super().__init__(message)
         self.message = message
         self.hint = hint

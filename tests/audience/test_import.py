@@ -400,6 +400,14 @@ def test_bad_item_language(cli: CommandLine, file: Path) -> None:
     assert numbers(run(cli, file, "--apply", code=1)) == {"read": 2, "added": 1, "bad": 1}
 
 
+@pytest.mark.parametrize("column", ["country", "theme", "timezone", "frequency", "hour", "consent_date"])
+def test_a_cell_that_is_a_book(cli: CommandLine, file: Path, column: str) -> None:
+    """What is said of a cell of any length stays a sentence, and does not fill report and terminal."""
+    file.write_text(f"email,{column}\nana@example.org,{'x' * 100_000}\n")
+    (bad,) = run(cli, file, code=1)["first_bad"]
+    assert len(bad["reason"]) < 1200
+
+
 def test_export_reads_back(cli: CommandLine, file: Path) -> None:
     """What is exported, formulas and all, can be imported elsewhere and is the same."""
     cli(

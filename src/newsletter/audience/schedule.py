@@ -58,7 +58,7 @@ def parse_hour(text: str) -> int:
     # Of more than 4300 digits Python makes no number.
     if digits.isascii() and digits.isdigit() and len(digits) <= 2 and int(digits) <= 23 and not rest.strip("0:"):
         return int(digits)
-    raise InputError(f"{text[:40]!r} is not a full hour of the day.", "Use 0 to 23.")
+    raise InputError(f"{text!r} is not a full hour of the day.", "Use 0 to 23.")
 
 
 def parse_weekday(text: str) -> int:

@@ -30,6 +30,8 @@ STATES: Mapping[str, tuple[str, ...]] = {
     "unsubscribed": ("unsubscribed",),
     "waiting": ("pending", "paused", "unconfirmed", "cleaned", "bounced"),
 }
+LONGEST_NAME = 4
+"""Parts between commas that one name may take up."""
 EARLIEST_CONSENT = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -80,12 +82,12 @@ def _several(text: str, find: Callable[[str], str]) -> tuple[str, ...]:
     """
     found: list[str] = []
     for stretch in re.split(r"[;|]", text):
-        parts = [part.strip() for part in stretch.split(",")]
-        while parts:
+        parts, at = [part.strip() for part in stretch.split(",")], 0
+        while at < len(parts):
             # As a rule a comma parts two values; to look up what is none is a thousand times slower.
-            length, code = _leading(parts, find)
+            length, code = _leading(parts[at : at + LONGEST_NAME], find)
             found += [code] if code else []
-            del parts[:length]
+            at += length
     return tuple(found)
 
 
@@ -100,7 +102,7 @@ def _leading(parts: list[str], find: Callable[[str], str]) -> tuple[int, str]:
     # What follows may belong to this name only if it is none itself.
     if code and (len(parts) == 1 or not parts[1] or _is_known(parts[1], find)):
         return 1, code
-    for length in range(min(len(parts), 4), 1, -1):
+    for length in range(len(parts), 1, -1):
         try:
             return length, find(", ".join(parts[:length]))
         except InputError:

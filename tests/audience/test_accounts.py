@@ -110,8 +110,11 @@ def test_opening(house: House) -> None:
 
 
 def test_nobody_at_all(engine: Engine, settings: Settings) -> None:
-    """Also where there are no subscribers yet."""
-    ask(House(engine, settings).create(), "ana@example.org")
+    """A link may be asked for before there is any subscriber, and nothing is kept of it."""
+    house = House(engine, settings).create()
+    ask(house, "ana@example.org")
+    with engine.connect() as connection:
+        assert connection.scalar(select(notices.c.id)) is None
 
 
 def test_ones_data(house: House, relay) -> None:

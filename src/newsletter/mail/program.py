@@ -68,6 +68,7 @@ Program = tuple[Node, ...]
 
 
 def needs_of(program: Program) -> Known:
+    """All that a program still depends on."""
     return frozenset().union(*(node.needs for node in program if isinstance(node, (Value, Branch, Loop))))
 
 

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from urllib.parse import quote
 
 import httpx
 import pytest
-import uvicorn
 from commanding import KEY
 from house import START, House
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sites import asking
 from sqlalchemy import Engine, select
-from stack import wait_until
+from visiting import visiting
 
 from newsletter.audience.links import LIFETIME, make_expiring, make_token
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import withdraw
 from newsletter.settings import Settings
 from newsletter.tables import consents, metadata, subscriptions
-from subscribers.app import site_app
 
 
 @pytest.fixture
@@ -35,16 +30,8 @@ def house(engine: Engine, settings: Settings) -> House:
 @pytest.fixture
 def site(house: House) -> Iterator[httpx.Client]:
     """The site on a free port."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(site_app(house.engine, house.settings, house.clock), log_level="error", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-    thread.start()
-    wait_until(lambda: server.started, 10)
-    with asking(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+    with visiting(house) as client:
         yield client
-    server.should_exit = True
-    thread.join()
 
 
 @pytest.fixture

@@ -216,22 +216,14 @@ def watch(supervisor: Supervisor, engine: Engine, list_id: int) -> None:
 def show_readers(engine: Engine, list_id: int) -> None:
     """Who got how many items, and who none and why."""
     with reading(engine) as connection:
-        got = Counter(
-            {
-                row.subscription_id: row.count_
-                for row in connection.execute(
-                    select(deliveries.c.subscription_id, func.count().label("count_"))
-                    .where(deliveries.c.state == "sent")
-                    .group_by(deliveries.c.subscription_id)
-                )
-            }
-        )
+        got: Counter[int] = Counter()
         items_of: Counter[int] = Counter()
         for row in connection.execute(
             select(deliveries.c.subscription_id, editions.c.item_ids)
             .join(editions, editions.c.id == deliveries.c.edition_id)
             .where(deliveries.c.state == "sent")
         ):
+            got[row.subscription_id] += 1
             items_of[row.subscription_id] += len(row.item_ids)
         vocabulary = all_themes(connection, list_id)
         rows = connection.execute(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
-from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import select
 
 from newsletter.audience.schedule import WEEKDAYS
@@ -21,13 +18,12 @@ from subscribers.api.signing_up import read_request
 from subscribers.enrolling import sign_up
 from subscribers.limiting import TooMany
 from subscribers.site import Site
+from subscribers.timing import evenly
 
 Slug = Annotated[str, Path(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 ACCEPTED = Accepted(
     detail="Thank you. If nothing stands against it, a mail is on its way to this address; what it says is to be done."
 )
-EVEN_SECONDS = 0.15
-"""Each sign-up is answered after this long, so that the time does not tell which addresses are known."""
 
 
 def routes(site: Site) -> APIRouter:
@@ -72,9 +68,7 @@ def routes(site: Site) -> APIRouter:
         time. Nobody gets a digest before they confirm. An address that is on the list already gets a mail that leads
         to its preferences, at most one an hour.
         """
-        until = time.monotonic() + EVEN_SECONDS
-        await run_in_threadpool(_sign_up, site, machine, slug, body)
-        await asyncio.sleep(max(0.0, until - time.monotonic()))
+        await evenly(lambda: _sign_up(site, machine, slug, body))
         return _json(ACCEPTED, 202)
 
     return router

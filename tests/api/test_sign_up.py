@@ -5,22 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
-import pytest
 from house import House
 from sqlalchemy import select
 
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.suppressions import suppress
 from newsletter.tables import consents, notices, profiles, subscribers, subscriptions
-from subscribers.api import lists
 
 PATH = "/api/v1/lists/rutas/subscriptions"
 CONSENT = {"wording": "Yes, send it.\nI can leave.", "source": "form", "page": "7", "ip": "203.0.113.7"}
-
-
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lists, "EVEN_SECONDS", 0.0)
 
 
 def sign_up(api: httpx.Client, email: str = "ana@example.org", **values: Any) -> httpx.Response:

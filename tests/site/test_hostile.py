@@ -24,7 +24,6 @@ from newsletter.database import connect
 from newsletter.machines.tokens import SCOPES, create_token
 from newsletter.settings import load_settings
 from subscribers import timing
-from subscribers.api import lists as api_lists
 from subscribers.app import site_app
 from subscribers.limiting import RATES
 
@@ -90,7 +89,6 @@ def target(tmp_path_factory: pytest.TempPathFactory, postgres: Postgres) -> Iter
         for kind in RATES:
             patched.setitem(RATES, kind, "1000000/hour")
         patched.setattr(timing, "ANSWER_TIME", 0.0001)
-        patched.setattr(api_lists, "EVEN_SECONDS", 0.0)
         made = Target(engine, folder)
         yield made
         made.wire.close()

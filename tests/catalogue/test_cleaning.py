@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from newsletter.catalogue.cleaning import BODY_TAGS, clean_html, one_line, plain_text
+from newsletter.catalogue.cleaning import BODY_TAGS, clean_html, has_controls, one_line, plain_text
 from newsletter.catalogue.nesting import DEEPEST, well_nested
 
 
@@ -61,6 +61,14 @@ def test_nothing_runs_loads_or_tracks(source: str) -> None:
 def test_line_ends_part_words_of_a_body() -> None:
     """What ends a line in word processors and in Unicode does not make one word of two."""
     assert clean_html("<p>one\u2028two\x0bthree</p>").split() == ["<p>one", "two", "three</p>"]
+
+
+@pytest.mark.parametrize("character", ["\x0b", "\x1b", "\x7f", "\u2028", "\ufeff"])
+def test_entities_bring_no_controls(character: str) -> None:
+    """A control character that a body writes as an entity is not kept, and hides no scheme of a link."""
+    body = clean_html(f"<p>one&#{ord(character)};two <a href='java&#{ord(character)};script:alert(1)'>three</a>")
+    assert "href" not in body
+    assert not has_controls(body)
 
 
 @given(st.text(max_size=300))

@@ -33,6 +33,12 @@ def _printable(text: str) -> str:
 
 def clean_html(source: str) -> str:
     """HTML that cannot run, load or track anything; links keep http, https and mailto targets."""
+    cleaned = _sanitized(source)
+    # Entities may have hidden control characters from the first pass, and these a scheme.
+    return _sanitized(cleaned) if has_controls(cleaned) else cleaned
+
+
+def _sanitized(source: str) -> str:
     return nh3.clean(
         well_nested(_printable(source), BODY_TAGS),
         tags=BODY_TAGS,

@@ -24,6 +24,10 @@ def test_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings().tick_seconds == 40
 
 
+HOSTS = {"BASE_URL": "https://", "REDIS_URL": "redis://", "SITE_HOSTS": "", "INBOX_HOST": ""}
+"""Values with the name of a host, and what stands before it."""
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -47,6 +51,7 @@ def test_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("REDIS_URL", "redis://localhost:99999"),
         ("REDIS_URL", "redis://localhost:0"),
         ("REDIS_URL", "redis://localhost/abc"),
+        *((name, f"{scheme}{host}") for host in ("a..b", "a" * 64) for name, scheme in HOSTS.items()),
         ("SITE_HOSTS", "https://x.org"),
         ("SITE_HOSTS", "news.example.org a/b"),
         ("SITE_HOSTS", "news.example.org:443"),
@@ -65,6 +70,7 @@ def test_refused_early(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("INBOX_HOST", "::"),
         ("BASE_URL", "https://news.example.org:8443/mail/"),
         ("BASE_URL", "https://xn--and-6ma2c.example/bolet%C3%ADn"),
         ("BASE_URL", "http://[::1]:8026"),

@@ -21,6 +21,7 @@ def _split(value: str, schemes: tuple[str, ...]) -> SplitResult:
     try:
         parts = urlsplit(value)
         port = parts.port
+        host_name(parts.hostname or "")
     except ValueError:
         raise ValueError("its port is not a number from 1 to 65535, or its host is none") from None
     if parts.scheme not in schemes or not parts.hostname:
@@ -40,18 +41,23 @@ def ascii_url(url: str) -> str:
         return url
     parts = urlsplit(url)
     host, colon, port = parts.netloc.lower().partition(":")
-    place = _ascii_name(host) + colon + port
+    place = host_name(host) + colon + port
     rest = (quote(part, safe="/:@!$&'()*+,;=~%-._?") for part in parts[2:])
     return urlunsplit((parts.scheme, place, *rest))
 
 
-def _ascii_name(host: str) -> str:
-    """A host's name in A-labels.
+def host_name(host: str) -> str:
+    """A host's name in A-labels, or its address as it is.
 
     Raises:
-        ValueError: it is no name.
+        ValueError: it is no name, as one with labels that are empty or too long.
     """
     if host.isascii():
+        # Who resolves the name would find out, in an error that is none of the network's.
+        try:
+            host.encode("idna")
+        except UnicodeError:
+            raise ValueError("it is no host: a part of its name is empty or longer than 63 characters") from None
         return host
     # Only those who have such a name wait for its tables.
     import idna
@@ -95,7 +101,7 @@ def host_names(value: str) -> str:
         if not HOST_NAME.fullmatch(name):
             raise ValueError(wrong)
         try:
-            found.append(_ascii_name(name))
+            found.append(host_name(name))
         except ValueError:
             raise ValueError(wrong) from None
     return " ".join(found)

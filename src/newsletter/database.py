@@ -29,6 +29,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
 
+from newsletter.checking import host_name
 from newsletter.errors import SettingsError, StateError
 
 NOTICED = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
@@ -68,6 +69,8 @@ def connect(url: str) -> Engine:
     try:
         parsed = make_url(url)
         name = DRIVERS.get(parsed.drivername)
+        # A folder in its place is where a socket lies.
+        host_name(parsed.host if parsed.host and "/" not in parsed.host else "")
     except (ArgumentError, ValueError):
         name = None
     if name is None:

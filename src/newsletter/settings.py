@@ -122,7 +122,9 @@ class Settings(BaseSettings):
     dkim_selector: str = Field(
         "newsletter", description="DKIM selector: the public key stands at SELECTOR._domainkey of each sender's domain."
     )
-    inbox_host: str = Field("127.0.0.1", description="Address that the capture inbox listens on.")
+    inbox_host: Annotated[str, AfterValidator(checking.host_name)] = Field(
+        "127.0.0.1", description="Address that the capture inbox listens on."
+    )
     inbox_web_port: int = Field(
         8025, ge=0, le=65535, description="Port of the inbox in the browser; 0 picks a free one."
     )

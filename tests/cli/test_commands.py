@@ -432,7 +432,9 @@ def test_broken_pipe(cli: CommandLine, tmp_path: Path) -> None:
 
 def test_bad_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A setting that cannot be used ends any command with a sentence."""
-    for name, value in (("DATABASE_URL", "mysql://x/y"), ("TICK_SECONDS", "0"), ("HOME", "/proc/none/x")):
+    urls = ("mysql://x/y", "postgresql://u:p@a..b/x")
+    wrong = (*(("DATABASE_URL", url) for url in urls), ("TICK_SECONDS", "0"), ("HOME", "/proc/none/x"))
+    for name, value in wrong:
         done = process("init", **{f"NEWSLETTER_{name}": value})
         assert done.returncode == 1, done
         assert done.stderr.startswith("Error:"), done.stderr

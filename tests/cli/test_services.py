@@ -148,14 +148,15 @@ def test_the_way_to_the_inbox(
 
 
 def test_site_on_a_busy_port(newsletter: CommandLine) -> None:
-    """`site` on a port that something else has ends with a sentence that says what to do."""
+    """`site` on a port or a host that it cannot have ends with a sentence that says what to do."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         shown = newsletter("site", "--port", port, code=1)
     assert shown.err.startswith("Error:")
     assert port in shown.err
     assert "--port" in shown.err
-    assert "NEWSLETTER_INBOX" not in newsletter("site", "--host", "192.0.2.1", code=1).err
+    for host in ("192.0.2.1", "a..b"):
+        assert "NEWSLETTER_INBOX" not in newsletter("site", "--host", host, code=1).err
 
 
 @pytest.mark.parametrize("command", ["worker", "up"])

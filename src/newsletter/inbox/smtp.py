@@ -9,6 +9,7 @@ import socket
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from newsletter.checking import host_name
 from newsletter.errors import StateError
 from newsletter.inbox.store import Store
 
@@ -26,15 +27,15 @@ def listen(host: str, port: int, what: str, settings: tuple[str, str]) -> socket
         StateError: the port is taken, or the address is not this machine's.
     """
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, address = socket.getaddrinfo(host_name(host), port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=512)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise StateError(
                 f"{what} port {port} on {host} is in use.",
                 f"Stop what uses it, or set {settings[1]} to another port (0 picks a free one).",
             ) from None
-        reason = error.strerror or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise StateError(
             f"{what} port {port} on {host} cannot be used: {reason}.",
             f"Set {settings[0]} to an address of this machine, {settings[1]} to a port that is free for you.",

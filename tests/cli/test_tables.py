@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from commanding import CommandLine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from newsletter.cli import output
 
@@ -63,6 +67,23 @@ def test_what_one_copies_stays_whole(cli: CommandLine) -> None:
 
 
 @pytest.mark.usefixtures("narrow")
+@given(
+    rows=st.lists(
+        st.tuples(*[st.lists(st.text("aé國", min_size=1, max_size=12), max_size=5).map(" ".join)] * 4),
+        min_size=1,
+        max_size=4,
+    )
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_fit(rows: list[tuple[str, ...]]) -> None:
+    """Whatever stands in a table, no line is longer than the terminal is wide, and no word is parted."""
+    with output.console.capture() as captured:
+        output.table(("a", "b", "c", "d"), rows, "none")
+    assert max(map(cell_len, captured.get().splitlines())) <= 80
+    assert Counter(word for row in rows for cell in row for word in cell.split()) <= Counter(captured.get().split())
+
+
+@pytest.mark.usefixtures("narrow")
 def test_prose_is_parted_between_words(cli: CommandLine) -> None:
     """In a table and in sentences a line ends between words."""
     words = "Los municipios fronterizos abren ventanillas compartidas para solicitudes de protección internacional"
@@ -83,8 +104,10 @@ def test_a_long_word_in_a_sentence(cli: CommandLine) -> None:
     assert f"{url}" in cli("explain", "ana@example.org", url, code=1).err.replace("'", "")
 
 
-def test_tables_for_other_programs(cli: CommandLine) -> None:
+@pytest.mark.parametrize("width", [20, 80, 120])
+def test_tables_for_other_programs(cli: CommandLine, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     """Out of a pipe come tables whose words are whole, however wide."""
+    monkeypatch.setattr(output.console, "_width", width)
     cli("subscribers", "add", LONG, "--timezone", "America/Guatemala", "--confirmed")
     (line,) = [line for line in cli("subscribers", "list").out.splitlines() if LONG in line]
     assert "America/Guatemala" in cli("subscribers", "list").out

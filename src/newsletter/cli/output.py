@@ -13,7 +13,7 @@ from typing import Any
 
 import typer
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
@@ -118,7 +118,8 @@ def table(
     if not cells:
         say(empty)
         return
-    widths = [_longest_word(column) for column in zip(headers, *cells, strict=True)]
+    columns = list(zip(headers, *cells, strict=True))
+    widths = [_longest_word(column) for column in columns]
     if console.is_terminal and sum(widths) + 2 * len(widths) > console.width:
         # Too narrow for what must stay whole: a row is its first cell, and the others below it.
         for first, *rest in (headers, *cells):
@@ -126,13 +127,27 @@ def table(
             console.print(Padding(escape("  ".join(rest)), (0, 0, 0, 4)))
     else:
         drawn = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+        widths = _widened(widths, [max(map(cell_len, column)) for column in columns])
         for number, (header, width) in enumerate(zip(headers, widths, strict=True)):
-            drawn.add_column(header, justify="right" if number in right else "left", overflow="fold", min_width=width)
+            justify: JustifyMethod = "right" if number in right else "left"
+            # With a width alone Rich would make it narrower.
+            drawn.add_column(header, justify=justify, overflow="fold", min_width=width, max_width=width)
         for row in cells:
             drawn.add_row(*map(escape, row))
         console.print(drawn, crop=False)
     if next(wanted, None) is not None:
         say(f"There are more than these {most}; --limit shows them.", errors)
+
+
+def _widened(widths: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """The narrowest columns get what they want first. (Rich takes from columns what their longest words need.)"""
+    found = list(widths)
+    for _ in range(console.width - sum(widths) - 2 * len(widths)):
+        short = [number for number, width in enumerate(found) if width < wanted[number]]
+        if not short:
+            break
+        found[min(short, key=found.__getitem__)] += 1
+    return found
 
 
 def _longest_word(texts: Iterable[str]) -> int:

@@ -79,6 +79,21 @@ def test_help(newsletter: CommandLine, words: tuple[str, ...]) -> None:
     assert f"newsletter {' '.join(words)}" in " ".join(example.split())
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_that_is_no_list(newsletter: CommandLine, words: tuple[str, ...]) -> None:
+    """The hyphen of standard input does not begin a list, brackets come once, and no limit of the machine is told."""
+    shown = newsletter(*words, "--help").out
+    for odd in ("•", "[[", "9223372036854775807"):
+        assert odd not in shown
+
+
+@pytest.mark.parametrize("number", ["abc", "0", "²", "1.5", "9223372036854775808", "9" * 5000])
+def test_numbers_that_are_none(newsletter: CommandLine, number: str) -> None:
+    """What is no number of a row is said so, as a mistake in the command line."""
+    for words in (("runs", "show", number), ("deliveries", "show", number), ("runs", "list", "--limit", number)):
+        assert "is not a number" in newsletter(*words, code=2).err
+
+
 @pytest.mark.parametrize("words", PRINTS_DATA, ids=" ".join)
 def test_json_everywhere(words: tuple[str, ...]) -> None:
     """Whatever prints data prints it as JSON too."""

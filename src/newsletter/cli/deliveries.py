@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from newsletter.audience.addresses import parse_address
 from newsletter.cli.output import complain, facts, print_json, print_json_rows, say, table, worded
-from newsletter.cli.shared import BIGGEST, SHOWN, Json, Limit, ListSlug, OfRun, chosen_list, now, opened, to_ask_for
+from newsletter.cli.shared import SHOWN, Json, Limit, ListSlug, OfRun, chosen_list, now, opened, row_number, to_ask_for
 from newsletter.database import reading
 from newsletter.delivery import ledger
 from newsletter.delivery.composing.letters import Letters
@@ -20,7 +20,7 @@ from newsletter.tables import CLOSED, OPEN
 
 app = typer.Typer(name="deliveries", help="Who got what, and what the relay said.", no_args_is_help=True)
 
-Number = Annotated[int, typer.Argument(metavar="ID", min=1, max=BIGGEST)]
+Number = Annotated[int, typer.Argument(metavar="ID", parser=row_number)]
 STATES = (*OPEN, *CLOSED)
 WORDS = {
     "id": "delivery",
@@ -164,7 +164,7 @@ def show(
 
 @app.command()
 def retry(
-    delivery: Annotated[int | None, typer.Argument(metavar="[ID]", min=1, max=BIGGEST)] = None,
+    delivery: Annotated[int | None, typer.Argument(metavar="ID", parser=row_number)] = None,
     run: OfRun = None,
 ) -> None:
     """Try deferred deliveries now, and failed or expired ones again.

@@ -27,7 +27,7 @@ app = typer.Typer(
 
 Domain = Annotated[
     str | None,
-    typer.Argument(metavar="[DOMAIN]", help="The domain of a list's sender. Not needed if there is only one."),
+    typer.Argument(metavar="DOMAIN", help="The domain of a list's sender. Not needed if there is only one."),
 ]
 DnsFile = Annotated[
     Path | None, typer.Option("--dns", metavar="FILE", help="Take the DNS's answers from this zone file.")

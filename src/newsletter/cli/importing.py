@@ -31,7 +31,7 @@ from newsletter.tabular import BadRecord, Sheet, open_sheet
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="- is standard input.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="Any spreadsheet's CSV; - is standard input.")],
     slug: ListSlug = None,
     apply: Annotated[bool, typer.Option("--apply", help="Do it. Without this it is a dry run.")] = False,
     unconfirmed: Annotated[
@@ -249,7 +249,8 @@ def _tell(sheet: Sheet, numbers: Numbers, report: _Report, *, apply: bool, as_js
         f"{numbers.suppressed:,} suppressed, {numbers.bad:,} bad."
     )
     for bad in report.first:
-        say(f"[yellow]line {bad.line}[/] {escape(bad.column)}: {escape(bad.reason)}", errors)
+        place = f"line {bad.line} {bad.column}".strip()
+        say(f"[yellow]{escape(place)}[/]: {escape(bad.reason)}", errors)
     if report.first and report.target:
         say(f"All bad rows: {escape(str(report.target))}")
     if not apply:

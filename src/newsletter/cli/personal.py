@@ -163,7 +163,7 @@ COLUMNS = (
 
 def export(
     email: Annotated[
-        str | None, typer.Argument(metavar="[EMAIL]", help="One person: all that is kept of them, as JSON.")
+        str | None, typer.Argument(metavar="EMAIL", help="One person: all that is kept of them, as JSON.")
     ] = None,
     slug: ListSlug = None,
     state: Annotated[str | None, typer.Option("--state", help=f"Only {', '.join(STATES)}.")] = None,

@@ -111,7 +111,7 @@ def _row(relay: Relay, state: State, moment: datetime) -> tuple[Any, ...]:
 
 @app.command("test")
 def try_out(
-    name: Annotated[str | None, typer.Argument(metavar="[RELAY]", help="Only this one.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="RELAY", help="Only this one.")] = None,
     as_json: Json = False,
 ) -> None:
     """Connect to each relay, or to one, encrypt and log in; no message is sent. Exit code 1 if one cannot be used.

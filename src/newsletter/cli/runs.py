@@ -9,7 +9,6 @@ import typer
 
 from newsletter.cli.output import confirmed, counted, facts, print_json, say, table, worded
 from newsletter.cli.shared import (
-    BIGGEST,
     SHOWN,
     WHY_NOTHING,
     Json,
@@ -19,6 +18,7 @@ from newsletter.cli.shared import (
     chosen_list,
     now,
     opened,
+    row_number,
     to_ask_for,
 )
 from newsletter.database import reading
@@ -41,7 +41,7 @@ WORDS = {
 }
 """What values of a run are called, if not as in JSON."""
 
-Number = Annotated[int, typer.Argument(metavar="RUN", min=1, max=BIGGEST)]
+Number = Annotated[int, typer.Argument(metavar="RUN", parser=row_number)]
 
 
 @app.command()
@@ -124,7 +124,7 @@ def show(run: Number, as_json: Json = False) -> None:
 @app.command()
 def note(
     run: Number,
-    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="Markdown; or give --file.")] = None,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="Markdown; or give --file.")] = None,
     file: Annotated[Path | None, typer.Option(help="Read the Markdown from here; - is standard input.")] = None,
     language: Annotated[str | None, typer.Option(help="For readers of this language; else the list's first.")] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the note of this language away.")] = False,

@@ -30,12 +30,22 @@ WHY_NOTHING = {
 }
 """What a run made of a reader without a digest (``digests.shards.Outcome``), in words."""
 
+
+def row_number(text: str) -> int:
+    """A number from 1 to the biggest: of a row, or how many of them."""
+    if text.isascii() and text.isdigit() and len(text) < 20 and 0 < int(text) <= BIGGEST:
+        return int(text)
+    raise typer.BadParameter(f"{text!r} is not a number from 1 up.")
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, max=BIGGEST, help=f"How many at most. Default: {SHOWN}; with --json, all."),
+    typer.Option(
+        "--limit", metavar="N", parser=row_number, help=f"How many at most. Default: {SHOWN}; with --json, all."
+    ),
 ]
-OfRun = Annotated[int | None, typer.Option("--run", min=1, max=BIGGEST, help="Of one run.")]
+OfRun = Annotated[int | None, typer.Option("--run", metavar="RUN", parser=row_number, help="Of one run.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 ListSlug = Annotated[
     str | None,

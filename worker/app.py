@@ -35,6 +35,8 @@ def make_app(settings: Settings) -> Celery:
         task_ignore_result=True,
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
+        # What we log has its own level and time; Celery would call all of it a warning.
+        worker_redirect_stdouts=False,
         worker_send_task_events=False,
         broker_connection_retry_on_startup=True,
         # As long as it takes; Celery itself gives up after a hundred, and ends.

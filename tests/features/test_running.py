@@ -106,7 +106,8 @@ def test_demo_in_a_terminal(tmp_path: Path) -> None:
 
 
 def test_demo(tmp_path: Path, judge: Path) -> None:
-    """All is sent, once, each mail passes the judge but for DKIM; a table says who got what; nothing stays behind."""
+    """All is sent, once, each mail passes the judge but for DKIM; a table says who got what, and who has to wait; the
+    log calls nothing of it a warning; nothing stays behind."""
     home = tmp_path / "home"
     out = demo_once(home)
     assert processes(home) == []
@@ -128,8 +129,14 @@ def test_demo(tmp_path: Path, judge: Path) -> None:
     failures = [line for line in judged.stdout.splitlines() if line.strip().startswith("FAIL")]
     assert len(failures) >= len(mails)
     assert [line for line in failures if "DKIM" not in line] == []
+    log = (home / "demo/logs/worker.log").read_text()
+    assert re.search(r"^\S+ \S+ \[info +\] delivered ", log, re.MULTILINE)
+    assert not re.search(r"WARNING/.* \[info", log)
+    words = ("subscribers", "add", "me@example.net", "--frequency", "monthly", "--confirmed")
+    subprocess.run([sys.executable, "-m", "newsletter", *words], env=environment(home / "demo"), check=True)
     again = demo_once(home)
     assert "nothing is sent twice" in again
+    assert re.search(r"^me@example.net .* none: not due yet\s*$", again, re.MULTILINE)
     assert len(list((home / "demo/inbox").glob("*.eml"))) == len(mails)
 
 

@@ -254,7 +254,7 @@ def show_readers(engine: Engine, list_id: int) -> None:
 
 def _why_none(subscription: Any) -> str:
     """Why it has no digest: what came of the last run, else the state that keeps it from any."""
-    kept_by = "not sent" if subscription.state == "active" else str(subscription.state)
+    kept_by = "not due yet" if subscription.state == "active" else str(subscription.state)
     return WHY_NOTHING.get(subscription.last_outcome or "", kept_by)
 
 

@@ -21,6 +21,7 @@ from subscribers.limiting import TooMany
 from subscribers.rendering import notice, speak
 from subscribers.site import asked_language
 from subscribers.vetting import Fault
+from subscribers.watching import note_failure
 
 STATUS: Mapping[Fault, int] = {
     "broken": 500,
@@ -103,6 +104,7 @@ def answer_problems(app: FastAPI) -> None:
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeoutError)
     def busy(request: Request, error: DBAPIError) -> Response:
+        note_failure(request, error)
         response = say(request, "busy", 503)
         response.headers["Retry-After"] = "120"
         return response

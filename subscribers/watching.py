@@ -6,8 +6,10 @@ import time
 
 import structlog
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from newsletter.database import why_away
 from subscribers.metrics import Metrics
 from subscribers.vetting import PROBES
 
@@ -63,6 +65,11 @@ class Watched:
         quiet = scope["path"] in PROBES or scope["path"].startswith("/static/")
         tell = log.error if status >= 500 else log.debug if quiet else log.info
         tell("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1), **why)
+
+
+def note_failure(request: Request, error: Exception) -> None:
+    """Have the log say why the database did not serve a request; of what is no outage only its kind, without values."""
+    request.state.refused = why_away(error) or type(error).__qualname__
 
 
 def template(scope: Scope) -> str:

@@ -15,6 +15,7 @@ from starlette.routing import Match
 
 from newsletter.errors import InputError, StateError
 from subscribers.limiting import TooMany
+from subscribers.watching import note_failure
 
 MEDIA_TYPE = "application/problem+json"
 SENTENCES = {
@@ -149,6 +150,7 @@ def answer_problems(app: FastAPI) -> None:
 
     @app.exception_handler(DBAPIError)
     def busy(request: Request, error: DBAPIError) -> Response:
+        note_failure(request, error)
         return problem(Refused(503, "The database does not answer. Try again later.", headers={"Retry-After": "120"}))
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from starlette.routing import Mount
 
 from newsletter.audience.links import make_expiring, make_token
+from newsletter.database import connect
 from newsletter.settings import Settings, load_settings
 from subscribers import guarding
 from subscribers.app import site_app
@@ -267,6 +268,22 @@ def test_what_fails_unexpectedly(house: House) -> None:
     failed = next(entry for entry in logs if entry["event"] == "failed")
     assert failed["error"] == "RuntimeError"
     assert re.match(r"test_guarding\.py:\d+ fail < ", failed["at"])
+
+
+def test_a_database_that_is_away(house: House) -> None:
+    """Pages and machines are told to come back, and the log says why; nothing of the password."""
+    wire = Wire(site_app(connect("postgresql://user:geheim@127.0.0.1:1/x"), house.settings, house.clock))
+    with structlog.testing.capture_logs() as logs:
+        answers = [
+            wire("GET", "/rutas"),
+            wire("GET", "/api/v1/items?list=rutas", [("authorization", "Bearer nl_" + "a" * 43)]),
+        ]
+    wire.close()
+    assert [(answer.status, answer.header("retry-after")) for answer in answers] == [(503, "120")] * 2
+    told = [entry["refused"] for entry in logs if entry["event"] == "request"]
+    assert len(told) == 2
+    assert all("connection" in why.lower() for why in told)
+    assert "geheim" not in str(logs)
 
 
 def test_machines_are_told_as_machines(wire: Wire) -> None:

@@ -216,6 +216,10 @@ def test_bad_records_are_named_and_the_good_kept(tmp_path: Path, line: str, reas
         ("a.json", b"7", "no list of items"),
         ("a.csv", b"name\nx\n", "no column for title"),
         ("a.txt", b"\x00\x01\x02", "not a text file"),
+        ("a.md", b"# One\n\nTwo\n", "not read from .md files. Use"),
+        ("a.xml", b"<rss>\n<channel>\n", "not read from .xml files"),
+        ("a.txt", b"\n <!doctype html>\n<p>\n", "is HTML or XML"),
+        ("a", b"<?xml version='1.0'?>\n<rss>\n", "is HTML or XML"),
     ],
 )
 def test_unusable_files(tmp_path: Path, name: str, content: bytes, sentence: str) -> None:

@@ -57,6 +57,7 @@ YEARS = range(1900, 2100)
 LINE_LIMIT = 5_000_000
 FILE_LIMIT = 200_000_000
 Records = Iterator[tuple[int, Mapping[str, Any] | str]]
+READS = "Use JSON Lines, JSON, CSV or plain text (.jsonl, .json, .csv, .txt)."
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -115,11 +116,16 @@ def _records(path: Path) -> tuple[str, Records]:
         return "line", _csv_records(path)
     if kind in (".jsonl", ".ndjson"):
         return "line", _jsonl_records(path)
+    if kind not in (".json", ".txt", ""):
+        raise InputError(f"{path.name}: items are not read from {kind} files.", READS)
     if path.stat().st_size > FILE_LIMIT:
         raise InputError(f"{path.name} is larger than 200 MB.", "Give it as JSON Lines, which has no limit.")
     text = _decoded(path)
     if kind == ".json" or (kind != ".txt" and text.lstrip()[:1] in ("{", "[")):
         return "item", _json_records(path, text)
+    if text.lstrip().startswith("<"):
+        # Else each line of a feed or a page would be published as a title or a summary.
+        raise InputError(f"{path.name} is HTML or XML, and no printed text.", READS)
     return "line", _printed_records(text)
 
 
@@ -142,7 +148,7 @@ def _decoded(path: Path) -> str:
         # Told from around the first letter that is not UTF-8: it may come late.
         text = raw.decode(old_encoding(raw[max(0, error.start - 100_000) : error.start + 100_000]), "replace")
     if "\x00" in text[:10_000]:
-        raise InputError(f"{path.name} is not a text file.", "Use JSON Lines, JSON, CSV or plain text.")
+        raise InputError(f"{path.name} is not a text file.", READS)
     if not text.strip():
         raise InputError(f"{path.name} is empty.")
     return text

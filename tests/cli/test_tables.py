@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,18 @@ def test_prose_is_parted_between_words(cli: CommandLine) -> None:
     unparted = [line for line in cli("explain", "ana@example.org", "x", "--json").out.splitlines() if "why" in line]
     for sentence in unparted:
         assert set(json.loads("{" + sentence.strip() + "}")["why"].split()) <= set(told.split())
+
+
+@pytest.mark.usefixtures("narrow")
+def test_lines_below_a_sentence(cli: CommandLine) -> None:
+    """What a finding means is indented as far as it goes; the record to add is one line, which can be copied."""
+    Path("zone").write_text("")
+    lines = cli("doctor", "--dns", "zone", code=1).out.splitlines()
+    (record,) = [line for line in lines if line.startswith("    _dmarc.e.example.")]
+    assert record.endswith('rua=mailto:dmarc@e.example"')
+    for begins, after in pairwise(lines):
+        if begins.startswith("    ") and after:
+            assert after.startswith(("    ", "✓", "!", "✗"))
 
 
 @pytest.mark.usefixtures("narrow")

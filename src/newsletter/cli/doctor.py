@@ -80,10 +80,10 @@ def _tell(one: Finding) -> None:
     colour, mark = SIGNS[one.level]
     say(f"[{colour}]{sign(mark, one.level)}[/] [bold]{escape(one.check + about)}[/]: {escape(one.found)}")
     if one.meaning:
-        say(f"    {escape(one.meaning)}")
+        say(escape(one.meaning), indent=4)
     if one.mend:
         for line in one.mend.splitlines():
-            say(f"    [cyan]{escape(line)}[/]")
+            say(f"[cyan]{escape(line)}[/]", indent=4, to_copy=True)
 
 
 def _check_address(text: str) -> None:

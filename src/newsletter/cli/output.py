@@ -37,7 +37,7 @@ def complain(message: str, hint: str = "") -> None:
     """An error: what and where, and on its own line how to mend it."""
     say(f"[bold red]Error:[/] {escape(message)}", errors)
     if hint:
-        say(f"       {escape(hint)}", errors)
+        say(escape(hint), errors, indent=7)
 
 
 def nothing_named(command: str) -> typer.Exit:
@@ -51,13 +51,17 @@ def warn(message: str, hint: str) -> None:
     say(f"[yellow]Warning:[/] {escape(message)} {escape(hint)}", errors)
 
 
-def say(text: str, where: Console = console) -> None:
+def say(text: str, where: Console = console, *, indent: int = 0, to_copy: bool = False) -> None:
     """A sentence; what comes from outside must have gone through ``escape``.
 
-    On a terminal its lines end between words, unless one is longer than a line; elsewhere it is one line.
+    On a terminal its lines end between words, unless one is longer than a line; elsewhere, and of what one is to copy,
+    it is one line.
     """
-    has_room = all(len(word) < where.width for word in text.split())
-    where.print(text, soft_wrap=not (where.is_terminal and has_room))
+    has_room = all(len(word) < where.width - indent for word in text.split())
+    if where.is_terminal and has_room and not to_copy:
+        where.print(Padding(text, (0, 0, 0, indent), expand=False) if indent else text)
+    else:
+        where.print(" " * indent + text, soft_wrap=True)
 
 
 def sign(mark: str, word: str) -> str:

@@ -81,7 +81,7 @@ def _tell(name: str, look: Look, found: list[Fault]) -> None:
         mark = "[yellow]![/]" if fault.warning else f"[bold red]{sign('✗', 'error')}[/]"
         say(f"  {mark} [bold]{escape(fault.place)}[/]: {escape(fault.found)}")
         if fault.mend:
-            say(f"      {escape(fault.mend)}")
+            say(escape(fault.mend), indent=6)
 
 
 @app.command()

@@ -371,6 +371,6 @@ def test_other_databases(url: str) -> None:
 def test_unreachable() -> None:
     """A server that is not there gets a sentence, without the password."""
     engine = connect("postgresql://user:secret-word@127.0.0.1:1/none")
-    with pytest.raises(StateError, match="Check NEWSLETTER_DATABASE_URL") as caught:
+    with pytest.raises(StateError, match="Check NEWSLETTER_DATABASE_URL, and whether its server runs") as caught:
         require_current(engine)
     assert "secret-word" not in str(caught.value)

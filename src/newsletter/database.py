@@ -147,7 +147,9 @@ def unusable(url: URL, error: DBAPIError) -> StateError:
     """What is to be said of an error of the database at ``url``, and how to mend it."""
     reason = _reason(error)
     if url.get_backend_name() != "sqlite":
-        return StateError(f"The database cannot be used: {reason}.", "Check NEWSLETTER_DATABASE_URL.")
+        return StateError(
+            f"The database cannot be used: {reason}.", "Check NEWSLETTER_DATABASE_URL, and whether its server runs."
+        )
     code = getattr(error.orig, "sqlite_errorname", "")
     mend = next(
         (mend for beginning, mend in MENDS.items() if code.startswith(beginning)), "Check its file and its disk."

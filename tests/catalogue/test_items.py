@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime
@@ -331,3 +332,6 @@ def test_retag_and_withdraw(newsletter: CommandLine) -> None:
     newsletter("items", "withdraw", "1", "--yes")
     assert newsletter("items", "list", "--json").json == []
     assert len(newsletter("items", "list", "--withdrawn", "--json").json) == 1
+    shown = newsletter("items", "list", "--withdrawn").out
+    assert re.search(r" language\s*$", shown.splitlines()[0])
+    assert re.search(r" en withdrawn\s*$", shown, re.MULTILINE)

@@ -250,7 +250,7 @@ def show_all(
             return
         found = list(rows)
     table(
-        ("item", "date", "title", "places", "themes", ""),
+        ("item", "date", "title", "places", "themes", "language"),
         (
             (
                 row.id,
@@ -258,7 +258,7 @@ def show_all(
                 row.title,
                 " ".join([*row.countries, *row.regions]),
                 " ".join(row.themes),
-                "withdrawn" if row.withdrawn_at else row.language,
+                row.language + (" withdrawn" if row.withdrawn_at else ""),
             )
             for row in found
         ),

@@ -189,7 +189,7 @@ def test_killed_and_started_again(cli: CommandLine, file: Path, small_batches: N
     assert report.read_text().splitlines() == lines
     expected = {"read": 351, "added": 346, "merged": 1, "bad": 4}
     assert numbers(dry) == expected
-    assert "351 rows: 346 new, 0 changed, 0 unchanged" in done.out
+    assert "351 rows: 346 new, " in done.out
     assert "1 merged into another row" in done.out
     assert "4 bad" in done.out
     assert numbers(run(cli, file, "--apply", code=1)) == {"read": 351, "unchanged": 346, "merged": 1, "bad": 4}
@@ -380,6 +380,15 @@ def test_no_report_without_bad_rows(cli: CommandLine, file: Path) -> None:
     file.write_text("email\na@example.org\n")
     run(cli, file, "--apply")
     assert not file.with_name("readers.csv.bad.csv").exists()
+
+
+def test_what_is_said_of_a_file(cli: CommandLine, file: Path) -> None:
+    """One sentence with what there is of each, new and bad in any case; a bad row by line, and by its column if any."""
+    file.write_text('email,hour\nana@example.org,8\nana@example.org,9\nben@example.org,25\n"cleo@example.org\n')
+    done = cli("subscribers", "import", "readers.csv", code=1)
+    assert "4 rows: 1 new, 1 merged into another row, 2 bad." in done.out
+    assert "line 4 hour: '25' is not" in done.err
+    assert "line 5: A quote is opened" in done.err
 
 
 def test_commas_in_names(cli: CommandLine, file: Path) -> None:

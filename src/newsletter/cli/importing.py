@@ -242,12 +242,19 @@ def _tell(sheet: Sheet, numbers: Numbers, report: _Report, *, apply: bool, as_js
     say(f"{escape(sheet.path.name)}: {sheet.encoding_name}, {escape(columns)}")
     if sheet.ignored:
         say(f"Columns that mean nothing here: {escape(', '.join(sheet.ignored))}")
-    say(
-        f"{counted(numbers.read, 'row')}: {numbers.added:,} new, {numbers.changed:,} changed, "
-        f"{numbers.unchanged:,} unchanged, {numbers.confirmed:,} confirmed, {numbers.unsubscribed:,} unsubscribed, "
-        f"{numbers.merged:,} merged into another row, {numbers.left:,} had left or get no mail, "
-        f"{numbers.suppressed:,} suppressed, {numbers.bad:,} bad."
-    )
+    parts = {
+        "new": numbers.added,
+        "changed": numbers.changed,
+        "unchanged": numbers.unchanged,
+        "confirmed": numbers.confirmed,
+        "unsubscribed": numbers.unsubscribed,
+        "merged into another row": numbers.merged,
+        "had left or get no mail": numbers.left,
+        "suppressed": numbers.suppressed,
+        "bad": numbers.bad,
+    }
+    told = [f"{number:,} {what}" for what, number in parts.items() if number or what in ("new", "bad")]
+    say(f"{counted(numbers.read, 'row')}: {', '.join(told)}.")
     for bad in report.first:
         place = f"line {bad.line} {bad.column}".strip()
         say(f"[yellow]{escape(place)}[/]: {escape(bad.reason)}", errors)

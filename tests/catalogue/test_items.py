@@ -240,10 +240,24 @@ def test_any_bytes(tmp_path: Path, content: bytes, suffix: str) -> None:
 
 
 def test_printed_text(tmp_path: Path) -> None:
-    """Lines take turns; a title left over is named."""
-    drafts, bad = read(tmp_path / "june.txt", "One\n\nIts summary.\nTwo\nAnother.\n\nThree\n")
+    """Lines take turns."""
+    drafts, bad = read(tmp_path / "june.txt", "One\n\nIts summary.\nTwo\nAnother.\n\n")
     assert [(d.title, d.summary) for d in drafts] == [("One", "Its summary."), ("Two", "Another.")]
-    assert [b.number for b in bad] == [7]
+    assert not bad
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("One\n\nIts summary.\nTwo\nAnother.\n\nThree\n", 7),
+        ("One\nTwo\nIts summary.\nThree\nAnother summary.\n", 3),
+    ],
+)
+def test_printed_text_with_a_line_missing(tmp_path: Path, text: str, line: int) -> None:
+    """With a line missing nobody knows what is a title: nothing is read, and where it begins to look so is said."""
+    with pytest.raises(InputError, match="titles and summaries must take turns") as caught:
+        read(tmp_path / "june.txt", text)
+    assert f"line {line} " in caught.value.hint
 
 
 @pytest.mark.parametrize(

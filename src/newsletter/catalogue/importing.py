@@ -126,7 +126,7 @@ def _records(path: Path) -> tuple[str, Records]:
     if text.lstrip().startswith("<"):
         # Else each line of a feed or a page would be published as a title or a summary.
         raise InputError(f"{path.name} is HTML or XML, and no printed text.", READS)
-    return "line", _printed_records(text)
+    return "line", _printed_records(path, text)
 
 
 def _kind(path: Path) -> str:
@@ -211,11 +211,20 @@ def _json_records(path: Path, text: str) -> Records:
         yield number, value if isinstance(value, dict) else "It is not an object with a title."
 
 
-def _printed_records(text: str) -> Records:
+def _printed_records(path: Path, text: str) -> Records:
     # Not ``splitlines``, for which a separator of Unicode within a summary would begin the next title.
     numbered = enumerate(re.split(r"\r\n?|\n", text), 1)
     lines = [(number, line.strip()) for number, line in numbered if line.strip()]
-    for (number, title), (_, summary) in zip(lines[::2], lines[1::2], strict=False):
+    pairs = list(zip(lines[::2], lines[1::2], strict=False))
+    if len(lines) % 2:
+        # Below a line too many or too few titles are summaries, and who reads immediately would get them so.
+        first = next((number for (number, title), (_, summary) in pairs if len(title) > len(summary)), lines[-1][0])
+        raise InputError(
+            f"{path.name} has {len(lines)} lines with text: titles and summaries must take turns, so that one is "
+            "missing, or too many.",
+            f"Look at line {first} and above it.",
+        )
+    for (number, title), (_, summary) in pairs:
         # A title and a summary that changed places are the sign of a line too many or too few above.
         if len(title) > LONGEST["title"]:
             yield (
@@ -224,8 +233,6 @@ def _printed_records(text: str) -> Records:
             )
         else:
             yield number, {"title": title, "summary": summary}
-    if len(lines) % 2:
-        yield lines[-1][0], "A title without a summary: titles and summaries must take turns."
 
 
 def draft_of(record: Mapping[str, Any], defaults: Defaults) -> Draft:

@@ -162,3 +162,13 @@ def test_preview_of_an_archived_list(cli: CommandLine) -> None:
     """An archived list sends nothing either."""
     cli("lists", "archive", "n", "--yes")
     assert "archived" in cli("digest", "preview", "ana@example.org", "--list", "n").err
+
+
+def test_the_lead_of_a_printed_newsletter(cli: CommandLine, tmp_path: Path) -> None:
+    """What stands first in print stands first in the digest."""
+    lines = [line for number in range(1, 5) for line in (f"Story {number}", "Its summary.")]
+    (tmp_path / "june.txt").write_text("\n".join(lines), "utf-8")
+    cli("items", "import", "june.txt", "--date", "2026-06-30", "-c", "HN")
+    cli("subscribers", "add", "eva@example.org", "-c", "HN", "--confirmed", "--from-start")
+    shown = cli("digest", "preview", "eva@example.org").out
+    assert [line for line in shown.splitlines() if line.startswith("Story")] == [f"Story {n}" for n in range(1, 5)]

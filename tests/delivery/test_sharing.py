@@ -344,6 +344,28 @@ def test_what_a_dead_relay_leaves(sqlite_engine: Engine, tmp_path: Path, connect
     assert len(good.accepted) == 95
 
 
+class Leisurely(Misbehaving):
+    """Thinks before it greets."""
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.3)
+        await super()._talk(reader, writer)
+
+
+def test_what_a_relay_hangs_up_over(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """What one relay hangs up over another tries at once, a confirmation too: nothing is put off for minutes."""
+    good, bad = Leisurely(), Misbehaving(mood=lambda number, recipient: "leave")
+    with served(sqlite_engine, tmp_path, {"bad": (bad, ""), "good": (good, "")}) as house:
+        fill(house, 2)
+        with house.engine.begin() as connection:
+            connection.execute(update(notices).values(due_at=None))
+        house.subscribe("late@example.org", due_at=None)
+        done = until(lambda: len(good.accepted) == 3, 5)
+        dispatch.dispatch(house.engine, house.settings, running(house), done)
+    assert len(good.accepted) == 3
+    assert bad.begun <= 3
+
+
 def test_slow_relay_that_ends_connections(
     sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

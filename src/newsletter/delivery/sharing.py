@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 from newsletter.delivery.exchange import SOON
+from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.relays import Relay
 from newsletter.delivery.routing import Routed
+from newsletter.delivery.shares import carries
 from newsletter.delivery.smtp.pools import Pools
+from newsletter.delivery.suspects import Suspects
 from newsletter.delivery.waiting import Waiting
 
 Route = Callable[[Sequence[Claimed], Sequence[Relay]], Awaitable[Routed]]
@@ -32,6 +36,7 @@ class Sharing:
         self,
         relays: Sequence[Relay],
         waiting: Waiting,
+        suspects: Suspects,
         pools: Pools,
         route: Route,
         full_until: dict[Relay, float],
@@ -41,6 +46,7 @@ class Sharing:
         """Messages that wait for relays that lag, and for no other."""
         self._relays = relays
         self._waiting = waiting
+        self._suspects = suspects
         self._pools = pools
         self._route = route
         self._full_until = full_until
@@ -70,9 +76,15 @@ class Sharing:
         soon = time.monotonic() + SOON.total_seconds()
         return [relay for relay in usable if self._full_until.get(relay, 0.0) <= soon]
 
-    def instead_of(self, relay: Relay) -> Sequence[Relay]:
-        """Who carries what it may, in place of a relay that stands still; nobody if it does not."""
-        return self._moving if self._pools.stands_still(relay) else ()
+    def others(self, relay: Relay) -> list[Relay]:
+        """Who may try in its place."""
+        return [one for one in self._moving if one != relay and not self._pools.is_down(one)]
+
+    def yields(self, relay: Relay, notice: Taken) -> bool:
+        """Whether others carry a notice in place of a relay: it stands still, or hung up over it, and they did not."""
+        if self._suspects.has(relay, notice):
+            return carries([one for one in self.others(relay) if not self._suspects.has(one, notice)], notice.slug)
+        return self._pools.stands_still(relay) and carries(self._moving, notice.slug)
 
     async def share_out(self, claimed: list[Claimed], usable: Sequence[Relay]) -> Routed:
         """Queue what was claimed, and anew what lies in queues of relays that do not send it.
@@ -90,6 +102,12 @@ class Sharing:
                 claimed = [*self._waiting.movable(relay, able), *claimed]
             elif relay in lagging:
                 claimed = [*self._waiting.movable(relay, able, lagging[relay]), *claimed]
+        # What one has hung up over another tries, before it is the relay's turn again.
+        for relay in usable:
+            others = [one for one in able if one != relay]
+            if suspects := self._waiting.take_suspects(relay, partial(carries, others)):
+                routed = await self._queue(suspects, others)
+                claimed = [*routed.left, *chain(*routed.later.values()), *claimed]
         routed = await self._queue(claimed, able)
         if len(able) < len(usable):
             routed = await self._queue([*routed.left, *chain(*routed.later.values())], usable)

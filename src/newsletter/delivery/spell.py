@@ -84,12 +84,12 @@ class Spell:
         timeout, records = settings.smtp_timeout, kept.records
         self._pools = Pools(lambda one: Pool(one, self, timeout, partial(credentials_of, one), records[one.name]))
         self._waiting = Waiting(self._relays)
-        self._sharing = Sharing(self._relays, self._waiting, self._pools, self._route, kept.full_until)
+        self._suspects = Suspects()
+        self._sharing = Sharing(self._relays, self._waiting, self._suspects, self._pools, self._route, kept.full_until)
         self._unsettled = Unsettled()
         self._hashes: dict[int, str] = {}
         self._handed: set[int] = set()
         self._failed: dict[Relay, str] = {}
-        self._suspects = Suspects()
         self._demand = Demand()
         self._wake = asyncio.Event()
         self._in_turn = self._stop = self._closing = False
@@ -129,7 +129,7 @@ class Spell:
         self._wake.set()
 
     def _kick(self, relay: Relay) -> None:
-        self._pools.kick(relay, self._waiting.count_for(relay, self._sharing.instead_of(relay)))
+        self._pools.kick(relay, self._waiting.count_for(relay, partial(self._sharing.yields, relay)))
 
     async def _woken(self) -> None:
         # An event that is set already gives the connections no time.
@@ -157,7 +157,9 @@ class Spell:
         """Notices before any digest; nothing once a turn has seen that the relay is paused or rests."""
         if self._stop or relay not in self.usable:
             return None
-        notice = self._waiting.next_notice(relay, self._sharing.instead_of(relay)) if self._waiting.notices else None
+        notice = (
+            self._waiting.next_notice(relay, partial(self._sharing.yields, relay)) if self._waiting.notices else None
+        )
         if notice is not None:
             message = notice.message
             return Outgoing(notice, message.return_path, notice.email, message.content)
@@ -200,7 +202,7 @@ class Spell:
             self._wake.set()
 
     def unsent(self, tag: object, relay: Relay, *, is_to_blame: bool) -> bool:
-        """Another connection, or another relay after the next turn. What a relay hangs up over twice is deferred."""
+        """Another relay, or another connection, after the next turn. What a relay hangs up over twice is deferred."""
         assert isinstance(tag, (Taken, Claimed))
         was_suspected = self._suspects.has(relay, tag)
         blamed = is_to_blame and not self._closing
@@ -233,8 +235,8 @@ class Spell:
         log.warning("the relay cannot be used", relay=relay.name, reason=reason)
         forget_token(relay)
         # Perhaps they are to blame: then they must not be the first when it is back. Where there are others, these try.
-        others = [one for one in self.usable if one != relay and one not in self._failed]
-        suspects = self._waiting.take_suspects(relay, unless_for=others)
+        others = self._sharing.others(relay)
+        suspects = self._waiting.take_suspects(relay, lambda slug: not carries(others, slug))
         self._unsettled.outcomes += [Outcome(delivery, HUNG_UP, relay.name) for delivery in suspects]
         for notice in [notice for notice in self._waiting.notices if self._suspects.has(relay, notice)]:
             if not carries(others, notice.slug):

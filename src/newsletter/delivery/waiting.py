@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.relays import Relay
-from newsletter.delivery.shares import carries
+from newsletter.delivery.shares import Carried, carries
 
 
 class Waiting:
@@ -27,13 +27,13 @@ class Waiting:
     def __len__(self) -> int:
         return len(self.notices) + sum(map(len, (*self._queues.values(), *self._suspects.values())))
 
-    def count_for(self, relay: Relay, unless_for: Sequence[Relay] = ()) -> int:
-        """How many messages there may be for this relay; of notices only those that none of the others may carry."""
-        return self.digests_for(relay) + self.notices_for([relay], unless_for)
+    def count_for(self, relay: Relay, yields: Callable[[Taken], bool] = lambda _: False) -> int:
+        """How many messages there may be for this relay, but for notices that it ``yields`` to others."""
+        return self.digests_for(relay) + sum(carries([relay], one.slug) and not yields(one) for one in self.notices)
 
-    def notices_for(self, relays: Sequence[Relay], unless_for: Sequence[Relay] = ()) -> int:
-        """How many notices wait that any of these relays may carry, and none of the others."""
-        return sum(carries(relays, one.slug) and not carries(unless_for, one.slug) for one in self.notices)
+    def notices_for(self, relays: Sequence[Relay]) -> int:
+        """How many notices wait that any of these relays may carry."""
+        return sum(carries(relays, one.slug) for one in self.notices)
 
     def digests_for(self, relay: Relay) -> int:
         """How many digests wait for this relay."""
@@ -51,10 +51,10 @@ class Waiting:
         """How many messages wait for relays that lag, and for none of the others."""
         return sum(map(self.digests_for, lagging)) + len(self.notices) - self.notices_for(others)
 
-    def next_notice(self, relay: Relay, unless_for: Sequence[Relay] = ()) -> Taken | None:
-        """The oldest that this relay may carry, and none of the others."""
+    def next_notice(self, relay: Relay, yields: Callable[[Taken], bool]) -> Taken | None:
+        """The oldest that this relay may carry and does not yield to others."""
         for place, notice in enumerate(self.notices):
-            if carries([relay], notice.slug) and not carries(unless_for, notice.slug):
+            if carries([relay], notice.slug) and not yields(notice):
                 del self.notices[place]
                 return notice
         return None
@@ -80,13 +80,13 @@ class Waiting:
         if queue := self._queues[relay.name]:
             queue.appendleft(queue.pop())
 
-    def take_suspects(self, relay: Relay, unless_for: Sequence[Relay]) -> list[Claimed]:
-        """Take out what the relay has hung up over and none of the others may carry."""
+    def take_suspects(self, relay: Relay, taken: Carried) -> list[Claimed]:
+        """Take out what the relay has hung up over, of these lists."""
         suspects = self._suspects[relay.name]
-        taken = [delivery for delivery in suspects if not carries(unless_for, delivery.slug)]
-        self._suspects[relay.name] = deque(delivery for delivery in suspects if carries(unless_for, delivery.slug))
-        self.give_up(relay, *taken)
-        return taken
+        found = [delivery for delivery in suspects if taken(delivery.slug)]
+        self._suspects[relay.name] = deque(delivery for delivery in suspects if not taken(delivery.slug))
+        self.give_up(relay, *found)
+        return found
 
     def give_up(self, relay: Relay, *deliveries: Claimed) -> None:
         """Digests that will not make use of their leave."""

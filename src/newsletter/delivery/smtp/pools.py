@@ -324,6 +324,10 @@ class Pools:
         """There is work for ``waiting`` more messages."""
         self._pools[relay].kick(waiting)
 
+    def is_down(self, relay: Relay) -> bool:
+        """Whether it cannot be used."""
+        return relay in self._pools and self._pools[relay].down
+
     def stands_still(self, relay: Relay) -> bool:
         """Whether it has long had no answer to what it has in hand."""
         return relay in self._pools and self._pools[relay].stands_still

@@ -385,7 +385,6 @@ def test_confirmations_beside_a_slow_relay(
 ) -> None:
     """A confirmation does not wait behind those for a relay that is slow, however many they are."""
     monkeypatch.setattr(spell, "SPELL_SECONDS", 20.0)
-    monkeypatch.setattr(spell, "NOTICES", 40)
     slow, good = Misbehaving(thinks=0.15), Misbehaving()
     relays = {"slow": (slow, "&lists=rutas&connections=1"), "good": (good, "&lists=mares")}
     with served(sqlite_engine, tmp_path, relays) as house:
@@ -403,6 +402,30 @@ def test_confirmations_beside_a_slow_relay(
         dispatch.dispatch(house.engine, house.settings, running(house), until(lambda: bool(good.accepted), 15))
     assert good.accepted
     assert len(slow.accepted) < 40
+
+
+@pytest.mark.usefixtures("sped_up")
+def test_confirmations_where_all_are_slow(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """A confirmation waits for none of another relay's, also where its own does not keep up with its digests."""
+    slow, busy = Misbehaving(thinks=0.4), Misbehaving(thinks=0.2)
+    relays = {"slow": (slow, "&lists=rutas&connections=1"), "busy": (busy, "&lists=mares&connections=1")}
+    with served(sqlite_engine, tmp_path, relays) as house:
+
+        def subscribe_late(number: int, recipient: str) -> str:
+            if number == 10:
+                house.subscribe("late@example.org", due_at=None)
+            return "ok"
+
+        busy.mood = subscribe_late
+        two_lists(house, 0, 60)
+        house.list_id = 1
+        for number in range(50):
+            house.subscribe(f"a{number}@example.org", due_at=None)
+        house.list_id = 77
+        done = until(lambda: any(recipient == "late@example.org" for recipient, _ in busy.accepted), 10)
+        dispatch.dispatch(house.engine, house.settings, running(house), done)
+    assert "late@example.org" in dict(busy.accepted)
+    assert len(slow.accepted) < 20
 
 
 @pytest.mark.usefixtures("sped_up")

@@ -35,7 +35,7 @@ RELAY_PAUSE = timedelta(seconds=20)
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """What there is to tell, and how much is wanted: ``room`` for so many deliveries, and ``notices`` or not."""
+    """What there is to tell, and how much is wanted: ``room`` for so many deliveries."""
 
     told: Unsettled
     failed: Mapping[Relay, str]
@@ -43,11 +43,10 @@ class Errand:
     known: Mapping[str, resting.State]
     """The relays' states as they were last read, by name."""
     room: int
-    notices: bool
     supplied: frozenset[Relay] = frozenset()
     """Relays for which no more digests are claimed: those that none but they may carry."""
-    behind: frozenset[Relay] = frozenset()
-    """The same of notices."""
+    unnoticed: frozenset[Relay] = frozenset()
+    """Relays for which no notice waits: of what these carry some are claimed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ class Exchange:
             # That others are turned away is no reason to stop for whom it serves.
             serving = [relay for relay, at in self._served_at.items() if abs(now - at) < resting.REFRESH]
             usable = resting.usable(known, [relay for relay in self._relays if relay not in no_room], now, serving)
-            able = [relay for relay in usable if errand.notices and relay not in errand.behind]
+            able = [relay for relay in usable if relay in errand.unnoticed]
             taken = notices.claim(connection, self._settings, now, partial(carries, able)) if able else []
             if not (usable and errand.room):
                 return Brought(counts, known, no_room, usable, [], taken)

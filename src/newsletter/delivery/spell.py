@@ -52,7 +52,6 @@ T = TypeVar("T")
 SPELL_SECONDS = 50.0
 PULSE_SECONDS = 0.5
 PATIENCE_WITH_DATABASE = 60.0
-NOTICES = 200  # in hand at once, most of them for relays that stand still
 
 
 class Spell:
@@ -300,10 +299,8 @@ class Spell:
         room = self._demand.room(*self._places())
         # Asked before the claim, which leaves out what is for these.
         soon = self._sharing.have_leave_soon(relays)
-        lagging = self._sharing.lagging(relays)
-        notices = not self._waiting.notices_for([relay for relay in relays if relay not in lagging])
-        behind = frozenset(lagging if len(self._waiting.notices) >= NOTICES else ())
-        brought = await self._told(room, notices=notices, supplied=self._sharing.supplied(relays), behind=behind)
+        unnoticed = frozenset(relay for relay in self._relays if not self._waiting.notices_for([relay]))
+        brought = await self._told(room, self._sharing.supplied(relays), unnoticed)
         if room and brought.usable:
             self._demand.claimed(len(brought.claimed), more=brought.more, dry=brought.dry and not soon)
         elif room:
@@ -327,16 +324,11 @@ class Spell:
         self._demand.held_until = self._sharing.full_until(self.usable)
 
     async def _told(
-        self,
-        room: int = 0,
-        *,
-        notices: bool = False,
-        supplied: frozenset[Relay] = frozenset(),
-        behind: frozenset[Relay] = frozenset(),
+        self, room: int = 0, supplied: frozenset[Relay] = frozenset(), unnoticed: frozenset[Relay] = frozenset()
     ) -> Brought:
         """Tell the database all there is to tell, then forget it; and claim so much."""
         told, failed = self._unsettled.copy(), dict(self._failed)
-        errand = Errand(told, failed, self._known, room, notices, supplied, behind)
+        errand = Errand(told, failed, self._known, room, supplied, unnoticed)
         unused = self._waiting.take_unused()
         brought = await self._aside(lambda: self._run(errand, unused))
         for outcome in told.outcomes:

@@ -379,6 +379,34 @@ def test_slow_relay_that_ends_connections(
     assert len(good.accepted) == 50
 
 
+class Clinging(Misbehaving):
+    """Does not answer goodbyes."""
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        read = reader.readline
+
+        async def readline() -> bytes:
+            line = await read()
+            return line if line[:4] != b"QUIT" else await read()
+
+        reader.readline = readline  # type: ignore[method-assign]
+        await super()._talk(reader, writer)
+
+
+def test_relay_that_does_not_say_goodbye(
+    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does anybody wait for a relay that takes its time over the end of each connection."""
+    monkeypatch.setattr(pools, "STANDSTILL_SECONDS", 0.5)
+    clinging, good = Clinging(), Misbehaving()
+    relays = {"clinging": (clinging, "&connections=1&messages=2"), "good": (good, "")}
+    with served(sqlite_engine, tmp_path, relays) as house:
+        fill(house, 60)
+        dispatch.dispatch(house.engine, house.settings, running(house))
+    assert len(clinging.accepted) + len(good.accepted) == 60
+    assert len(clinging.accepted) < 10
+
+
 @pytest.mark.usefixtures("sped_up")
 def test_confirmations_beside_a_slow_relay(
     sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

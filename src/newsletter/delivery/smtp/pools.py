@@ -272,8 +272,9 @@ class Pool:
         now = asyncio.get_running_loop().time()
         for line in list(self._lines):
             line.look(now)
-        # Not as soon as its only connection has ended, since another follows at once.
-        if self.at_work:
+        # Not as soon as its only connection has ended, since another follows at once; nor while that waits for the
+        # answer to a goodbye.
+        if self._opening or not all(line.idle for line in self._lines):
             self._answers_before.append(self.answers)
         else:
             self._answers_before.clear()

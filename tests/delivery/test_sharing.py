@@ -457,6 +457,28 @@ def test_confirmations_where_all_are_slow(sqlite_engine: Engine, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("sped_up")
+def test_confirmation_at_the_end_of_a_spell(
+    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits until a relay has thought over what it was given before the spell was over; it gets no more, and
+    the rest of what is for it is left for the next spell."""
+    monkeypatch.setattr(spell, "SPELL_SECONDS", 0.5)
+    slow, good = Misbehaving(thinks=3), Misbehaving()
+    relays = {"slow": (slow, "&lists=rutas&connections=1"), "good": (good, "&lists=mares")}
+    with served(sqlite_engine, tmp_path, relays) as house, ThreadPoolExecutor(1) as other:
+        two_lists(house, 9, 5)
+        sent = other.submit(dispatch.dispatch, house.engine, house.settings, running(house))
+        time.sleep(1.5)
+        house.subscribe("late@example.org", due_at=None)
+        time.sleep(1)
+        assert "late@example.org" in dict(good.accepted)
+        assert sent.result().more
+        left = unsent(house)
+    assert len(slow.accepted) == 2
+    assert [(one.state, one.answer) for one in left] == [("queued", None)] * 7
+
+
+@pytest.mark.usefixtures("sped_up")
 def test_a_list_of_which_one_relay_hangs_and_one_has_no_leave(
     sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

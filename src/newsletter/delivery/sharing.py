@@ -50,6 +50,8 @@ class Sharing:
         self._pools = pools
         self._route = route
         self._full_until = full_until
+        self.late: set[Relay] = set()
+        """Those that get nothing more, since the spell is over and they still have something in hand."""
         self._moving: Sequence[Relay] = ()
         """Those that could be used and did not stand still when digests were last shared out."""
 
@@ -59,8 +61,8 @@ class Sharing:
         return lagging if len(lagging) < len(usable) else {}
 
     def supplied(self, usable: Sequence[Relay]) -> frozenset[Relay]:
-        """Relays for which no more digests need be claimed: they lag and have enough, or have no leave."""
-        return frozenset((*self._have_enough(usable), *filter(self._is_full, usable)))
+        """Relays for which no more digests need be claimed: they lag and have enough, have no leave, or are late."""
+        return frozenset((*self._have_enough(usable), *filter(self._is_full, usable), *self.late))
 
     def full_until(self, usable: Sequence[Relay]) -> float:
         """The moment from which on one that does not lag and have enough may carry more, as far as is known."""
@@ -75,6 +77,11 @@ class Sharing:
         """Those of these whose rate leaves something now or soon, as far as is known."""
         soon = time.monotonic() + SOON.total_seconds()
         return [relay for relay in usable if self._full_until.get(relay, 0.0) <= soon]
+
+    def are_late(self, usable: Sequence[Relay]) -> bool:
+        """Once the spell is over: whether one that lags has something in hand, for which all else would wait."""
+        self.late |= self.lagging(usable).keys()
+        return any(map(self._pools.is_at_work, self.late))
 
     def others(self, relay: Relay) -> list[Relay]:
         """Who may try in its place."""

@@ -52,6 +52,7 @@ T = TypeVar("T")
 SPELL_SECONDS = 50.0
 PULSE_SECONDS = 0.5
 PATIENCE_WITH_DATABASE = 60.0
+NO_RELAY = (RELAY_PAUSE, "No relay for this list can be used now.")
 
 
 class Spell:
@@ -101,7 +102,7 @@ class Spell:
         """
         over = _at() + SPELL_SECONDS
         try:
-            while not self._stop and not self._stopping() and _at() < over:
+            while not self._stop and not self._stopping() and (_at() < over or self._sharing.are_late(self.usable)):
                 # What comes from here on is for the turn after this one.
                 self._wake.clear()
                 await self._try_turn()
@@ -120,7 +121,7 @@ class Spell:
 
     def able_soon(self) -> list[Relay]:
         """Relays that can be used and may carry something now or soon."""
-        return self._sharing.able_soon(self.usable)
+        return self._sharing.able_soon((*self.usable, *self._sharing.late))
 
     def stop(self) -> None:
         """End it in good order."""
@@ -299,7 +300,8 @@ class Spell:
         room = self._demand.room(*self._places())
         # Asked before the claim, which leaves out what is for these.
         soon = self._sharing.have_leave_soon(relays)
-        unnoticed = frozenset(relay for relay in self._relays if not self._waiting.notices_for([relay]))
+        late = self._sharing.late
+        unnoticed = frozenset(one for one in self._relays if not (one in late or self._waiting.notices_for([one])))
         brought = await self._told(room, self._sharing.supplied(relays), unnoticed)
         if room and brought.usable:
             self._demand.claimed(len(brought.claimed), more=brought.more, dry=brought.dry and not soon)
@@ -307,11 +309,11 @@ class Spell:
             self._demand.failed()
         self._known = brought.known
         # One that has failed meanwhile rests from the next turn on.
-        self.usable = tuple(relay for relay in brought.usable if relay not in self._failed)
+        self.usable = tuple(one for one in brought.usable if one not in self._failed and one not in late)
         self._pools.open(self.usable)
         self._waiting.notices += brought.taken
-        # Where others are served, they can send them at once.
-        unsettled = self._unsettled.unasked if brought.no_room else self._unsettled.unroutable
+        # Others that are served can send it at once, and so can the next spell.
+        unsettled = self._unsettled.unasked if brought.no_room or late else self._unsettled.unroutable
         unsettled += self._waiting.take_notices(unless_for=self.usable)
         if brought.claimed:
             self._prepare(brought.claimed)
@@ -320,7 +322,7 @@ class Spell:
             self._give_back(deliveries, timedelta(seconds=seconds))
             # Perhaps soon: the next claim will tell.
             self._demand.dry = False
-        self._give_back(routed.left, RELAY_PAUSE, "No relay for this list can be used now.")
+        self._give_back(routed.left, *(() if late else NO_RELAY))
         self._demand.held_until = self._sharing.full_until(self.usable)
 
     async def _told(

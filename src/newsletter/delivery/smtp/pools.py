@@ -329,6 +329,10 @@ class Pools:
         """Whether it cannot be used."""
         return relay in self._pools and self._pools[relay].down
 
+    def is_at_work(self, relay: Relay) -> bool:
+        """Whether it has something in hand."""
+        return relay in self._pools and self._pools[relay].at_work
+
     def stands_still(self, relay: Relay) -> bool:
         """Whether it has long had no answer to what it has in hand."""
         return relay in self._pools and self._pools[relay].stands_still

@@ -15,7 +15,7 @@ from spells import Impatient, Mute, Silent, fill, running, second_list, served, 
 from sqlalchemy import Engine, event, insert, select, update
 from valkeys import running_valkey
 
-from newsletter.delivery import dispatch, resting, sharing, spell
+from newsletter.delivery import dispatch, outbox, resting, sharing, spell
 from newsletter.delivery.demand import BATCH
 from newsletter.delivery.kept import Kept
 from newsletter.delivery.relays import relays_of
@@ -364,6 +364,21 @@ def test_what_a_relay_hangs_up_over(sqlite_engine: Engine, tmp_path: Path) -> No
         dispatch.dispatch(house.engine, house.settings, running(house), done)
     assert len(good.accepted) == 3
     assert bad.begun <= 3
+
+
+def test_who_is_not_offered_it_again(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """What a relay hung up over while digests were shared out waits for the next turn, not for its next connection."""
+    with served(sqlite_engine, tmp_path, {"bad": (Misbehaving(), "")}) as house:
+        fill(house, 2)
+        with house.engine.begin() as connection:
+            claimed = outbox.claim(connection, "one", house.now, timedelta(minutes=10), 2)
+        (bad,) = relays_of(house.settings)
+        waiting = Waiting([bad])
+        for delivery in claimed:
+            waiting.suspect(bad, delivery)
+        assert waiting.next_delivery(bad, lambda _, delivery: delivery == claimed[0]) == claimed[1]
+        assert waiting.next_delivery(bad, lambda *_: True) is None
+        assert waiting.next_delivery(bad, lambda *_: False) == claimed[0]
 
 
 def test_slow_relay_that_ends_connections(

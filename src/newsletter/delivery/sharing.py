@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -50,19 +51,20 @@ class Sharing:
         self._pools = pools
         self._route = route
         self._full_until = full_until
-        self.late: set[Relay] = set()
-        """Those that get nothing more, since the spell is over and they still have something in hand."""
+        self.late: list[Relay] = []
+        """Those that are given nothing more, since the spell is over and they still have something in hand."""
         self._moving: Sequence[Relay] = ()
         """Those that could be used and did not stand still when digests were last shared out."""
 
     def lagging(self, usable: Sequence[Relay]) -> Mapping[Relay, int]:
         """Those of these that lag, each with how many it answered lately; none if all do."""
         lagging = self._pools.lagging({relay: self._waiting.count_for(relay) for relay in usable})
+        lagging |= {relay: 0 for relay in self.late if relay in usable}
         return lagging if len(lagging) < len(usable) else {}
 
     def supplied(self, usable: Sequence[Relay]) -> frozenset[Relay]:
-        """Relays for which no more digests need be claimed: they lag and have enough, have no leave, or are late."""
-        return frozenset((*self._have_enough(usable), *filter(self._is_full, usable), *self.late))
+        """Relays for which no more digests need be claimed: they are late, lag and have enough, or have no leave."""
+        return frozenset((*self.late, *self._have_enough(usable), *filter(self._is_full, usable)))
 
     def full_until(self, usable: Sequence[Relay]) -> float:
         """The moment from which on one that does not lag and have enough may carry more, as far as is known."""
@@ -80,18 +82,18 @@ class Sharing:
 
     def are_late(self, usable: Sequence[Relay]) -> bool:
         """Once the spell is over: whether one that lags has something in hand, for which all else would wait."""
-        self.late |= self.lagging(usable).keys()
+        self.late += [relay for relay in self.lagging(usable) if relay not in self.late]
         return any(map(self._pools.is_at_work, self.late))
 
     def others(self, relay: Relay) -> list[Relay]:
         """Who may try in its place."""
         return [one for one in self._moving if one != relay and not self._pools.is_down(one)]
 
-    def yields(self, relay: Relay, notice: Taken) -> bool:
-        """Whether others carry a notice in place of a relay: it stands still, or hung up over it, and they did not."""
-        if self._suspects.has(relay, notice):
-            return carries([one for one in self.others(relay) if not self._suspects.has(one, notice)], notice.slug)
-        return self._pools.stands_still(relay) and carries(self._moving, notice.slug)
+    def yields(self, relay: Relay, message: Taken | Claimed) -> bool:
+        """Whether others carry it in place of a relay, which stands still, or hung up over it, and they did not."""
+        if self._suspects.has(relay, message):
+            return carries([one for one in self.others(relay) if not self._suspects.has(one, message)], message.slug)
+        return self._pools.stands_still(relay) and carries(self._moving, message.slug)
 
     async def share_out(self, claimed: list[Claimed], usable: Sequence[Relay]) -> Routed:
         """Queue what was claimed, and anew what lies in queues of relays that do not send it.
@@ -109,15 +111,14 @@ class Sharing:
                 claimed = [*self._waiting.movable(relay, able), *claimed]
             elif relay in lagging:
                 claimed = [*self._waiting.movable(relay, able, lagging[relay]), *claimed]
-        # What one has hung up over another tries, before it is the relay's turn again.
-        for relay in usable:
-            others = [one for one in able if one != relay]
-            if suspects := self._waiting.take_suspects(relay, partial(carries, others)):
-                routed = await self._queue(suspects, others)
-                claimed = [*routed.left, *chain(*routed.later.values()), *claimed]
+            others = [one for one in self._moving if one != relay]
+            claimed = [*self._waiting.take_suspects(relay, partial(carries, others)), *claimed]
         routed = await self._queue(claimed, able)
         if len(able) < len(usable):
-            routed = await self._queue([*routed.left, *chain(*routed.later.values())], usable)
+            routed = await self._queue(_rest(routed), usable)
+        if self._suspects:
+            # Nobody else may carry it now.
+            routed = await self._grant(_rest(routed), usable)
         self.recount(usable)
         return routed
 
@@ -129,7 +130,19 @@ class Sharing:
         self.stuck = self._waiting.stuck(lagging, others) - self._waiting.surplus(lagging, able)
 
     async def _queue(self, claimed: list[Claimed], relays: Sequence[Relay]) -> Routed:
-        """Digests into the queues of these relays as far as their pace allows."""
+        """Digests into the queues of those of these relays that have not hung up over them."""
+        if not self._suspects:
+            return await self._grant(claimed, relays)
+        groups: defaultdict[tuple[Relay, ...], list[Claimed]] = defaultdict(list)
+        for delivery in claimed:
+            groups[tuple(one for one in relays if not self._suspects.has(one, delivery))].append(delivery)
+        routed = Routed()
+        for able, deliveries in groups.items():
+            routed.left += _rest(await self._grant(deliveries, able))
+        return routed
+
+    async def _grant(self, claimed: list[Claimed], relays: Sequence[Relay]) -> Routed:
+        """The same as far as their pace allows."""
         routed = await self._route(claimed, relays)
         for relay, deliveries in routed.now.items():
             self._waiting.add(relay, deliveries)
@@ -142,3 +155,7 @@ class Sharing:
 
     def _is_full(self, relay: Relay) -> bool:
         return self._full_until.get(relay, 0.0) > time.monotonic()
+
+
+def _rest(routed: Routed) -> list[Claimed]:
+    return [*routed.left, *chain(*routed.later.values())]

@@ -52,7 +52,6 @@ T = TypeVar("T")
 SPELL_SECONDS = 50.0
 PULSE_SECONDS = 0.5
 PATIENCE_WITH_DATABASE = 60.0
-NO_RELAY = (RELAY_PAUSE, "No relay for this list can be used now.")
 
 
 class Spell:
@@ -121,7 +120,7 @@ class Spell:
 
     def able_soon(self) -> list[Relay]:
         """Relays that can be used and may carry something now or soon."""
-        return self._sharing.able_soon((*self.usable, *self._sharing.late))
+        return self._sharing.able_soon(self.usable)
 
     def stop(self) -> None:
         """End it in good order."""
@@ -129,7 +128,8 @@ class Spell:
         self._wake.set()
 
     def _kick(self, relay: Relay) -> None:
-        self._pools.kick(relay, self._waiting.count_for(relay, partial(self._sharing.yields, relay)))
+        if relay not in self._sharing.late:
+            self._pools.kick(relay, self._waiting.count_for(relay, self._sharing.yields))
 
     async def _woken(self) -> None:
         # An event that is set already gives the connections no time.
@@ -155,15 +155,13 @@ class Spell:
 
     def next_message(self, relay: Relay) -> Outgoing | None:
         """Notices before any digest; nothing once a turn has seen that the relay is paused or rests."""
-        if self._stop or relay not in self.usable:
+        if self._stop or relay not in self.usable or relay in self._sharing.late:
             return None
-        notice = (
-            self._waiting.next_notice(relay, partial(self._sharing.yields, relay)) if self._waiting.notices else None
-        )
+        notice = self._waiting.next_notice(relay, self._sharing.yields) if self._waiting.notices else None
         if notice is not None:
             message = notice.message
             return Outgoing(notice, message.return_path, notice.email, message.content)
-        while (delivery := self._waiting.next_delivery(relay)) is not None:
+        while (delivery := self._waiting.next_delivery(relay, self._sharing.yields)) is not None:
             outgoing = self._compose(delivery)
             if outgoing is None:
                 self._waiting.give_up(relay, delivery)
@@ -309,11 +307,11 @@ class Spell:
             self._demand.failed()
         self._known = brought.known
         # One that has failed meanwhile rests from the next turn on.
-        self.usable = tuple(one for one in brought.usable if one not in self._failed and one not in late)
+        self.usable = tuple(relay for relay in brought.usable if relay not in self._failed)
         self._pools.open(self.usable)
         self._waiting.notices += brought.taken
-        # Others that are served can send it at once, and so can the next spell.
-        unsettled = self._unsettled.unasked if brought.no_room or late else self._unsettled.unroutable
+        # Where others are served, they can send them at once.
+        unsettled = self._unsettled.unasked if brought.no_room else self._unsettled.unroutable
         unsettled += self._waiting.take_notices(unless_for=self.usable)
         if brought.claimed:
             self._prepare(brought.claimed)
@@ -322,7 +320,7 @@ class Spell:
             self._give_back(deliveries, timedelta(seconds=seconds))
             # Perhaps soon: the next claim will tell.
             self._demand.dry = False
-        self._give_back(routed.left, *(() if late else NO_RELAY))
+        self._give_back(routed.left, RELAY_PAUSE, "No relay for this list can be used now.")
         self._demand.held_until = self._sharing.full_until(self.usable)
 
     async def _told(

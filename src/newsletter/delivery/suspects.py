@@ -19,6 +19,9 @@ class Suspects:
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, type, int]] = Counter()
 
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
     def has(self, relay: Relay, message: Taken | Claimed) -> bool:
         """Whether it was suspected before, in this spell or in an earlier one."""
         return self._count(relay, message) > 0

@@ -11,6 +11,9 @@ from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.relays import Relay
 from newsletter.delivery.shares import Carried, carries
 
+Yields = Callable[[Relay, Taken | Claimed], bool]
+"""Whether a relay leaves a message to others."""
+
 
 class Waiting:
     """See the module; its length is how many messages wait.
@@ -27,9 +30,11 @@ class Waiting:
     def __len__(self) -> int:
         return len(self.notices) + sum(map(len, (*self._queues.values(), *self._suspects.values())))
 
-    def count_for(self, relay: Relay, yields: Callable[[Taken], bool] = lambda _: False) -> int:
+    def count_for(self, relay: Relay, yields: Yields = lambda *_: False) -> int:
         """How many messages there may be for this relay, but for notices that it ``yields`` to others."""
-        return self.digests_for(relay) + sum(carries([relay], one.slug) and not yields(one) for one in self.notices)
+        return self.digests_for(relay) + sum(
+            carries([relay], one.slug) and not yields(relay, one) for one in self.notices
+        )
 
     def notices_for(self, relays: Sequence[Relay]) -> int:
         """How many notices wait that any of these relays may carry."""
@@ -51,10 +56,10 @@ class Waiting:
         """How many messages wait for relays that lag, and for none of the others."""
         return sum(map(self.digests_for, lagging)) + len(self.notices) - self.notices_for(others)
 
-    def next_notice(self, relay: Relay, yields: Callable[[Taken], bool]) -> Taken | None:
+    def next_notice(self, relay: Relay, yields: Yields) -> Taken | None:
         """The oldest that this relay may carry and does not yield to others."""
         for place, notice in enumerate(self.notices):
-            if carries([relay], notice.slug) and not yields(notice):
+            if carries([relay], notice.slug) and not yields(relay, notice):
                 del self.notices[place]
                 return notice
         return None
@@ -65,10 +70,16 @@ class Waiting:
         self.notices = deque(notice for notice in self.notices if carries(unless_for, notice.slug))
         return taken
 
-    def next_delivery(self, relay: Relay) -> Claimed | None:
-        """The next digest for this relay."""
-        queue = self._queues[relay.name] or self._suspects[relay.name]
-        return queue.popleft() if queue else None
+    def next_delivery(self, relay: Relay, yields: Yields) -> Claimed | None:
+        """The next digest for this relay; last what it hung up over and does not yield to others."""
+        if queue := self._queues[relay.name]:
+            return queue.popleft()
+        suspects = self._suspects[relay.name]
+        for place, delivery in enumerate(suspects):
+            if not yields(relay, delivery):
+                del suspects[place]
+                return delivery
+        return None
 
     def put_back(self, relay: Relay, delivery: Claimed) -> None:
         """A digest whose turn it was, and which keeps it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,17 @@ from newsletter.delivery.relays import relays_of
 from newsletter.delivery.smtp import pools
 from newsletter.delivery.waiting import Waiting
 from newsletter.tables import deliveries, lists, notices
+
+
+@dataclass
+class Leisurely(Misbehaving):
+    """Thinks before it greets."""
+
+    greets_after: float = 0.3
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(self.greets_after)
+        await super()._talk(reader, writer)
 
 
 def test_rate_that_leaves_nothing(sqlite_engine: Engine, tmp_path: Path) -> None:
@@ -53,6 +65,23 @@ def test_rate_within_a_spell(sqlite_engine: Engine, tmp_path: Path) -> None:
         fill(house, 15)
         tally = dispatch.dispatch(house.engine, house.settings, running(house))
     assert tally.counts["sent"] == 15
+
+
+def test_rate_after_a_wait(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """What waited for a relay that was long to answer does not go together with all that its rate allowed meanwhile."""
+    at: list[float] = []
+
+    def mood(number: int, recipient: str) -> str:
+        at.append(time.monotonic())
+        return "ok"
+
+    relay = Leisurely(mood=mood, greets_after=3.5)
+    relays = {"only": (relay, "&rate=10/s")}
+    with running_valkey(tmp_path) as valkey, served(sqlite_engine, tmp_path, relays, valkey.url) as house:
+        fill(house, 60)
+        done = until(lambda: len(relay.accepted) >= 30, 8)
+        dispatch.dispatch(house.engine, house.settings, running(house), done)
+    assert max(sum(moment <= other < moment + 1 for other in at) for moment in at) <= 20
 
 
 def test_rate_of_one_relay_of_two(sqlite_engine: Engine, tmp_path: Path) -> None:
@@ -344,12 +373,6 @@ def test_what_a_dead_relay_leaves(sqlite_engine: Engine, tmp_path: Path, connect
     assert len(good.accepted) == 95
 
 
-class Leisurely(Misbehaving):
-    """Thinks before it greets."""
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(0.3)
-        await super()._talk(reader, writer)
 
 
 def test_what_a_relay_hangs_up_over(sqlite_engine: Engine, tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ Route = Callable[[Sequence[Claimed], Sequence[Relay]], Awaitable[Routed]]
 TRUSTED_SECONDS = 60.0
 """So long at most a process believes that a rate is used up: others may give leave back, and Redis may be back."""
 
+AGEING_SECONDS = 60
+"""Leave by rates of so many seconds is asked for anew with each turn: what waits must not go together with what may."""
+
 
 class Sharing:
     """See the module.
@@ -104,6 +107,10 @@ class Sharing:
         supplied = self.supplied(usable)
         lagging = self.lagging(usable)
         able = [relay for relay in self._moving if relay not in supplied]
+        for relay in usable:
+            if any(rate.seconds <= AGEING_SECONDS for rate in relay.rates):
+                waited = self._waiting.movable(relay, [relay])
+                claimed = [*(_rest(await self._grant(waited, [relay])) if waited else ()), *claimed]
         for relay in self._relays:
             if relay not in usable:
                 claimed = [*self._waiting.emptied(relay), *claimed]

@@ -17,7 +17,7 @@ from valkeys import Valkey, running_valkey
 
 from newsletter.delivery import pace as pace_module
 from newsletter.delivery.buckets import BURST_SECONDS, FLOOR, SLICES, STEP_SECONDS, Buckets, Granted, share_out
-from newsletter.delivery.pace import PREFIX, Pace, local_share
+from newsletter.delivery.pace import AWAY_SECONDS, PREFIX, Pace, local_share
 from newsletter.delivery.relays import Rate, Relay
 
 START = 1_795_000_000.0
@@ -355,3 +355,12 @@ def test_without_redis_nothing_is_unlimited() -> None:
     pace = Pace("", processes=2)
     assert pace.grant(relay("10/s"), {"a.example": 99}, START).by_domain == {"a.example": 5}
     assert pace.grant(relay(name="free"), {"a.example": 9999}, START).by_domain == {"a.example": 9999}
+
+
+def test_nobody_waits_for_a_share_of_the_day() -> None:
+    """While Redis is away, its share of a day's rate may be a message in minutes: what is over is asked for again as
+    soon as Redis may be back, and not put off until that comes."""
+    granted = Pace("redis://127.0.0.1:1").grant(relay("1000/day"), {"a.example": 50})
+    assert sum(granted.by_domain.values()) == 1
+    assert 0 < granted.full <= AWAY_SECONDS
+    assert all(seconds <= AWAY_SECONDS for seconds in granted.delays("a.example", 49))

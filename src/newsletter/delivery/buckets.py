@@ -49,6 +49,11 @@ class Granted:
         for number in range(count):
             yield self.wait + (end - self.wait) * number / max(1, count - 1)
 
+    def within(self, seconds: float) -> Granted:
+        """The same, to be asked again in so many seconds at most."""
+        finish = {domain: min(end, seconds) for domain, end in self.finish.items()}
+        return Granted(self.by_domain, min(self.wait, seconds), finish, min(self.full, seconds))
+
 
 @dataclass(slots=True)
 class Limit:

@@ -373,8 +373,6 @@ def test_what_a_dead_relay_leaves(sqlite_engine: Engine, tmp_path: Path, connect
     assert len(good.accepted) == 95
 
 
-
-
 def test_what_a_relay_hangs_up_over(sqlite_engine: Engine, tmp_path: Path) -> None:
     """What one relay hangs up over another tries at once, a confirmation too: nothing is put off for minutes."""
     good, bad = Leisurely(), Misbehaving(mood=lambda number, recipient: "leave")

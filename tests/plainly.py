@@ -128,7 +128,7 @@ def plain_arrange(
     newest first. Or the other way round: group by theme, inside a group by country.
     """
     reasons = {item.id: reason(item, picks, countries_in, themes_under) for item in items}
-    by_relevance = sorted(items, key=lambda item: (relevance(item, reasons[item.id]), item.position), reverse=True)
+    by_relevance = sorted(items, key=lambda item: (relevance(item, reasons[item.id]), -item.position), reverse=True)
     followed = concerned(picks.countries, picks.regions, countries_in)
     placed = []
     for item in by_relevance:
@@ -156,7 +156,7 @@ def _theme(item: Item, followed: frozenset[str], themes_under: ThemesUnder) -> s
 
 
 def _inner_then_date(entry: PlainPlaced) -> tuple[str, float, int]:
-    return entry.inner, -entry.item.published_at.timestamp(), -entry.item.position
+    return entry.inner, -entry.item.published_at.timestamp(), entry.item.position
 
 
 def letter_of(

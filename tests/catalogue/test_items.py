@@ -240,9 +240,9 @@ def test_any_bytes(tmp_path: Path, content: bytes, suffix: str) -> None:
 
 
 def test_printed_text(tmp_path: Path) -> None:
-    """Lines take turns; the first item is saved last, as the newest are."""
+    """Lines take turns."""
     drafts, bad = read(tmp_path / "june.txt", "One\n\nIts summary.\nTwo\nAnother.\n\n")
-    assert [(d.title, d.summary) for d in drafts] == [("Two", "Another."), ("One", "Its summary.")]
+    assert [(d.title, d.summary) for d in drafts] == [("One", "Its summary."), ("Two", "Another.")]
     assert not bad
 
 

@@ -86,8 +86,7 @@ class Defaults:
 
 
 def read_items(path: Path, defaults: Defaults) -> Iterator[Draft | BadItem]:
-    """The items of a file, in order (of printed text the last first, as news comes); each that cannot be read as a
-    BadItem, the others all the same.
+    """The items of a file, in order; each that cannot be read as a BadItem, the others all the same.
 
     Raises:
         InputError: the file as a whole cannot be read, or nothing is in it.
@@ -225,8 +224,7 @@ def _printed_records(path: Path, text: str) -> Records:
             "missing, or too many.",
             f"Look at line {first} and above it.",
         )
-    # Of items of one date digests have the last to come first; in print the first is the lead.
-    for (number, title), (_, summary) in reversed(pairs):
+    for (number, title), (_, summary) in pairs:
         # A title and a summary that changed places are the sign of a line too many or too few above.
         if len(title) > LONGEST["title"]:
             yield number, "A title was expected here and this is longer than 500 characters: is a line missing?"

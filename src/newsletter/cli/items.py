@@ -112,7 +112,7 @@ def import_(
 ) -> None:
     """Publish items from JSON Lines, JSON, CSV, or the text of a printed newsletter.
 
-    Text: lines take turns, title and summary; with one missing nothing is read; what stands first, stands first in
+    Text: lines take turns, title and summary; with one missing nothing is read. Of one date, what stands first stands first in
     digests. `--country`, `--region` and `--theme` are added to each item. Import a file again as often as you like:
     an item is known by its id, else its URL, else title and date; a changed one is a revision. The date of one that
     has none is the day of its import, so that the same title in the next issue is a new item; the very same text is

@@ -34,7 +34,7 @@ class Placing(NamedTuple):
     relevance: int
     """The greater, the further ahead; no two items of a list have the same."""
     within: bytes
-    """The order under a heading: by theme, or under a theme by place; then newest first."""
+    """The order under a heading: by theme, or under a theme by place; then newest first, as they were given."""
 
 
 class Placeable:
@@ -66,7 +66,8 @@ class Placeable:
         self._elsewhere = next(iter((*item.regions, *item.countries)), "")
         self._first_theme = next(iter(item.themes), "")
         moment = (item.published_at - EPOCH) // timedelta(microseconds=1)
-        self._newness = (moment + _MOST << 64) + item.position
+        # Of what is of one moment the first stays the first: in print that is the lead.
+        self._newness = (moment + _MOST << 64) - item.position
         # Kept, so that those with different hits share them.
         self._withins: dict[str, bytes] = {}
         self._relevances: dict[int, int] = {}
@@ -90,7 +91,7 @@ class Placeable:
         within = self._withins.get(inner)
         if within is None:
             within = self._withins[inner] = inner.encode() + b"\0" + (_NEWEST - self._newness).to_bytes(16)
-        # By score, then the newer, then the later position: each in a field of its own.
+        # By score, then the newer, then the earlier position: each in a field of its own.
         relevance = self._relevances.setdefault(score, (score << 128) + self._newness)
         return Placing(places, themes, heading, relevance, within)
 

@@ -112,14 +112,14 @@ def import_(
 ) -> None:
     """Publish items from JSON Lines, JSON, CSV, or the text of a printed newsletter.
 
-    Text: lines take turns, title and summary; with one missing nothing is read. Of one date, what stands first stands first in
-    digests. `--country`, `--region` and `--theme` are added to each item. Import a file again as often as you like:
-    an item is known by its id, else its URL, else title and date; a changed one is a revision. The date of one that
-    has none is the day of its import, so that the same title in the next issue is a new item; the very same text is
-    known on any day. Two texts under one title and date are two items: the second is named, and not kept. Tags that
-    you set with `items retag` stay until the source says others. Items that cannot be read are named, the others
-    are kept (exit code 1). A picture (`image`, `image_alt`) that is no web address is left out and named; its item
-    is kept.
+    Text: lines take turns, title and summary; with one missing nothing is read. Of one date, what stands first
+    stands first in digests. `--country`, `--region` and `--theme` are added to each item. Import a file again as
+    often as you like: an item is known by its id, else its URL, else title and date; a changed one is a revision.
+    The date of one that has none is the day of its import, so that the same title in the next issue is a new item;
+    the very same text is known on any day. Two texts under one title and date are two items: the second is named,
+    and not kept. Tags that you set with `items retag` stay until the source says others. Items that cannot be read
+    are named, the others are kept (exit code 1). A picture (`image`, `image_alt`) that is no web address is left
+    out and named; its item is kept.
 
     Example: `newsletter items import june.txt --date 2026-06-30 --region 'Central America' --theme protection`
     """

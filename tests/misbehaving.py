@@ -52,11 +52,15 @@ class Misbehaving:
             self.standing -= 1
             writer.close()
 
+    async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        """The next command; nothing ends the conversation."""
+        return await reader.readline()
+
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         writer.write(b"220 misbehaving ESMTP\r\n")
         recipient, mood, mails = "", "ok", 0
-        while line := await reader.readline():
+        while line := await self.hear(reader, writer):
             verb = line[:4].upper().strip()
             if verb == b"EHLO":
                 writer.write(b"250-misbehaving\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES\r\n")

@@ -37,17 +37,11 @@ def _good(_dice: random.Random) -> tuple[Misbehaving, str]:
 class Tarpit(Misbehaving):
     """Takes its time over each command of an envelope, and over the first greeting."""
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        read = reader.readline
-
-        async def readline() -> bytes:
-            line = await read()
-            if line[:4] in (b"EHLO", b"RCPT"):
-                await asyncio.sleep(0.5)
-            return line
-
-        reader.readline = readline  # type: ignore[method-assign]
-        await super()._talk(reader, writer)
+    async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        line = await reader.readline()
+        if line[:4] in (b"EHLO", b"RCPT"):
+            await asyncio.sleep(0.5)
+        return line
 
 
 class Recovering(Silent):

@@ -90,19 +90,13 @@ class Mute(Misbehaving):
 class Impatient(Misbehaving):
     """Ends connections that are idle for a moment, as Postfix under stress does after ten seconds."""
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        read = reader.readline
-
-        async def readline() -> bytes:
-            try:
-                return await asyncio.wait_for(read(), 0.2)
-            except TimeoutError:
-                writer.write(b"421 4.4.2 idle for too long\r\n")
-                await writer.drain()
-                return b""
-
-        reader.readline = readline  # type: ignore[method-assign]
-        await super()._talk(reader, writer)
+    async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        try:
+            return await asyncio.wait_for(reader.readline(), 0.2)
+        except TimeoutError:
+            writer.write(b"421 4.4.2 idle for too long\r\n")
+            await writer.drain()
+            return b""
 
 
 def second_list(house: House) -> None:

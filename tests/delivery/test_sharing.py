@@ -418,15 +418,9 @@ def test_slow_relay_that_ends_connections(
 class Clinging(Misbehaving):
     """Does not answer goodbyes."""
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        read = reader.readline
-
-        async def readline() -> bytes:
-            line = await read()
-            return line if line[:4] != b"QUIT" else await read()
-
-        reader.readline = readline  # type: ignore[method-assign]
-        await super()._talk(reader, writer)
+    async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        line = await reader.readline()
+        return line if line[:4] != b"QUIT" else await reader.readline()
 
 
 def test_relay_that_does_not_say_goodbye(

@@ -423,20 +423,14 @@ class Together(Misbehaving):
     of = 40
     there = 0
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        read = reader.readline
-
-        async def readline() -> bytes:
-            line = await read()
-            if line[:4] == b"RCPT":
-                self.there += 1
-                until = time.monotonic() + 3
-                while self.there < self.of and time.monotonic() < until:
-                    await asyncio.sleep(0.01)
-            return line
-
-        reader.readline = readline  # type: ignore[method-assign]
-        await super()._talk(reader, writer)
+    async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        line = await reader.readline()
+        if line[:4] == b"RCPT":
+            self.there += 1
+            until = time.monotonic() + 3
+            while self.there < self.of and time.monotonic() < until:
+                await asyncio.sleep(0.01)
+        return line
 
 
 def test_many_envelopes_at_once(sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

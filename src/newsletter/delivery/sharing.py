@@ -33,7 +33,7 @@ class Sharing:
 
     A relay *lags* that does not keep up with what waits for it: others carry what they may in its place, as far as they
     have leave, and what waits for it alone holds up nobody else. Of what others may carry it keeps as many as it
-    answered lately; one that stands still, none.
+    answered lately; one that stands still, none. What a relay hung up over others try first.
     """
 
     def __init__(
@@ -118,8 +118,7 @@ class Sharing:
                 claimed = [*self._waiting.movable(relay, able), *claimed]
             elif relay in lagging:
                 claimed = [*self._waiting.movable(relay, able, lagging[relay]), *claimed]
-            others = [one for one in self._moving if one != relay]
-            claimed = [*self._waiting.take_suspects(relay, partial(carries, others)), *claimed]
+            claimed = [*self._waiting.take_suspects(relay, partial(carries, self.others(relay))), *claimed]
         routed = await self._queue(claimed, able)
         if len(able) < len(usable):
             routed = await self._queue(_rest(routed), usable)
@@ -137,7 +136,7 @@ class Sharing:
         self.stuck = self._waiting.stuck(lagging, others) - self._waiting.surplus(lagging, able)
 
     async def _queue(self, claimed: list[Claimed], relays: Sequence[Relay]) -> Routed:
-        """Digests into the queues of those of these relays that have not hung up over them."""
+        """As ``_grant``, but each digest only to those of these relays that have not hung up over it."""
         if not self._suspects:
             return await self._grant(claimed, relays)
         groups: defaultdict[tuple[Relay, ...], list[Claimed]] = defaultdict(list)
@@ -149,7 +148,7 @@ class Sharing:
         return routed
 
     async def _grant(self, claimed: list[Claimed], relays: Sequence[Relay]) -> Routed:
-        """The same as far as their pace allows."""
+        """Digests into the queues of these relays as far as their pace allows; gives the others."""
         routed = await self._route(claimed, relays)
         for relay, deliveries in routed.now.items():
             self._waiting.add(relay, deliveries)

@@ -92,7 +92,7 @@ class Waiting:
             queue.appendleft(queue.pop())
 
     def take_suspects(self, relay: Relay, taken: Carried) -> list[Claimed]:
-        """Take out what the relay has hung up over, of these lists."""
+        """Take out what the relay has hung up over, of those lists that ``taken`` is true of."""
         suspects = self._suspects[relay.name]
         found = [delivery for delivery in suspects if taken(delivery.slug)]
         self._suspects[relay.name] = deque(delivery for delivery in suspects if not taken(delivery.slug))

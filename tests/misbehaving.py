@@ -22,6 +22,8 @@ class Misbehaving:
     """
 
     mood: Callable[[int, str], str] = lambda number, recipient: "ok"
+    refuses: Callable[[bytes], bytes] = lambda line: b""
+    """What it answers to a command instead of taking it; nothing if it takes it."""
     closes_after: int = 0
     thinks: float = 0.0
     """Seconds before it answers a final dot."""
@@ -59,10 +61,14 @@ class Misbehaving:
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         writer.write(b"220 misbehaving ESMTP\r\n")
-        recipient, mood, mails = "", "ok", 0
+        recipient, mood, mails, has_sender = "", "ok", 0, False
         while line := await self.hear(reader, writer):
             verb = line[:4].upper().strip()
-            if verb == b"EHLO":
+            if refusal := self.refuses(line):
+                self.misbehaved += 1
+                recipient, has_sender = "", has_sender and verb != b"MAIL"
+                writer.write(refusal)
+            elif verb == b"EHLO":
                 writer.write(b"250-misbehaving\r\n250-PIPELINING\r\n250 ENHANCEDSTATUSCODES\r\n")
             elif verb == b"MAIL":
                 if self.closes_after and mails >= self.closes_after:
@@ -70,8 +76,10 @@ class Misbehaving:
                     writer.write(b"421 4.3.2 enough for one connection\r\n")
                     return
                 mails += 1
-                recipient = ""
+                recipient, has_sender = "", True
                 writer.write(OK)
+            elif verb == b"RCPT" and not has_sender:
+                writer.write(b"503 5.5.1 no sender\r\n")
             elif verb == b"RCPT":
                 self.begun += 1
                 recipient = line.partition(b"<")[2].partition(b">")[0].decode()

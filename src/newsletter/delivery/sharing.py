@@ -14,8 +14,9 @@ from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.relays import Relay
 from newsletter.delivery.routing import Routed
 from newsletter.delivery.shares import carries
+from newsletter.delivery.smtp.outcomes import Answer
 from newsletter.delivery.smtp.pools import Pools
-from newsletter.delivery.suspects import Suspects
+from newsletter.delivery.suspects import Suspects, another_may
 from newsletter.delivery.waiting import Waiting
 
 Route = Callable[[Sequence[Claimed], Sequence[Relay]], Awaitable[Routed]]
@@ -91,6 +92,26 @@ class Sharing:
     def others(self, relay: Relay) -> list[Relay]:
         """Who may try in its place."""
         return [one for one in self._moving if one != relay and not self._pools.is_down(one)]
+
+    def passes_on(self, message: Taken | Claimed, answer: Answer, relay: Relay) -> bool:
+        """Whether others try at once what a relay did not take; a second time it is not asked first."""
+        others = [one for one in self.others(relay) if not self._is_full(one) and not self._suspects.has(one, message)]
+        is_for_others = another_may(answer) and carries(others, message.slug)
+        return is_for_others and self._suspects.blame(relay, message, answer) is None
+
+    def forsaken(self, relay: Relay) -> list[tuple[Taken | Claimed, Answer]]:
+        """Take out what a relay that is down did not take and no other may try; each with what is noted of it.
+
+        Perhaps it is to blame: then it must not be the first when the relay is back.
+        """
+        others = self.others(relay)
+        notices = [one for one in self._waiting.notices if self._suspects.has(relay, one)]
+        notices = [one for one in notices if not carries(others, one.slug)]
+        for notice in notices:
+            self._waiting.notices.remove(notice)
+        found: list[Taken | Claimed] = [*notices]
+        found += self._waiting.take_suspects(relay, lambda slug: not carries(others, slug))
+        return [(one, self._suspects.answer(relay, one)) for one in found]
 
     def yields(self, relay: Relay, message: Taken | Claimed) -> bool:
         """Whether others carry it in place of a relay, which stands still, or hung up over it, and they did not."""

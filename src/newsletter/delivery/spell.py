@@ -32,11 +32,9 @@ from newsletter.delivery.reporting import without_addresses
 from newsletter.delivery.resting import State
 from newsletter.delivery.routing import Routed
 from newsletter.delivery.settling import Outcome
-from newsletter.delivery.shares import carries
 from newsletter.delivery.sharing import Sharing
 from newsletter.delivery.smtp.connections import ANSWERS_TO_A_MESSAGE, Outgoing
 from newsletter.delivery.smtp.conversation import Answer, Verdict
-from newsletter.delivery.smtp.outcomes import HUNG_UP
 from newsletter.delivery.smtp.pools import Pool, Pools
 from newsletter.delivery.smtp.tokens import credentials_of, forget_token, safe_reason
 from newsletter.delivery.suspects import Suspects
@@ -185,18 +183,19 @@ class Spell:
             self._handed.add(tag.id)
 
     def answered(self, tag: object, answer: Answer, relay: Relay) -> None:
-        """Noted at once, settled with the next turn."""
-        unsettled = self._unsettled
-        if isinstance(tag, Taken):
-            unsettled.told.append((tag, answer))
-            if answer.verdict is Verdict.ACCEPTED:
-                unsettled.thanks.append((relay.name, tag.claimed_at))
-        elif isinstance(tag, Claimed):
-            if tag.id in self._handed:
-                self._journal.note_answer(tag.id, answer)
-            unsettled.outcomes.append(Outcome(tag, answer, relay.name, self._hashes.pop(tag.id)))
-        last = self._demand.dry and not self._waiting and not self._pools.at_work
-        if last or len(unsettled.outcomes) >= UNSETTLED:
+        """Noted at once, settled with the next turn; but what another relay may take, that tries at once."""
+        assert isinstance(tag, (Taken, Claimed))
+        is_accepted = answer.verdict is Verdict.ACCEPTED
+        if not (is_accepted or self._closing) and self._sharing.passes_on(tag, answer, relay):
+            self._put_back(relay, tag, is_suspect=True)
+            return
+        if isinstance(tag, Claimed) and tag.id in self._handed:
+            self._journal.note_answer(tag.id, answer)
+        elif is_accepted and isinstance(tag, Taken):
+            self._unsettled.thanks.append((relay.name, tag.claimed_at))
+        self._note(tag, answer, relay)
+        is_last = self._demand.dry and not self._waiting and not self._pools.at_work
+        if is_last or len(self._unsettled.outcomes) >= UNSETTLED:
             self._wake.set()
 
     def unsent(self, tag: object, relay: Relay, *, is_to_blame: bool) -> bool:
@@ -204,21 +203,11 @@ class Spell:
         assert isinstance(tag, (Taken, Claimed))
         was_suspected = self._suspects.has(relay, tag)
         blamed = is_to_blame and not self._closing
-        refusal = self._suspects.blame(relay, tag) if blamed else None
-        if isinstance(tag, Claimed):
-            self._forget(tag.id)
-            self._hashes.pop(tag.id)
-            if refusal:
-                self._unsettled.outcomes.append(Outcome(tag, refusal, relay.name))
-            else:
-                (self._waiting.suspect if blamed else self._waiting.put_back)(relay, tag)
-            if self._closing:
-                self._give_back(self._waiting.emptied(relay))
-        elif refusal:
-            self._unsettled.told.append((tag, refusal))
+        if blamed and (refusal := self._suspects.blame(relay, tag)):
+            self._note(tag, refusal, relay)
+            self._wake.set()
         else:
-            (self._unsettled.unasked if self._closing else self._waiting.notices).append(tag)
-        self._wake.set()
+            self._put_back(relay, tag, is_suspect=blamed)
         return was_suspected
 
     def ended(self, relay: Relay) -> None:
@@ -232,14 +221,8 @@ class Spell:
         reason = without_addresses(safe_reason(relay, reason))
         log.warning("the relay cannot be used", relay=relay.name, reason=reason)
         forget_token(relay)
-        # Perhaps they are to blame: then they must not be the first when it is back. Where there are others, these try.
-        others = self._sharing.others(relay)
-        suspects = self._waiting.take_suspects(relay, lambda slug: not carries(others, slug))
-        self._unsettled.outcomes += [Outcome(delivery, HUNG_UP, relay.name) for delivery in suspects]
-        for notice in [notice for notice in self._waiting.notices if self._suspects.has(relay, notice)]:
-            if not carries(others, notice.slug):
-                self._waiting.notices.remove(notice)
-                self._unsettled.told.append((notice, HUNG_UP))
+        for message, answer in self._sharing.forsaken(relay):
+            self._note(message, answer, relay)
         self._failed[relay] = reason
         self._wake.set()
 
@@ -261,6 +244,26 @@ class Spell:
         content = message.content
         self._hashes[delivery.id] = content_hash(content)
         return Outgoing(delivery, message.return_path, delivery.email, content)
+
+    def _note(self, message: Taken | Claimed, answer: Answer, relay: Relay) -> None:
+        """What the next turn will settle."""
+        if isinstance(message, Taken):
+            self._unsettled.told.append((message, answer))
+        else:
+            body = self._hashes.pop(message.id, "")
+            self._unsettled.outcomes.append(Outcome(message, answer, relay.name, body))
+
+    def _put_back(self, relay: Relay, message: Taken | Claimed, *, is_suspect: bool) -> None:
+        """It was certainly not accepted, and is for the next connection; a suspect for others first."""
+        if isinstance(message, Claimed):
+            self._forget(message.id)
+            self._hashes.pop(message.id)
+            (self._waiting.suspect if is_suspect else self._waiting.put_back)(relay, message)
+            if self._closing:
+                self._give_back(self._waiting.emptied(relay))
+        else:
+            (self._unsettled.unasked if self._closing else self._waiting.notices).append(message)
+        self._wake.set()
 
     def _give_back(self, claimed: list[Claimed], pause: timedelta = timedelta(0), reason: str = "") -> None:
         if claimed:

@@ -348,10 +348,12 @@ def test_answers_written_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("place", "answer", "verdict"),
     [
-        (b"MAIL", b"451 4.7.1 greylisted\r\n", Verdict.DEFERRED),
+        (b"MAIL", b"451 4.7.1 greylisted\r\n", Verdict.DECLINED),
+        (b"RCPT", b"451 4.7.1 greylisted\r\n", Verdict.DEFERRED),
         (b"RCPT", b"450 4.2.1 busy\r\n", Verdict.DEFERRED),
         (b"RCPT", b"550 5.1.1 no such user\r\n", Verdict.REFUSED),
-        (b"DATA", b"452 4.3.1 full\r\n", Verdict.DEFERRED),
+        (b"DATA", b"452 4.3.1 full\r\n", Verdict.DECLINED),
+        (b"DATA", b"452 4.2.2 full\r\n", Verdict.DEFERRED),
         (b".", b"554 5.7.1 spam\r\n", Verdict.REFUSED),
         (b".", b"250-2.0.0 queued\r\n250 as 7\r\n", Verdict.ACCEPTED),
         (b".", None, Verdict.UNKNOWN),

@@ -248,7 +248,8 @@ def test_step_by_step() -> None:
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
 @pytest.mark.parametrize("offered", [(), ("PIPELINING",)])
 def test_refusal_at_each_step(offered, step: int, refusal: bytes) -> None:
-    """4xx defers and 5xx refuses at MAIL, RCPT, DATA and the dot; then RSET, and the next message goes on."""
+    """4xx defers and 5xx refuses at RCPT, DATA and the dot, and both decline at MAIL, where no recipient was spoken of;
+    then RSET, and the next message goes on."""
     conversation = ready(*offered)
     submit(conversation)
     replies = [b"250 ok\r\n", b"250 ok\r\n", b"354 ok\r\n", b"250 ok\r\n"]
@@ -265,6 +266,7 @@ def test_refusal_at_each_step(offered, step: int, refusal: bytes) -> None:
         said(conversation)
         events += hear(conversation, refusal)
     expected = Verdict.REFUSED if refusal.startswith(b"5") else Verdict.DEFERRED
+    expected = expected if step else Verdict.DECLINED
     code, status, _ = refusal.decode().split(maxsplit=2)
     assert [verdict(event) for event in events] == [(1, expected, int(code))]
     assert events[0].answer.status == status
@@ -295,7 +297,7 @@ def test_no_lone_dot_to_a_recipient_that_was_taken() -> None:
     submit(conversation)
     said(conversation)
     events = hear(conversation, b"550 no\r\n250 ok\r\n354 go on\r\n")
-    assert verdict(events[0]) == (1, Verdict.REFUSED, 550)
+    assert verdict(events[0]) == (1, Verdict.DECLINED, 550)
     assert isinstance(events[1], Down)
     assert said(conversation) == b""
 

@@ -74,13 +74,15 @@ class Owner(Protocol):
     timeout: float
     stopping: bool
     moved_at: float
-    answers: int
 
     def tls(self) -> ssl.SSLContext:
         """For STARTTLS."""
 
     def joined(self, line: Line) -> None:
         """The connection stands."""
+
+    def heard(self, answer: Answer) -> None:
+        """The relay answered a message."""
 
     def is_alone(self, line: Line) -> bool:
         """Whether no other connection stands or is about to."""
@@ -251,8 +253,7 @@ class Line(asyncio.Protocol):
                     self.carrying -= 1
                     # An answer that was lost is none: a relay that always hangs up then must not get the whole queue.
                     self.answers += answer.verdict is not Verdict.UNKNOWN
-                    self._pool.moved_at = self._loop.time()
-                    self._pool.answers += 1
+                    self._pool.heard(answer)
                     office.answered(tag, answer, self._pool.relay)
                 case Unsent(tag=tag):
                     self.carrying -= 1

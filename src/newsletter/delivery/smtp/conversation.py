@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from newsletter.delivery.smtp.commands import Credentials, Login, dot_stuffed, envelope, is_path, login
+from newsletter.delivery.smtp.meaning import verdict_of
 from newsletter.delivery.smtp.outcomes import (
     Answer,
     Answered,
@@ -27,9 +28,6 @@ from newsletter.delivery.smtp.outcomes import (
 from newsletter.delivery.smtp.replies import Garbage, Replies, Reply, capabilities, readable
 
 __all__ = ["Answer", "Conversation", "Credentials", "Verdict"]
-
-# An enumeration's members are slow to look up (Python 3.11).
-_ACCEPTED, _DEFERRED, _REFUSED = Verdict.ACCEPTED, Verdict.DEFERRED, Verdict.REFUSED
 
 
 @dataclass(slots=True)
@@ -359,8 +357,9 @@ class Conversation:
             self._sent = None
         message.answered = True
         code, text = reply.code, reply.text
-        verdict = _ACCEPTED if code < 300 else _DEFERRED if code < 500 else _REFUSED
-        events.append(Answered(message.tag, Answer(verdict, code, text, reply.status(text))))
+        status = reply.status(text)
+        verdict = verdict_of(code, status, text, of_sender=message.sender_refused)
+        events.append(Answered(message.tag, Answer(verdict, code, text, status)))
 
     def _finish(self, events: list[Event], last: Down | Closed) -> None:
         self._settle(events, last.reason, True)

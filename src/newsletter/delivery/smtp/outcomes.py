@@ -13,6 +13,7 @@ class Verdict(StrEnum):
     DEFERRED = "deferred"  # 4xx: try again
     REFUSED = "refused"  # 5xx: do not
     UNKNOWN = "unknown"  # the answer to the final dot was lost: it may or may not have been accepted
+    DECLINED = "declined"  # for the relay's or the sender's sake: another may take it, or this one later
 
 
 class Step(StrEnum):

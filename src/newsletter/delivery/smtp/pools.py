@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from newsletter.delivery.relays import Relay
 from newsletter.delivery.smtp.connections import ANSWERS_TO_A_MESSAGE, QUIT_SECONDS, Line, Office, local_name
-from newsletter.delivery.smtp.conversation import Credentials
+from newsletter.delivery.smtp.conversation import Answer, Credentials, Verdict
+from newsletter.delivery.smtp.meaning import says_ill
 from newsletter.delivery.smtp.probing import trusting
 from newsletter.errors import NewsletterError
 
@@ -23,16 +24,20 @@ STANDSTILL_SECONDS = 2.0
 """After so long without an answer to what it has in hand, others carry what waits for a relay, as far as they may."""
 BARREN, BARREN_FOR_SUSPECTS = 3, 30
 """Connections in a row that ended before they were of use: each over another message, or over whichever."""
+ILL = 3
+"""Messages in a row that a relay took not, and said that it takes nothing now."""
 # Of few messages each waits less for the one before it than for a new connection, unless answers take long.
 PER_CONNECTION, WAIT_SECONDS = 10, 0.5
 
 
 @dataclass(slots=True)
 class Record:
-    """Connections in a row that ended before they were of use. It outlives a spell: three may take longer."""
+    """What went wrong in a row: connections that ended before they were of use, messages that the relay took for no
+    one. It outlives a spell: three may take longer."""
 
     barren: int = 0
     ended: int = 0
+    ill: int = 0
 
 
 class Pool:
@@ -217,6 +222,19 @@ class Pool:
         self._opening.discard(line.task)
         self._lines.add(line)
 
+    def heard(self, answer: Answer) -> None:
+        """It answered a message. Who says so often that it takes nothing now is asked no more."""
+        self.moved_at = asyncio.get_running_loop().time()
+        self.answers += 1
+        if answer.verdict is Verdict.ACCEPTED:
+            self._record.ill = 0
+        elif says_ill(answer):
+            self._record.ill += 1
+            if self._record.ill >= ILL:
+                self._fail(f"{self.relay} takes nothing now: {answer.code} {answer.text}")
+                for line in list(self._lines):
+                    line.leave()
+
     def is_alone(self, line: Line) -> bool:
         """Whether no other connection stands or is about to."""
         return not self._others(line)
@@ -265,7 +283,7 @@ class Pool:
     def _fail(self, reason: str) -> None:
         if not self.down and not self.stopping:
             self.down = True
-            self._record.barren = self._record.ended = 0
+            self._record.barren = self._record.ended = self._record.ill = 0
             self.office.relay_down(self.relay, reason)
 
     def _look(self) -> None:

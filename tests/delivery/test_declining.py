@@ -1,0 +1,151 @@
+"""Relays that take nothing for reasons of their own: no reader is blamed, and others carry it at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from house import House
+from misbehaving import Misbehaving
+from spells import fill, running, second_list, served, state_of, unsent, until
+from sqlalchemy import Engine, select, update
+
+from newsletter.delivery import dispatch, resting
+from newsletter.delivery.relays import relays_of
+from newsletter.tables import deliveries, lists, notices, subscribers
+
+FULL = b"452 4.3.1 Insufficient system storage\r\n"
+
+
+def refusing(verb: bytes, reply: bytes, part: bytes = b"") -> Misbehaving:
+    """A server that answers this to each such command, or to those with ``part`` in them."""
+    return Misbehaving(refuses=lambda line: reply if line.upper().startswith(verb) and part in line else b"")
+
+
+def states(house: House) -> Counter[str]:
+    with house.engine.connect() as connection:
+        return Counter(connection.scalars(select(deliveries.c.state)))
+
+
+def rests(house: House) -> dict[str, resting.State]:
+    with house.engine.connect() as connection:
+        return resting.states(connection, relays_of(house.settings))
+
+
+def no_notices(house: House) -> None:
+    with house.engine.begin() as connection:
+        connection.execute(update(notices).values(due_at=None))
+
+
+def send(house: House, done: Callable[[], bool] = lambda: False, seconds: float = 8) -> Any:
+    return dispatch.dispatch(house.engine, house.settings, running(house), until(done, seconds))
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply", "ill"),
+    [
+        (b"MAIL", FULL, True),
+        (b"RCPT", b"454 4.7.1 <x@example.org>: Relay access denied\r\n", True),
+        (b"RCPT", b"554 5.7.1 <x@example.org>: Relay access denied\r\n", True),
+        (b"RCPT", b"451 Temporary local problem - please try later\r\n", True),
+        (b"DATA", b"451 4.3.0 Error: queue file write error\r\n", True),
+        (b"MAIL", b"553 5.7.1 Sender address rejected: not owned by user\r\n", False),
+        (b"RCPT", b"450 4.2.0 mailbox busy\r\n", False),
+    ],
+)
+def test_beside_a_good_one(sqlite_engine: Engine, tmp_path: Path, verb: bytes, reply: bytes, ill: bool) -> None:
+    """What a relay takes from nobody goes through the other at once, a confirmation too; who is ill rests."""
+    bad, good = refusing(verb, reply), Misbehaving()
+    with served(sqlite_engine, tmp_path, {"bad": (bad, "&weight=9"), "good": (good, "")}) as house:
+        fill(house, 60)
+        no_notices(house)
+        house.subscribe("late@example.org", due_at=None)
+        send(house, lambda: len(good.accepted) == 61)
+        assert len(good.accepted) == 61
+        assert states(house) == {"sent": 60}
+        assert bool(rests(house)["bad"].failures) == ill
+        assert not rests(house)["good"].failures
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply"),
+    [
+        (b"MAIL", FULL),
+        (b"MAIL", b"554 5.7.1 Client host [192.0.2.1] blocked using a list\r\n"),
+        (b"RCPT", b"554 5.7.1 <x@example.org>: Relay access denied\r\n"),
+        (b"RCPT", b"550 5.7.1 Unable to relay\r\n"),
+    ],
+)
+def test_alone(sqlite_engine: Engine, tmp_path: Path, verb: bytes, reply: bytes) -> None:
+    """What the only relay takes from nobody is put off and no reader's record has it; it rests, and says why."""
+    bad = refusing(verb, reply)
+    with served(sqlite_engine, tmp_path, {"only": (bad, "")}) as house:
+        fill(house, 200)
+        send(house)
+        assert state_of(house).word(house.now) == "resting"
+        assert reply[:3].decode() in (state_of(house).last_error or "")
+        assert "deferred" in states(house)
+        assert states(house).keys() <= {"deferred", "queued"}
+        assert bad.misbehaved < 100, "most were not even tried"
+        with house.engine.connect() as connection:
+            assert not any(connection.scalars(select(subscribers.c.failed_at)))
+        bad.refuses = lambda _: b""
+        for _ in range(40):
+            house.now += resting.SHORTEST
+            send(house)
+        assert states(house) == {"sent": 200}
+
+
+def test_sender_of_one_list(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """A relay that does not want the sender of one list goes on for the others, and does not rest."""
+    relay = refusing(b"MAIL", b"553 5.1.8 Sender address rejected: Domain not found\r\n", b"@rutas")
+    with served(sqlite_engine, tmp_path, {"only": (relay, "")}) as house:
+        fill(house, 30)
+        second_list(house)
+        with house.engine.begin() as connection:
+            connection.execute(update(lists).where(lists.c.id == 77).values(sender_email="news@mares.example"))
+            connection.execute(update(lists).where(lists.c.id != 77).values(sender_email="news@rutas.example"))
+        house.list_id = 77
+        house.publish("two")
+        for number in range(30):
+            house.subscribe(f"m{number}@example.org")
+        no_notices(house)
+        house.tick()
+        send(house)
+        assert states(house) == {"sent": 30, "deferred": 30}
+        assert not state_of(house).failures
+
+
+def test_one_message_that_makes_it_ill(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """A relay that is ill over one message now and then does not rest."""
+    relay = Misbehaving(mood=lambda number, _: "451" if number % 3 == 0 else "ok")
+    with served(sqlite_engine, tmp_path, {"only": (relay, "&connections=1")}) as house:
+        fill(house, 60)
+        no_notices(house)
+        send(house)
+        assert states(house) == {"sent": 40, "deferred": 20}
+        assert not state_of(house).failures
+
+
+def test_too_many_for_a_domain(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """Who asks us to send less to a domain is not gone around."""
+    asked, good = refusing(b"RCPT", b"450 4.7.28 too many messages, slow down\r\n"), Misbehaving()
+    with served(sqlite_engine, tmp_path, {"asked": (asked, ""), "good": (good, "")}) as house:
+        fill(house, 40)
+        no_notices(house)
+        send(house)
+        assert 10 < len(unsent(house)) == asked.misbehaved
+
+
+@pytest.mark.parametrize("also", [True, False])
+def test_what_a_relay_is_not_able_to_carry(sqlite_engine: Engine, tmp_path: Path, also: bool) -> None:
+    """A message too large for one relay goes through another that takes it; where there is none it has failed."""
+    small, good = refusing(b"MAIL", b"552 5.3.4 Message size exceeds fixed limit\r\n"), Misbehaving()
+    with served(sqlite_engine, tmp_path, {"small": (small, ""), **({"good": (good, "")} if also else {})}) as house:
+        fill(house, 20)
+        no_notices(house)
+        send(house)
+        assert states(house) == {"sent" if also else "failed": 20}

@@ -135,6 +135,11 @@ class Misbehaving:
         return True
 
 
+def refusing(verb: bytes, reply: bytes, part: bytes = b"") -> Misbehaving:
+    """A server that answers this to each such command, or to those with ``part`` in them."""
+    return Misbehaving(refuses=lambda line: reply if line.upper().startswith(verb) and part in line else b"")
+
+
 @contextmanager
 def misbehaving(server: Misbehaving) -> Iterator[Misbehaving]:
     """Run it on a free port, in a thread."""

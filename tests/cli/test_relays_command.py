@@ -15,6 +15,7 @@ import pytest
 import trustme
 from aiosmtpd.smtp import AuthResult, LoginPassword
 from commanding import CommandLine
+from misbehaving import misbehaving, refusing
 from servers import Relay as Server
 from servers import serving
 from valkeys import running_valkey
@@ -30,6 +31,7 @@ from newsletter.delivery.smtp.tokens import forget_token
 from newsletter.settings import load_settings
 
 SECRET = "geheim-wört"
+CREATE = ("lists", "create", "rutas", "--name", "Rutas", "--sender-email", "d@example.org", "--postal-address", "1 St")
 TABLES = f"""
 [relays.main]
 host = "mail.example.org"
@@ -194,6 +196,40 @@ def test_tokens(newsletter: CommandLine, authority, tmp_path: Path) -> None:
         (tmp_path / "token").write_text("good-token")
         assert newsletter("relays", "test", "--json").json[0]["usable"]
     assert seen[0] == "user=news\1auth=Bearer good-token\1\1"
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply", "mend"),
+    [
+        (b"MAIL", "452 4.3.1 Insufficient system storage", "Ask whoever runs it"),
+        (b"RCPT", "554 5.7.1 <postmaster@example.com>: Relay access denied", "Ask whoever runs it"),
+        (b"RCPT", "553 5.7.1 <bounces@example.org>: Sender address rejected: not owned by user", "allowed there"),
+        (b"MAIL", "530 5.7.0 Authentication required", "Set its user and password"),
+    ],
+)
+def test_a_relay_that_takes_nothing(newsletter: CommandLine, verb: bytes, reply: str, mend: str) -> None:
+    """A relay that would take no mail from a list is found without sending: its answer is told, and what to do."""
+    server = refusing(verb, f"{reply}\r\n".encode())
+    newsletter(*CREATE)
+    with misbehaving(server):
+        table(server.port, "none")
+        refused = newsletter("relays", "test", code=1)
+    assert f"takes no mail from bounces@example.org: {reply}." in refused.err.replace("\n", " ")
+    assert mend in refused.err
+    assert not server.accepted
+
+
+def test_what_a_relay_says_of_a_recipient(newsletter: CommandLine) -> None:
+    """An address that is nobody's may be refused; a relay that carries no list is offered no sender."""
+    server = refusing(b"RCPT", b"550 5.1.1 no such user\r\n")
+    with misbehaving(server):
+        table(server.port, "none")
+        newsletter(*CREATE)
+        assert newsletter("relays", "test", "--json").json[0]["senders"] == ["bounces@example.org"]
+        assert "bounces@example.org" in newsletter("relays", "test").out
+        table(server.port, "none", lists='["another"]')
+        assert newsletter("relays", "test", "--json").json[0]["senders"] == []
+    assert server.misbehaved == 2
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from house import House
-from misbehaving import Misbehaving
+from misbehaving import Misbehaving, refusing
 from spells import fill, running, second_list, served, state_of, unsent, until
 from sqlalchemy import Engine, select, update
 
@@ -18,11 +18,6 @@ from newsletter.delivery.relays import relays_of
 from newsletter.tables import deliveries, lists, notices, subscribers
 
 FULL = b"452 4.3.1 Insufficient system storage\r\n"
-
-
-def refusing(verb: bytes, reply: bytes, part: bytes = b"") -> Misbehaving:
-    """A server that answers this to each such command, or to those with ``part`` in them."""
-    return Misbehaving(refuses=lambda line: reply if line.upper().startswith(verb) and part in line else b"")
 
 
 def states(house: House) -> Counter[str]:

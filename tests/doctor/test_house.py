@@ -28,7 +28,7 @@ def test_the_clock_of_a_relay(minutes: int, level: str, monkeypatch: pytest.Monk
     theirs = format_datetime(datetime.now(UTC) + timedelta(minutes=minutes))
     with serving(Relay(), ident=f"ESMTP Exim 4.96 {theirs}") as relay:
         monkeypatch.setenv("NEWSLETTER_SMTP_URL", f"smtp://127.0.0.1:{relay.port}?name=main")
-        usable, clock = house.relays(load_settings())
+        usable, clock = house.relays(load_settings(), {})
     assert (usable.level, clock.check, clock.about, clock.level) == ("ok", "clock", "relay main", level)
 
 
@@ -39,7 +39,7 @@ def test_the_odd_date_of_a_relay(said: str, clocks: int, monkeypatch: pytest.Mon
     """A relay whose greeting has a date without a zone, or one that there is not, is looked at all the same."""
     with serving(Relay(), ident=f"ESMTP {said}") as relay:
         monkeypatch.setenv("NEWSLETTER_SMTP_URL", f"smtp://127.0.0.1:{relay.port}?name=main")
-        usable, *others = house.relays(load_settings())
+        usable, *others = house.relays(load_settings(), {})
     assert (usable.level, [one.check for one in others]) == ("ok", ["clock"] * clocks)
 
 

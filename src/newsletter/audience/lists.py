@@ -122,6 +122,12 @@ def all_lists(connection: Connection) -> Sequence[Any]:
     ).all()
 
 
+def sending_domains(connection: Connection) -> dict[str, str]:
+    """The domain that mails of each list come from, by slug; archived lists are left out."""
+    rows = connection.execute(select(lists.c.slug, lists.c.sender_email).where(lists.c.archived_at.is_(None)))
+    return {row.slug: row.sender_email.rpartition("@")[2] for row in rows}
+
+
 def archive_list(connection: Connection, slug: str, now: datetime | None) -> None:
     """Stop a list, or with None open it again. Nothing is deleted."""
     row = find_list(connection, slug)

@@ -10,15 +10,18 @@ import typer
 from rich.markup import escape
 from sqlalchemy import Connection
 
+from newsletter.audience.lists import sending_domains
 from newsletter.cli.output import complain, facts, print_json, say, table
 from newsletter.cli.shared import Json, now, opened
-from newsletter.database import reading
+from newsletter.database import engine_for, reading
 from newsletter.delivery import resting
 from newsletter.delivery.pace import Pace
 from newsletter.delivery.relays import INBOX, Relay, relays_of
 from newsletter.delivery.resting import State
+from newsletter.delivery.shares import senders
 from newsletter.delivery.smtp.probing import Probed, probe
-from newsletter.errors import UnknownName
+from newsletter.errors import StateError, UnknownName
+from newsletter.migrations import require_current
 from newsletter.resembling import nearest
 from newsletter.settings import Settings, load_settings
 
@@ -114,7 +117,9 @@ def try_out(
     name: Annotated[str | None, typer.Argument(metavar="RELAY", help="Only this one.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Connect to each relay, or to one, encrypt and log in; no message is sent. Exit code 1 if one cannot be used.
+    """Connect to each relay, or to one, encrypt, log in, begin a message from each of its lists and take it back.
+
+    Nothing is sent. Exit code 1 if a relay cannot be used.
 
     Example: `newsletter relays test mail.example.org`
     """
@@ -122,7 +127,8 @@ def try_out(
     relays = relays_of(settings)
     if name is not None:
         relays = (_chosen(relays, name),)
-    found = [probe(relay, settings.smtp_timeout) for relay in relays]
+    domains = _domains(settings)
+    found = [probe(relay, settings.smtp_timeout, senders(relay, domains)) for relay in relays]
     if as_json:
         print_json([_probed(one) for one in found])
     else:
@@ -135,6 +141,17 @@ def try_out(
         raise typer.Exit(1)
 
 
+def _domains(settings: Settings) -> dict[str, str]:
+    """Of the lists, by slug; a relay can be tried before there are any."""
+    engine = engine_for(settings.database)
+    try:
+        require_current(engine)
+    except StateError:
+        return {}
+    with reading(engine) as connection:
+        return sending_domains(connection)
+
+
 def _probed(one: Probed) -> dict[str, Any]:
     return {
         "name": one.relay.name,
@@ -145,6 +162,7 @@ def _probed(one: Probed) -> dict[str, Any]:
         "tls": one.tls or None,
         "login": one.login or None,
         "capabilities": one.capabilities,
+        "senders": one.senders,
         "seconds": {step: round(seconds, 4) for step, seconds in one.seconds.items()},
     }
 
@@ -156,6 +174,7 @@ def _tell(one: Probed) -> None:
         ("encryption", one.tls or "none"),
         ("login", f"{one.login} as {one.relay.user}" if one.login else "none"),
         ("offers", one.capabilities),
+        ("takes mail of", one.senders),
         ("time", [f"{step} {seconds * 1000:.0f} ms" for step, seconds in one.seconds.items()]),
     ]
     facts(rows if not one.problem else [row for row in rows if row[1] and row[1] != "none"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from newsletter.delivery.relays import Relay
@@ -28,6 +28,11 @@ def any_list(_slug: str) -> bool:
 def carries(relays: Sequence[Relay], slug: str) -> bool:
     """Whether any of them may carry this list."""
     return bool(usable_for(relays, slug))
+
+
+def senders(relay: Relay, domains: Mapping[str, str]) -> list[str]:
+    """Whom a relay gets mails from: the return paths of its lists, whose ``domains`` are given by slug."""
+    return sorted({f"bounces@{domain}" for slug, domain in domains.items() if carries([relay], slug)})
 
 
 class Turns:

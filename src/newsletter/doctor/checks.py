@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 
+from newsletter.audience.lists import sending_domains
 from newsletter.database import connect, reading
 from newsletter.delivery.relays import relays_of
 from newsletter.doctor import house, mails, site
@@ -13,9 +15,9 @@ from newsletter.doctor.domains import Domains
 from newsletter.doctor.findings import Check, Level
 from newsletter.doctor.resolving import Resolver
 from newsletter.doctor.sending import Sender, senders
+from newsletter.errors import StateError
 from newsletter.migrations import require_current
 from newsletter.settings import Settings
-from newsletter.tables import lists
 
 
 def checks(settings: Settings, resolver: Resolver, addresses: Sequence[str]) -> list[Check]:
@@ -30,10 +32,18 @@ def checks(settings: Settings, resolver: Resolver, addresses: Sequence[str]) -> 
         require_current(engine)
         return engine
 
-    def domains() -> list[str]:
+    def by_list() -> dict[str, str]:
         with reading(opened()) as connection:
-            found = connection.scalars(select(lists.c.sender_email).where(lists.c.archived_at.is_(None)))
-            return sorted({email.rpartition("@")[2] for email in found})
+            return sending_domains(connection)
+
+    def domains() -> list[str]:
+        return sorted(set(by_list().values()))
+
+    def known_domains() -> dict[str, str]:
+        # Relays can be tried without a database, of which another check tells.
+        with contextlib.suppress(StateError):
+            return by_list()
+        return {}
 
     def sending() -> list[Sender]:
         return senders(relays_of(settings), addresses, resolver)
@@ -43,7 +53,7 @@ def checks(settings: Settings, resolver: Resolver, addresses: Sequence[str]) -> 
         Check("settings", lambda: house.configuration(settings), Level.ERROR),
         Check("database", lambda: house.database(opened(), settings), Level.ERROR),
         Check("redis", lambda: house.bell(settings), Level.ERROR),
-        Check("relay", lambda: house.relays(settings), Level.ERROR),
+        Check("relay", lambda: house.relays(settings, known_domains()), Level.ERROR),
         Check("lists", lambda: house.carriers(settings, opened())),
         Check("SPF", names.spf),
         Check("DKIM", names.dkim),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from newsletter.audience.suppressions import counts_by_lost_key
 from newsletter.database import reading
 from newsletter.delivery.composing.signatures import check_key
 from newsletter.delivery.relays import INBOX, LOCAL, relays_of
-from newsletter.delivery.shares import usable_for
+from newsletter.delivery.shares import senders, usable_for
 from newsletter.delivery.smtp.probing import probe
 from newsletter.doctor.findings import Finding, Level, clock, clock_said
 from newsletter.environment import unknown_names
@@ -147,8 +147,11 @@ def bell(settings: Settings) -> Iterator[Finding]:
     yield clock("Redis", datetime.fromtimestamp(seconds + micros / 1e6, UTC), datetime.now(UTC))
 
 
-def relays(settings: Settings) -> Iterator[Finding]:
-    """Whether each relay can be reached, proves who it is, and lets us in."""
+def relays(settings: Settings, domains: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether each relay can be reached, proves who it is, lets us in, and takes mails of its lists.
+
+    ``domains``: that these come from, by slug.
+    """
     for relay in relays_of(settings):
         if relay.name == INBOX:
             yield Finding(
@@ -156,7 +159,7 @@ def relays(settings: Settings) -> Iterator[Finding]:
                 "Nothing reaches a reader.", "NEWSLETTER_SMTP_URL=smtp+starttls://user:password@mail.example.org:587",
             )  # fmt: skip
             continue
-        tried = probe(relay, ANSWER_SECONDS)
+        tried = probe(relay, ANSWER_SECONDS, senders(relay, domains))
         if tried.problem:
             yield Finding(
                 "relay", Level.ERROR, relay.name, tried.problem, "Mails of its lists wait until it can be used.",

@@ -6,11 +6,20 @@ import base64
 import smtplib
 import ssl
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from newsletter.delivery.relays import Relay
+from newsletter.delivery.smtp.commands import with_ascii_domain
+from newsletter.delivery.smtp.meaning import says_ill, verdict_of
+from newsletter.delivery.smtp.outcomes import Answer, Verdict
+from newsletter.delivery.smtp.replies import Reply
 from newsletter.delivery.smtp.tokens import forget_token, safe_reason, secret_of
 from newsletter.errors import SettingsError, StateError
+
+STRANGER = "postmaster@example.com"
+"""A recipient of nobody's (RFC 2606), named to see whether a relay sends for us; nothing is sent to it."""
+_WHOEVER_RUNS_IT = "Ask whoever runs it whether this machine may send through it."
 
 
 @dataclass
@@ -27,14 +36,19 @@ class Probed:
     tls: str = ""
     login: str = ""
     capabilities: tuple[str, ...] = ()
+    senders: tuple[str, ...] = ()
+    """Those that it takes mail from."""
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def probe(relay: Relay, timeout: float) -> Probed:
-    """Connect, encrypt, log in, say EHLO and QUIT; ``timeout`` in seconds holds for each answer."""
+def probe(relay: Relay, timeout: float, senders: Sequence[str] = ()) -> Probed:
+    """Connect, encrypt, log in, say EHLO, begin a message of each of these ``senders`` and take it back, say QUIT.
+
+    ``timeout`` in seconds holds for each answer.
+    """
     found = Probed(relay)
     try:
-        _converse(relay, timeout, found)
+        _converse(relay, timeout, senders, found)
     except ssl.SSLCertVerificationError as error:
         found.problem = f"{relay} has a certificate that is not trusted: {error.verify_message}."
         found.mend = (
@@ -50,7 +64,7 @@ def probe(relay: Relay, timeout: float) -> Probed:
         found.mend = "Choose what it offers: smtp://, smtp+starttls:// or smtps://, and another login or none."
     except smtplib.SMTPResponseException as error:
         found.problem = f"{relay} refused: {error.smtp_code} {_text(error.smtp_error)}."
-        found.mend = "Ask whoever runs it whether this machine may send through it."
+        found.mend = _WHOEVER_RUNS_IT
     except (StateError, SettingsError) as error:
         found.problem, found.mend = error.message, error.hint
     except (OSError, ValueError) as error:
@@ -85,7 +99,7 @@ def _text(answer: bytes | str) -> str:
     return answer.decode("utf-8", "replace") if isinstance(answer, bytes) else answer
 
 
-def _converse(relay: Relay, timeout: float, found: Probed) -> None:
+def _converse(relay: Relay, timeout: float, senders: Sequence[str], found: Probed) -> None:
     context = trusting(relay)
     began = time.perf_counter()
 
@@ -120,9 +134,34 @@ def _converse(relay: Relay, timeout: float, found: Probed) -> None:
         found.capabilities = tuple(
             safe_reason(relay, f"{name.upper()} {value}".strip()) for name, value in client.esmtp_features.items()
         )
+        if not any(_declines(client, sender, found) for sender in senders):
+            note("envelope")
         client.quit()
     finally:
         client.close()
+
+
+def _declines(client: smtplib.SMTP, sender: str, found: Probed) -> bool:
+    """Whether the relay takes no mail from this sender; what it says of the recipient is the recipient's affair."""
+    code, text = client.mail(with_ascii_domain(sender))
+    of_sender = code // 100 != 2
+    if not of_sender:
+        code, text = client.rcpt(STRANGER)
+    client.rset()
+    reply = Reply(code, text.split(b"\n"))
+    status = reply.status(reply.text)
+    answer = Answer(verdict_of(code, status, reply.text, of_sender=of_sender), code, reply.text, status)
+    if answer.verdict is not Verdict.DECLINED:
+        found.senders += (sender,)
+        return False
+    found.problem = f"{found.relay} takes no mail from {sender}: {code} {reply.text}."
+    if code == 530:
+        found.mend = "Set its user and password, or token_command: it wants a login."
+    elif says_ill(answer):
+        found.mend = _WHOEVER_RUNS_IT
+    else:
+        found.mend = "Have this address, or its domain, allowed there as a sender."
+    return True
 
 
 def _log_in(client: smtplib.SMTP, relay: Relay) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from house import START, House
 from sqlalchemy import func, insert, select, update
 
 from newsletter.audience import subscribers as audience
+from newsletter.audience.leaving import pause_until
 from newsletter.audience.picks import Picks
 from newsletter.tables import consents, lists, notices, subscribers, subscriptions
 
@@ -123,3 +124,22 @@ def test_a_pause_until_a_day(house: House) -> None:
     house.tick()
     assert house.states(reader) == ["queued"]
     assert state(house, forever) == "paused"
+
+
+@pytest.mark.parametrize(
+    ("hour", "late"), [(0, timedelta(0)), (0, timedelta(seconds=20)), (8, timedelta(hours=9))], ids=str
+)
+def test_the_first_slot_of_the_day(house: House, hour: int, late: timedelta) -> None:
+    """The day until which a reader pauses has its digest, though it begins with the slot or no tick came in time; who
+    reads once a month would wait for another."""
+    reader = house.subscribe("ana@example.org", frequency="monthly", hour=hour)
+    house.publish("one")
+    first = datetime(2026, 12, 1, tzinfo=UTC)
+    with house.engine.begin() as connection:
+        assert pause_until(connection, reader, first, "test", house.now)
+    house.now = first + late
+    house.tick()
+    assert house.states(reader) == ["queued"]
+    with house.engine.connect() as connection:
+        due_at = connection.scalar(select(subscriptions.c.due_at).where(subscriptions.c.id == reader))
+    assert due_at == datetime(2027, 1, 1, hour, tzinfo=UTC)

@@ -290,6 +290,22 @@ def test_back_only_undoes_this_leaving(house: House, site: TestClient, reader: i
     assert [row(house, number).state for number in (reader, stranger)] == ["unsubscribed"] * 2
 
 
+def test_back_after_a_slot(house: House, site: TestClient) -> None:
+    """Who comes back has the digest of a slot that went by meanwhile: once a month there would be none until the next.
+    That of a slot before they left does not come again."""
+    house.now = datetime(2026, 12, 1, 7, 59, tzinfo=UTC)
+    reader = house.subscribe("ana@example.org", frequency="monthly", due_at=datetime(2026, 12, 1, 8, tzinfo=UTC))
+    house.publish("one")
+    for _ in range(2):
+        left = marks(site.post(path(house, reader)).text)
+        house.pass_time(minutes=2)
+        house.tick()
+        site.post(path(house, reader) + "/back", data={"mark": left})
+        house.tick()
+        assert house.states(reader) == ["queued"]
+    assert row(house, reader).due_at == datetime(2027, 1, 1, 8, tzinfo=UTC)
+
+
 def test_back_confirms_nobody(house: House, site: TestClient) -> None:
     """Who asked anew and had not confirmed when they left again has still to confirm when they come back."""
     waiting = house.subscribe("eva@example.org")

@@ -119,6 +119,7 @@ def come_back(
                 subscriptions.c.hour,
                 subscriptions.c.weekday,
                 subscribers.c.timezone,
+                consents.c.at,
             )
             .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
             .join(lists, lists.c.id == subscriptions.c.list_id)
@@ -141,7 +142,8 @@ def come_back(
         ).one_or_none()
         if row is None or connection.scalar(_latest_event(subscriber_id, row.list_id)) != consent_id:
             continue
-        due = next_due(row.frequency, row.hour, row.weekday, row.timezone, now) if before == "active" else None
+        # A slot that went by meanwhile is made up for.
+        due = next_due(row.frequency, row.hour, row.weekday, row.timezone, row.at) if before == "active" else None
         connection.execute(
             update(subscriptions)
             .where(subscriptions.c.id == row.id)

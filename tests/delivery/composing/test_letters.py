@@ -425,6 +425,25 @@ def test_notes_of_many_runs(house: House, monkeypatch: pytest.MonkeyPatch) -> No
         assert f"Note {run}.".encode() in composed(letters, delivery)
 
 
+def test_fewer_items_with_the_next_claim(house: House) -> None:
+    """A digest that its worker claims again has no item that the reader has got meanwhile by another, though nothing
+    else was to be composed in between."""
+    reader = house.subscribe("ana@example.org")
+    house.publish("first", "second")
+    house.tick()
+    letters = Letters(house.engine, house.settings)
+    with house.engine.connect() as connection:
+        letters.prepare(connection, claim(house))
+    house.pass_time(minutes=10)
+    # As when a machine that was lost brings the answer to an older digest.
+    house.set(reader, cursor=1)
+    (delivery,) = claim(house)
+    with house.engine.connect() as connection:
+        letters.prepare(connection, [delivery])
+    assert composed(letters, delivery) == plainly(house, delivery)
+    assert b"first" not in composed(letters, delivery)
+
+
 def test_dates_are_the_readers(house: House) -> None:
     """The day is that of the slot where the reader lives; the Date header is the first claim's."""
     reader = house.subscribe("ana@example.org", timezone="Pacific/Auckland")

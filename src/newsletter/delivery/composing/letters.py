@@ -89,8 +89,8 @@ class Letters:
         self._shelves: dict[int, Shelf] = {}
         self._editions: dict[int, tuple[str, tuple[int, ...]]] = {}
         self._notes: dict[int, dict[str, str]] = {}
-        self._jobs: dict[tuple[int, str], _Job] = {}
-        """By delivery and the claim that it was prepared for."""
+        self._jobs: dict[tuple[int, datetime], _Job] = {}
+        """By delivery and the moment of the claim that it was prepared for: the next may be of fewer items."""
 
     def prepare(self, connection: Connection, claimed: Sequence[Claimed]) -> None:
         """Read what these deliveries need, in a few queries; what was prepared before is forgotten.
@@ -106,7 +106,7 @@ class Letters:
         The same bytes each time, as long as templates, texts and the reader's own data stay as they are.
         No database is asked if it was prepared.
         """
-        job = self._jobs.get((delivery.id, delivery.claim))
+        job = self._jobs.get((delivery.id, delivery.claimed_at))
         if job is None:
             with reading(self._engine) as connection:
                 job = self._prepared(connection, delivery)
@@ -115,7 +115,7 @@ class Letters:
         )
 
     def _compose_afresh(self, delivery: Claimed) -> Message | None:
-        del self._jobs[delivery.id, delivery.claim]
+        del self._jobs[delivery.id, delivery.claimed_at]
         return self.compose(delivery)
 
     def compose_unassembled(
@@ -173,7 +173,7 @@ class Letters:
 
     def _prepared(self, connection: Connection, delivery: Claimed, unassembled: _Editions | None = None) -> _Job:
         self._prepare(connection, [delivery], unassembled or {})
-        return self._jobs[delivery.id, delivery.claim]
+        return self._jobs[delivery.id, delivery.claimed_at]
 
     def _prepare(
         self,
@@ -188,7 +188,7 @@ class Letters:
         wanted: dict[int, set[int]] = {delivery.list_id: set() for delivery in claimed}
         fresh = []
         for delivery in claimed:
-            key = delivery.id, delivery.claim
+            key = delivery.id, delivery.claimed_at
             job = jobs.get(key)
             if job is None or job.shelf is not self._shelves[delivery.list_id]:
                 fresh.append(delivery)
@@ -221,7 +221,7 @@ class Letters:
                 job = alike[same] = _Job(self._shelves[delivery.list_id], language, ids, mask, note)
             else:
                 job.shared = True
-            self._jobs[delivery.id, delivery.claim] = job
+            self._jobs[delivery.id, delivery.claimed_at] = job
         _forget(self._shelves, wanted)
 
     def _read_shelves(self, connection: Connection, ids: set[int]) -> None:

@@ -21,11 +21,13 @@ from sqlalchemy import Engine, select, update
 from visiting import visiting
 
 from newsletter.audience.links import make_token
+from newsletter.audience.lists import edit_list
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.items import retag, withdraw
 from newsletter.database import reading
 from newsletter.delivery.composing.letters import Letters
 from newsletter.delivery.ledger import as_claimed, find_delivery
+from newsletter.digests import oversight
 from newsletter.settings import Settings
 from newsletter.tables import deliveries, lists, subscribers
 from subscribers.copying import web_copy
@@ -115,6 +117,24 @@ def test_as_it_was_mailed(house: House, client: Client) -> None:
     old = set(re.findall(r"""style=["'](.*?)["']>""", mail))
     assert len(old) > 10
     assert "style=" not in page
+
+
+def test_a_note_of_later(house: House, client: Client) -> None:
+    """An editor who looks at a web copy before they write the note finds it there then, as readers do."""
+    with house.engine.begin() as connection:
+        edit_list(connection, "rutas", {"needs_approval": True})
+    house.publish("one", countries=("GT",))
+    number, _ = mailed(house)
+    for text in ("", "A note.", "Another note."):
+        if text:
+            with house.engine.begin() as connection:
+                oversight.note(connection, 1, "en", text)
+        house.pass_time(seconds=1)
+        page = client.get(copy_of(number)).text
+        assert [said for said in words(page) if "note." in said] == [text] * bool(text)
+    with house.engine.begin() as connection:
+        oversight.approve(connection, 1, house.now)
+    assert "Another note." in client.get(copy_of(number)).text
 
 
 def test_its_policy(house: House, client: Client) -> None:

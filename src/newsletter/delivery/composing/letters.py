@@ -41,7 +41,7 @@ _THEMES = (
     .order_by(themes.c.list_id, themes.c.slug)
 )
 _EDITIONS = select(editions.c.id, editions.c.language, editions.c.item_ids).where(Among(editions.c.id, IDS))
-_NOTES = select(runs.c.id, runs.c.notes).where(Among(runs.c.id, IDS))
+_NOTES = select(runs.c.id, runs.c.notes, runs.c.approved_at, runs.c.needs_approval).where(Among(runs.c.id, IDS))
 _EDITS = select(func.sum(items.c.revision), func.count(items.c.withdrawn_at)).where(Among(items.c.id, IDS))
 _REVISIONS = select(items.c.id, items.c.revision, items.c.withdrawn_at).where(Among(items.c.id, IDS))
 _ITEMS = select(*(items.c[name] for name in (*Item.__slots__, "revision", "withdrawn_at"))).where(
@@ -237,13 +237,15 @@ class Letters:
                 self._shelves[row.id] = Shelf(row, entries[row.id], self._site, look)
 
     def _read_notes(self, connection: Connection, ids: set[int]) -> dict[int, dict[str, str]]:
-        """The editors' notes of these runs, by language. They stand fast once a run is being sent."""
+        """The editors' notes of these runs, by language. They stand fast once a run is sent, and are kept then."""
         found = {number: self._notes[number] for number in ids if number in self._notes}
         if missing := ids - found.keys():
             # A run that is only tried out is not in the database.
             found |= {number: {} for number in missing}
-            found |= {row.id: row.notes for row in connection.execute(_NOTES, {"ids": missing})}
-            self._notes |= found
+            for row in connection.execute(_NOTES, {"ids": missing}):
+                found[row.id] = row.notes
+                if row.approved_at or not row.needs_approval:
+                    self._notes[row.id] = row.notes
             _drop_oldest(self._notes, NOTES_KEPT, lambda _: 1)
         return found
 

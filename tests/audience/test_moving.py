@@ -105,19 +105,21 @@ def test_both_ends(ana: Moving, order: tuple[str, str]) -> None:
 
 
 def test_a_day(ana: Moving) -> None:
-    """What was not confirmed at both ends within 24 hours is over."""
+    """What was not confirmed at both ends within 24 hours is over, and soon forgotten with the address it names."""
     ana.ask()
     ana.house.pass_time(hours=24)
     assert ana.confirm(ana.numbers()["old"]) == "waiting"
     ana.house.pass_time(seconds=1)
     assert (ana.confirm(ana.numbers()["new"]), ana.find(ana.numbers()["new"]).state) == ("gone", "gone")
     assert ana.email() == "ana@example.org"
+    number = ana.numbers()["new"]
     ana.house.pass_time(days=8)
     with ana.house.engine.begin() as connection:
         moving.forget_old(connection, ana.house.now)
         assert connection.scalars(select(address_changes.c.id)).all() == []
-    assert ana.find(ana.numbers()["new"]) is None
-    assert ana.confirm(ana.numbers()["new"]) == "gone"
+    assert ana.find(number) is None
+    assert ana.confirm(number) == "gone"
+    assert ana.mails() == []
 
 
 @pytest.mark.parametrize("why", ["taken", "suppressed", "both"])

@@ -21,6 +21,7 @@ from newsletter.audience.links import LIFETIME, Keys
 from newsletter.audience.suppressions import suppressed
 from newsletter.errors import InputError, StateError
 from newsletter.tables import address_changes, subscribers, subscriptions
+from newsletter.tables import notices as table
 
 End = Literal["old", "new"]
 Outcome = Literal["waiting", "done", "gone"]
@@ -185,5 +186,7 @@ def _move(connection: Connection, keys: Keys, row: Any, now: datetime, proof: Pr
 
 
 def forget_old(connection: Connection, now: datetime) -> None:
-    """Delete what is over: an address that somebody named may belong to a person who has nothing to do with us."""
+    """Delete what is over, and the mails that named it: an address that somebody named may belong to a person who has
+    nothing to do with us."""
+    connection.execute(delete(table).where(table.c.kind.in_(notices.ADDRESS), table.c.asked_at < now - KEPT))
     connection.execute(delete(address_changes).where(address_changes.c.asked_at < now - KEPT))

@@ -19,6 +19,7 @@ Kind = Literal[
 subscriptions. ``address_old``, ``address_new``: a change of address is to be confirmed at both ends. ``run_held``,
 ``run_done``: reports on a run, to the addresses that its list names for them."""
 REPORTS: tuple[Kind, ...] = ("run_held", "run_done")
+ADDRESS: tuple[Kind, ...] = ("address_old", "address_new")
 PAUSE = timedelta(hours=1)
 """At most one of a kind, for one address and list, in this time: nobody is to be bombarded through us."""
 

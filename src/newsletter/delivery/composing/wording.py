@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 
 from newsletter.audience import moving
 from newsletter.audience.links import LIFETIME, Purpose, make_expiring, make_token, seal
-from newsletter.audience.notices import REPORTS
+from newsletter.audience.notices import ADDRESS, REPORTS
 from newsletter.audience.picks import Picks, load_profiles
 from newsletter.catalogue.geography import countries_in, place_name
 from newsletter.catalogue.themes import Theme, all_themes, descendants, theme_name
@@ -35,7 +35,6 @@ LATEST = 5
 LOOK_BACK = 1000
 """Positions among which they are looked for."""
 OF_A_LIST = ("confirm", "welcome", "known")
-ADDRESS = ("address_old", "address_new")
 EXPIRING: dict[str, Purpose] = {
     "confirm": "confirm",
     "account": "account",

@@ -15,6 +15,7 @@ from newsletter.audience.addresses import parse_address
 from newsletter.audience.consents import Proof
 from newsletter.audience.erasing import erase, erase_subscriber
 from newsletter.audience.exporting import person_data
+from newsletter.audience.lists import edit_list
 from newsletter.audience.notices import ask
 from newsletter.audience.suppressions import suppress, suppressed
 from newsletter.database import empty_log, engine_for
@@ -27,6 +28,7 @@ from newsletter.tables import (
     address_changes,
     consents,
     deliveries,
+    lists,
     metadata,
     notices,
     relays,
@@ -116,6 +118,22 @@ def test_an_address_that_ends_alike(house: House) -> None:
         kept = connection.scalars(select(notices.c.id).where(notices.c.subscriber_id == mariana)).all()
     assert kept == waiting
     assert len(kept) == 2
+
+
+def test_an_address_in_other_letters(house: House) -> None:
+    """However an address is spelled in a change of somebody else's, in a relay's answer or among the addresses that a
+    list reports to, nothing of it is left."""
+    house.subscribe("josé@example.org")
+    other = house.subscribe("ben@example.org")
+    with house.engine.begin() as connection:
+        ben = connection.scalar(select(subscriptions.c.subscriber_id).where(subscriptions.c.id == other))
+        moving.ask(connection, house.settings.keys, ben, parse_address("JOSÉ@Example.org"), house.now)
+        ask(connection, "address_new", subscriber_id=ben, list_id=None, now=house.now, email="JosÉ@example.org")
+        connection.execute(insert(relays).values(name="main", last_error="550 <JOSÉ@example.org>"))
+        edit_list(connection, "rutas", {"reports_to": ["José@example.org", "eva@example.org"]})
+        erase(connection, house.settings.keys, "josé@example.org", house.now)
+        assert connection.scalar(select(lists.c.reports_to)) == ["eva@example.org"]
+    assert "jos" not in texts(house.engine)
 
 
 def test_an_answer_that_comes_later(house: House) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Text, case, delete, or_, select, type_coerce, update
+from sqlalchemy import Connection, case, delete, or_, select, update
 
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.links import Keys
+from newsletter.audience.notices import ADDRESS
 from newsletter.audience.suppressions import ERASED, suppress, suppression_hashes
+from newsletter.database import IDS, Among
 from newsletter.errors import UnknownName
 from newsletter.tables import (
     OPEN,
     address_changes,
     consents,
     deliveries,
+    lists,
     notices,
     relays,
     requests,
@@ -68,13 +72,11 @@ def erase_subscriber(connection: Connection, keys: Keys, subscriber_id: int, now
         .values(state="unsubscribed", due_at=None, paused_until=None)
     )
     connection.execute(delete(consents).where(consents.c.subscriber_id == subscriber_id))
-    spellings = {person.email, person.email_key}
-    for table in (notices, address_changes):
-        # Somebody else may have named this address as their new one.
-        named = [table.c.email == spelling for spelling in spellings]
-        connection.execute(delete(table).where(or_(table.c.subscriber_id == subscriber_id, *named)))
-    connection.execute(delete(address_changes).where(address_changes.c.email_key == person.email_key))
-    _redact(connection, spellings)
+    connection.execute(delete(notices).where(notices.c.subscriber_id == subscriber_id))
+    # Somebody else may have named this address as their new one.
+    named = address_changes.c.email_key == person.email_key
+    connection.execute(delete(address_changes).where(or_(address_changes.c.subscriber_id == subscriber_id, named)))
+    _redact(connection, person)
     erased = f"erased-{subscriber_id}@invalid"
     connection.execute(
         update(subscribers)
@@ -100,12 +102,27 @@ def _bar(connection: Connection, keys: Keys, address_key: str, now: datetime) ->
     connection.execute(update(suppressions).where(suppressions.c.address_hash == present).values(reason=ERASED))
 
 
-def _redact(connection: Connection, spellings: set[str]) -> None:
-    """Take the address out of what belongs to others: a relay's last error, their notices, kept answers of the API."""
-    for spelling in spellings:
-        tells = relays.c.last_error.icontains(spelling, autoescape=True)
-        connection.execute(update(relays).where(tells).values(last_error=None))
-        # A mail to somebody else may say that this is the address that they wish to have: it, and not one that ends so.
-        names = type_coerce(notices.c.data, Text).icontains(f'"{spelling}"', autoescape=True)
-        connection.execute(delete(notices).where(names))
+def _redact(connection: Connection, person: Any) -> None:
+    """Take the address out of what belongs to others: a relay's last error, their notices, the addresses that lists
+    report to, kept answers of the API."""
+    key = person.email_key
+    # Compared here, in any spelling: for SQLite É is no capital of é.
+    sent = select(notices.c.id, notices.c.email, notices.c.data)
+    sent = sent.where(or_(notices.c.email.is_not(None), notices.c.kind.in_(ADDRESS)))
+    # A mail to somebody else may say that this is the address that they wish to have: it, and not one that ends so.
+    naming = [row.id for row in connection.execute(sent) if key in map(str.lower, _addresses(row))]
+    connection.execute(delete(notices).where(Among(notices.c.id, IDS)), {"ids": naming})
+    errors = select(relays.c.name, relays.c.last_error).where(relays.c.last_error.is_not(None))
+    telling = [row.name for row in connection.execute(errors) if key in row.last_error.lower()]
+    connection.execute(update(relays).where(relays.c.name.in_(telling)).values(last_error=None))
+    for row in connection.execute(select(lists.c.id, lists.c.reports_to)).all():
+        kept = [email for email in row.reports_to if email.lower() != key]
+        if kept != row.reports_to:
+            connection.execute(update(lists).where(lists.c.id == row.id).values(reports_to=kept))
+    for spelling in {person.email, key}:
         connection.execute(delete(requests).where(requests.c.answer.icontains(spelling, autoescape=True)))
+
+
+def _addresses(notice: Any) -> list[str]:
+    """The addresses that a notice goes to or names, but for its subscriber's."""
+    return [str(notice.email or ""), str(notice.data.get("email", ""))]

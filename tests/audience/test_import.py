@@ -6,6 +6,7 @@ import csv
 import io
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -15,12 +16,12 @@ from typing import Any
 import pytest
 from commanding import CommandLine
 from house import House
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, text, update
 
 from newsletter.audience import importing, merging
 from newsletter.database import engine_for
 from newsletter.settings import load_settings
-from newsletter.tables import consents
+from newsletter.tables import consents, subscribers
 
 NUMBERS = ("read", "added", "changed", "unchanged", "confirmed", "unsubscribed", "merged", "suppressed", "left", "bad")
 
@@ -344,6 +345,35 @@ def test_a_sign_up_meanwhile(cli: CommandLine, file: Path, monkeypatch: pytest.M
     with engine.connect() as connection:
         events = connection.execute(select(consents.c.subscriber_id, consents.c.event)).all()
     assert len(events) == len({row.subscriber_id for row in events}) == 2
+
+
+def test_two_at_once(newsletter: CommandLine, file: Path, monkeypatch: pytest.MonkeyPatch, postgresql_url: str) -> None:
+    """Who holds the same readers in another order, to settle answers or to import them, breaks no import off."""
+    monkeypatch.setenv("NEWSLETTER_DATABASE_URL", postgresql_url)
+    newsletter(
+        "lists", "create", "rutas", "--name", "Rutas", "--sender-email", "d@e.example", "--postal-address", "1 St"
+    )
+    file.write_text("email,name\na@example.org,A\nb@example.org,B\n")
+    run(newsletter, file, "--apply")
+    file.write_text("email,name\na@example.org,Ana\nb@example.org,Bea\nc@example.org,Cleo\n")
+    engine = engine_for(load_settings().database)
+    done: list[dict[str, Any]] = []
+    importing_them = threading.Thread(target=lambda: done.append(run(newsletter, file, "--apply")))
+    held = update(subscribers).values(created_at=subscribers.c.created_at)
+    with engine.begin() as connection:
+        connection.execute(held.where(subscribers.c.email_key == "b@example.org"))
+        importing_them.start()
+        waits = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as watching:
+            while not watching.scalar(waits):
+                time.sleep(0.02)
+        # PostgreSQL breaks off whoever waited first for a second.
+        connection.execute(held.where(subscribers.c.email_key == "a@example.org"))
+    importing_them.join()
+    assert numbers(done[0]) == {"read": 3, "added": 1, "changed": 2}
+    assert [found["name"] for found in readers(newsletter).values()] == ["Ana", "Bea", "Cleo"]
 
 
 def test_tomorrow_elsewhere(cli: CommandLine, file: Path) -> None:

@@ -9,13 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
-from newsletter.audience.merging import OUTCOMES, ImportContext, Progress, merge
+from newsletter.audience.merging import OUTCOMES, ImportContext, Progress, Row, merge
 from newsletter.audience.rows import read_row
 from newsletter.audience.spool import Spool
 from newsletter.tabular import BadRecord, Record, Sheet
 
 BATCH = 1000
+DEADLOCK = "40P01"
+"""PostgreSQL's state of a transaction that it broke off, since it and another waited for each other."""
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
     "email": (
@@ -63,16 +66,31 @@ def import_subscribers(
         _read(sheet, context, spool, progress, on_batch, report)
         done = bookmark.find(spool.fingerprint, progress) if bookmark else 0
         for last, batch in spool.batches(done, BATCH):
-            with engine.connect() as connection, connection.begin() as transaction:
-                merge(connection, context, batch, progress)
-                if not apply:
-                    transaction.rollback()
+            progress = _merged(engine, context, batch, progress, apply=apply)
             if bookmark:
                 bookmark.save(last, progress)
             on_batch(replace(progress))
     if bookmark:
         bookmark.clear()
     return progress
+
+
+def _merged(
+    engine: Engine, context: ImportContext, batch: Mapping[str, Row], progress: Progress, *, apply: bool
+) -> Progress:
+    """Merge a batch in a transaction of its own; the progress then."""
+    while True:
+        after = replace(progress)
+        try:
+            with engine.connect() as connection, connection.begin() as transaction:
+                merge(connection, context, batch, after)
+                if not apply:
+                    transaction.rollback()
+            return after
+        except OperationalError as error:
+            # Who settles answers, or imports as well, holds the same readers in another order. One of us has to yield.
+            if getattr(error.orig, "sqlstate", None) != DEADLOCK:
+                raise
 
 
 def _read(

@@ -456,6 +456,18 @@ def test_a_cell_that_is_a_book(cli: CommandLine, file: Path, column: str) -> Non
     assert len(bad["reason"]) < 1200
 
 
+def test_a_language_that_the_list_has_not(cli: CommandLine, file: Path) -> None:
+    """A reader's language may be one in which notices come and digests of this list do not, as exports have it; what no
+    mail comes in costs its own row."""
+    file.write_text("email,language\na@example.org,fr-CA\nb@example.org,de\n")
+    found = run(cli, file, "--apply", code=1)
+    assert numbers(found) == {"read": 2, "added": 1, "bad": 1}
+    assert "It comes in es, en." in found["first_bad"][0]["reason"]
+    file.write_bytes(cli("subscribers", "export").raw)
+    assert b",fr," in file.read_bytes()
+    assert numbers(run(cli, file, "--apply")) == {"read": 1, "unchanged": 1}
+
+
 def test_export_reads_back(cli: CommandLine, file: Path) -> None:
     """What is exported, formulas and all, can be imported elsewhere and is the same."""
     cli(

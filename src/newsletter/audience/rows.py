@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from newsletter.audience.schedule import (
 )
 from newsletter.audience.subscribers import check_name
 from newsletter.errors import InputError
+from newsletter.languages import LANGUAGES
 from newsletter.resembling import fold
 from newsletter.tabular import BadRecord, Record
 
@@ -42,7 +43,7 @@ def read_row(record: Record, headers: Mapping[str, str], context: ImportContext)
     readers: dict[str, Callable[[str], Any]] = {
         "email": parse_address,
         "name": check_name,
-        "language": lambda text: parse_language(text, list_row.languages),
+        "language": lambda text: _language(text, list_row.languages),
         "timezone": parse_timezone,
         "countries": lambda text: _several(text, context.find_place),
         "regions": lambda text: _several(text, context.find_place),
@@ -72,6 +73,18 @@ def read_row(record: Record, headers: Mapping[str, str], context: ImportContext)
         source=values.pop("consent_source"),
         **values,
     )
+
+
+def _language(text: str, languages: Sequence[str]) -> str:
+    """A language of mails: notices come in their reader's, and digests in the list's first if it has no such.
+
+    Raises:
+        InputError: it is none; says the ``languages`` of the list.
+    """
+    try:
+        return parse_language(text, LANGUAGES)
+    except InputError:
+        return parse_language(text, languages)
 
 
 def _several(text: str, find: Callable[[str], str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from house import THEMES, House
+from house import START, THEMES, House
 from sqlalchemy import Engine, event, func, insert, select, update
 
 from newsletter.audience.picks import Picks, profile_ids
@@ -306,6 +306,22 @@ def test_assembled_late(house: House, frequency: str) -> None:
     house.tick()
     house.send()
     assert house.states(reader) == ["sent"]
+
+
+def test_nothing_in_a_run_that_is_assembled_late(house: House) -> None:
+    """Whom a run of before an outage had nothing for gets what came since as soon as it is over, if a slot of theirs
+    went by meanwhile, and not a week later; and gets it once."""
+    reader = house.subscribe("ana@example.org", frequency="weekly", due_at=START + timedelta(days=6))
+    with house.engine.begin() as connection:
+        runs.start_run(connection, house.list_id, house.now)
+    house.publish("one")
+    house.pass_time(days=6, hours=1)
+    for _ in range(2):
+        house.tick()
+    assert house.states(reader) == ["queued"]
+    with house.engine.connect() as connection:
+        due_at = connection.scalar(select(subscriptions.c.due_at).where(subscriptions.c.id == reader))
+    assert due_at == START + timedelta(days=13)
 
 
 def test_shards_cost_the_same(house: House) -> None:

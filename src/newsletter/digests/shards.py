@@ -109,7 +109,7 @@ class Assembly:
     now: datetime
     load: Callable[[Connection, Any, int], Index]
     """Loads the items of a run from a cursor on."""
-    schedules: dict[Schedule, tuple[datetime, datetime]] = field(default_factory=dict)
+    schedules: dict[Schedule, tuple[datetime, datetime, datetime]] = field(default_factory=dict)
     place: Place | None = None
     lower: int | None = None
     """The cursor from which on items are at hand."""
@@ -126,20 +126,22 @@ class Assembly:
         self.edition_ids: Recent[Edition, int] = Recent(most)
         self.pack = Packer([item.id for item in self.index.items])
 
-    def moments(self, frequency: str, hour: int, weekday: int, timezone: str) -> tuple[datetime, datetime]:
-        """The next due moment and the deadline of what is assembled now.
+    def moments(self, frequency: str, hour: int, weekday: int, timezone: str) -> tuple[datetime, datetime, datetime]:
+        """The next due moment, that of who gets nothing, and the deadline of what is assembled now.
 
-        The former is after now and not only after the slot, so that missed slots coalesce into one.
+        The first is after now and not only after the slot, so that missed slots coalesce into one. Who gets nothing is
+        looked at again for those: by now there may be items beyond what the run covers.
         """
         schedule = frequency, hour, weekday, timezone
         found = self.schedules.get(schedule)
         if found is None:
             slot = self.run.slot
             after = slot if frequency == calendar.IMMEDIATE else max(slot, self.now.replace(second=0, microsecond=0))
-            deadline = calendar.deadline(slot, calendar.next_due(*schedule, slot), frequency)
+            following = calendar.next_due(*schedule, slot)
+            deadline = calendar.deadline(slot, following, frequency)
             # What the workers come to late is not to be over before it is tried.
             deadline = max(deadline, self.now + calendar.SHORTEST_PATIENCE)
-            found = self.schedules[schedule] = calendar.next_due(*schedule, after), deadline
+            found = self.schedules[schedule] = calendar.next_due(*schedule, after), following, deadline
         return found
 
 
@@ -186,7 +188,7 @@ def _settle(connection: Connection, assembly: Assembly, taken: Sequence[Any]) ->
     moves: list[Move] = []
     digests: list[tuple[int, int, Edition, int, datetime]] = []
     for number, profile_id, cursor, language, *schedule in taken:
-        due_at, deadline = assembly.moments(*schedule)
+        due_at, following, deadline = assembly.moments(*schedule)
         mask = new[cursor] & masks[profile_id]
         if number in busy:
             moves.append((number, due_at, cursor, Outcome.OPEN_DELIVERY))
@@ -195,7 +197,7 @@ def _settle(connection: Connection, assembly: Assembly, taken: Sequence[Any]) ->
             digests.append((number, profile_id, (languages.get(language, default), mask), cursor, deadline))
         else:
             outcome = Outcome.NOTHING_FITS if new[cursor] else Outcome.NOTHING_NEW
-            moves.append((number, due_at, run.upper, outcome))
+            moves.append((number, following, run.upper, outcome))
     ids = _edition_ids(connection, assembly, {digest[2] for digest in digests})
     served = [(number, profile, ids[edition], lower, until) for number, profile, edition, lower, until in digests]
     write_deliveries(connection, run, served)

@@ -316,17 +316,21 @@ def plain_message(letter: Letter, envelope: Envelope, templates: PlainTemplates 
     text, html = (templates.text, templates.html) if templates else (usual.text, usual.html)
     subject = templates.subject if templates else None
     groups, rest = _shown(letter)
-    brief = False
+    named: int | None = None
     while True:
         values = _values(letter, envelope, groups, rest, subject)
-        html_part = plain_quoted(html.render(values_module.briefly(values) if brief else values))
+        told = values if named is None else values_module.briefly(values, named, words(letter.language))
+        html_part = plain_quoted(html.render(told))
         count = sum(len(group.cards) for group in groups)
-        if len(html_part) <= frames.HTML_LIMIT or (brief and count <= 1):
+        if len(html_part) <= frames.HTML_LIMIT or (named == 1 and count <= 1):
             break
-        if brief or len(rest) <= values_module.REST_SHOWN:
+        if named is not None and count <= 1:
+            named = 1
+            continue
+        if named is not None or len(rest) <= values_module.REST_SHOWN:
             most = max(1, min(count - 1, count * frames.HTML_LIMIT // len(html_part)))
             groups, rest = values_module.shortened(groups, rest, most, words(letter.language))
-        brief = True
+        named = values_module.REST_SHOWN
     return by_email(letter.masthead, envelope, values["subject"], plain_quoted(text.render(values) + "\n"), html_part)
 
 

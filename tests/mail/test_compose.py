@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from letters import ACTION, ENVELOPE, NOTICES, REPORT, card, compose, letter, letters, notices
-from plainly import Group, Letter
+from plainly import Group, Letter, plain_message
 from specimens import specimens
 
 from newsletter.audience.notices import REPORTS
@@ -336,6 +336,22 @@ def test_own_templates_are_never_clipped(count: int, named: str) -> None:
     assert len(html.xpath("//h3")) == count
     assert len(html.xpath("//p[@class='more']/a")) == REST_SHOWN
     assert "2026/1499?" in part(content, "plain")
+
+
+@pytest.mark.parametrize("letters_of", ["&", "="])
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_long_addresses_are_never_clipped(count: int, letters_of: str) -> None:
+    """Items of the longest titles and addresses, in letters that take much room, are named in the text part where the
+    HTML has none for even five, and it says so."""
+    kept = {"title": "😀" * 500, "summary": "😀" * 9000, "source": "😀" * 200, "because": (), "themes": ()}
+    cards = tuple(card(n, url=f"https://e.example/?{n}{letters_of * 1970}", **kept) for n in range(count + 9))
+    made = letter(groups=(Group("Guatemala", cards[:count]),), rest=cards[count:])
+    content = compose(made).content
+    assert content == plain_message(made, ENVELOPE).content
+    assert len(content.split(b"\r\n--=_")[2]) <= HTML_LIMIT + 100
+    assert f"{count + 8} more" in part(content, "html")
+    assert "The text version of this mail lists them all." in part(content, "html")
+    assert all(f"/?{n}{letters_of}" in part(content, "plain") for n in range(count + 9))
 
 
 def test_the_rest_is_named() -> None:

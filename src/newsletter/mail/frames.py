@@ -83,13 +83,14 @@ class Frame:
         join = self._joiner.join
         links = {name: getattr(envelope, name) for name in LINK_NAMES}
         links[LINKS] = links_of(*links.values())
-        brief = False
+        # How many of the rest the HTML names at most, if not what the template says.
+        named: int | None = None
         while True:
             values = shared | letter_values(self._masthead.list_name, self._said, day, groups, rest, self._programs)
             values |= links
             if rest:
                 values |= rest_values(self._said, rest)
-            html = join(html_program, briefly(values) if brief else values)
+            html = join(html_program, values if named is None else briefly(values, named, self._said))
             head = (
                 f"{self._from}{subject_field(values['subject'])}{self._list_headers}{headers.reader_headers(envelope)}"
             )
@@ -99,12 +100,15 @@ class Frame:
                 return message
             size = sum(map(len, html))
             count = sum(len(group.placed) for group in groups)
-            if size <= HTML_LIMIT or (brief and count <= 1):
+            if size <= HTML_LIMIT or (count <= 1 and named == 1):
                 return message
+            if named is not None and count <= 1:
+                named = 1
+                continue
             # A list's own template may name all of the rest: with less of that the cards may fit.
-            if brief or len(rest) <= REST_SHOWN:
+            if named is not None or len(rest) <= REST_SHOWN:
                 groups, rest = shortened(groups, rest, max(1, min(count - 1, count * HTML_LIMIT // size)), self._said)
-            brief = True
+            named = REST_SHOWN
 
     def copy(self, groups: Sequence[ShownGroup], rest: Sequence[Shown], day: date, note: str = "") -> str:
         """The HTML of a digest for anybody to read in a browser: without its reader's links, the rest named whole."""

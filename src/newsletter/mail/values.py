@@ -66,9 +66,11 @@ def rest_values(said: Words, rest: Sequence[Shown]) -> Values:
     }
 
 
-def briefly(values: Values) -> Values:
+def briefly(values: Values, named: int, said: Words) -> Values:
     """What the HTML is filled with where it would be too large: whatever of the rest it names is but the first few."""
-    return values | dict.fromkeys(CARDS, values["shown_rest"])
+    rest = values["rest"][:named]
+    more_note = said.say("more_note") if len(rest) < len(values["rest"]) else ""
+    return values | dict.fromkeys(CARDS, rest) | {"more_note": more_note}
 
 
 def letter_values(

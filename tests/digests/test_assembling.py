@@ -12,7 +12,9 @@ import pytest
 from house import START, THEMES, House
 from sqlalchemy import Engine, event, func, insert, select, update
 
+from newsletter.audience.lists import edit_list
 from newsletter.audience.picks import Picks, profile_ids
+from newsletter.audience.subscribers import unsubscribe
 from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.items import withdraw
 from newsletter.database import connect, reading
@@ -322,6 +324,26 @@ def test_nothing_in_a_run_that_is_assembled_late(house: House) -> None:
     with house.engine.connect() as connection:
         due_at = connection.scalar(select(subscriptions.c.due_at).where(subscriptions.c.id == reader))
     assert due_at == START + timedelta(days=13)
+
+
+def test_who_begins_anew_from_the_start(house: House) -> None:
+    """What waits for approval of somebody who left and began anew from the start does not go out: the next digest has
+    its items as far as they fit what is followed now, and each once."""
+    with house.engine.begin() as connection:
+        edit_list(connection, "rutas", {"needs_approval": True})
+    house.publish("one", countries=("GT",))
+    (both,) = house.publish("both", countries=("GT", "HN"))
+    reader = house.subscribe("ana@example.org", Picks(countries=frozenset({"GT"})))
+    house.tick()
+    with house.engine.begin() as connection:
+        unsubscribe(connection, reader, "test", house.now)
+    assert house.subscribe("ana@example.org", Picks(countries=frozenset({"HN"}))) == reader
+    house.pass_time(minutes=1)
+    house.tick()
+    assert house.states(reader) == ["dropped", "held"]
+    with house.engine.connect() as connection:
+        (edition,) = connection.scalars(select(editions.c.item_ids).where(editions.c.run_id == 2))
+    assert edition == [both]
 
 
 def test_shards_cost_the_same(house: House) -> None:

@@ -24,7 +24,7 @@ from newsletter.audience.suppressions import ERASED, lift, suppressed, suppressi
 from newsletter.controls import CONTROL
 from newsletter.errors import InputError, StateError, UnknownName
 from newsletter.resembling import nearest
-from newsletter.tables import lists, profiles, subscribers, subscriptions
+from newsletter.tables import deliveries, lists, profiles, subscribers, subscriptions
 
 PERSON = ("name", "language", "timezone")
 """What belongs to a subscriber, on whatever lists."""
@@ -232,6 +232,10 @@ def subscribe(
     }
     while (made := enlist(connection, values, suppression_hashes(keys, address.key))) is None:
         _check_free(connection, keys, list_id, address, by_reader)
+    if cursor is not None:
+        # Made for the picks of before they left, it would go out beside what is due from here on.
+        waits = deliveries.c.subscription_id == made.id, deliveries.c.state.in_(("held", "queued", "deferred"))
+        connection.execute(update(deliveries).where(*waits).values(state="dropped", closed_at=now))
     if due_at is None and not made.is_asked:
         notices.ask(connection, "confirm", subscriber_id=made.subscriber_id, list_id=list_id, now=now)
     return made.id

@@ -177,7 +177,7 @@ def routes(site: Site) -> APIRouter:
         if isinstance(number, Response):
             return number
         with reading(site.engine) as connection:
-            data = person_data(connection, number)
+            data = person_data(connection, site.keys, number)
         if not data:
             return gone(request)
         text = json.dumps(data, ensure_ascii=False, indent=2)

@@ -129,9 +129,9 @@ def test_ones_data(house: House, relay) -> None:
     ask(house, "ben@example.org")
     with house.engine.connect() as connection:
         ben = connection.execute(select(subscribers.c.id).where(subscribers.c.name == "Ben Ñ")).scalar_one()
-        data = person_data(connection, ben)
+        data = person_data(connection, house.settings.keys, ben)
         assert json.loads(json.dumps(data)) == data
-        assert person_data(connection, 999) == {}
+        assert person_data(connection, house.settings.keys, 999) == {}
     assert (data["subscriber"]["email"], data["subscriber"]["name"]) == ("ben@example.org", "Ben Ñ")
     (subscription,) = data["subscriptions"]
     assert subscription["picks"] == {"countries": ["GT"], "regions": [], "themes": [], "languages": []}
@@ -142,6 +142,11 @@ def test_ones_data(house: House, relay) -> None:
     assert datetime.fromisoformat(delivery["closed_at"]).tzinfo is not None
     assert [notice["kind"] for notice in data["notices"]][-1:] == ["account"]
     assert "ana@" not in json.dumps(data)
+    assert data["subscriber"]["suppressed_because"] is None
+    with house.engine.begin() as connection:
+        suppress(connection, house.settings.keys, "ben@example.org", "complaint", house.now)
+        told = person_data(connection, house.settings.keys, ben)["subscriber"]
+    assert (told["suppressed_at"], told["suppressed_because"]) == (house.now.isoformat(), "complaint")
 
 
 def test_everything_personal_is_exported() -> None:

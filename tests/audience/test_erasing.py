@@ -91,12 +91,12 @@ def test_nothing_is_left(house: House) -> None:
     with house.engine.begin() as connection:
         erase(connection, house.settings.keys, EMAIL, house.now)
         erased = connection.scalar(select(subscriptions.c.subscriber_id).where(subscriptions.c.id == reader))
-        assert person_data(connection, erased) == {}
+        assert person_data(connection, house.settings.keys, erased) == {}
         for table in (consents, notices, address_changes):
             assert connection.scalars(select(table.c.id).where(table.c.subscriber_id == erased)).all() == []
         assert suppressed(connection, house.settings.keys, [EMAIL.lower()])
         ben = connection.execute(select(subscribers).where(subscribers.c.email == "ben@example.org")).one()
-        assert person_data(connection, ben.id)["consents"]
+        assert person_data(connection, house.settings.keys, ben.id)["consents"]
         # A second time there is nothing to do.
         erase_subscriber(connection, house.settings.keys, erased, house.now)
         with pytest.raises(UnknownName):

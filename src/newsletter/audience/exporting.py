@@ -8,14 +8,17 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from newsletter.audience.consents import as_shown, consent_history
+from newsletter.audience.links import Keys
 from newsletter.audience.picks import KINDS
 from newsletter.audience.schedule import WEEKDAYS
+from newsletter.audience.suppressions import suppressed
 from newsletter.tables import address_changes, deliveries, lists, notices, profiles, runs, subscribers, subscriptions
 
 
-def person_data(connection: Connection, subscriber_id: int) -> dict[str, Any]:
+def person_data(connection: Connection, keys: Keys, subscriber_id: int) -> dict[str, Any]:
     """One person's data: themselves, subscriptions, consents, deliveries, notices and changes of address.
 
+    ``keys``: all secret keys, by which it is found why they must not be mailed, if so.
     Values are those of JSON; moments are text in ISO 8601, UTC. Empty if they were erased.
     """
     person = connection.execute(
@@ -24,8 +27,10 @@ def person_data(connection: Connection, subscriber_id: int) -> dict[str, Any]:
     if person is None:
         return {}
     named = ("email", "name", "language", "timezone", "created_at", "suppressed_at")
+    why = suppressed(connection, keys, [person.email_key]).get(person.email_key)
+    own = {name: getattr(person, name) for name in named}
     data = {
-        "subscriber": {name: getattr(person, name) for name in named} | {"last_failure": _failure(person)},
+        "subscriber": own | {"suppressed_because": why, "last_failure": _failure(person)},
         "subscriptions": _subscriptions(connection, subscriber_id),
         "consents": [as_shown(row) for row in consent_history(connection, subscriber_id)],
         "deliveries": _deliveries(connection, subscriber_id),

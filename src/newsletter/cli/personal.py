@@ -15,6 +15,7 @@ from newsletter.audience.addresses import parse_address
 from newsletter.audience.consents import as_shown, consent_history, was_given_for
 from newsletter.audience.erasing import erase as erase_person
 from newsletter.audience.exporting import person_data
+from newsletter.audience.links import Keys
 from newsletter.audience.picks import KINDS
 from newsletter.audience.schedule import WEEKDAYS
 from newsletter.catalogue.geography import place_name
@@ -181,7 +182,7 @@ def export(
         if email is not None:
             if slug or state:
                 raise InputError("One person's data are those of every list.", "Leave --list and --state out.")
-            print_json(_data_of(connection, email))
+            print_json(_data_of(connection, house.settings.keys, email))
             return
         rows = audience.select_subscriptions(connection, chosen_list(connection, slug).id, state, None, None)
         if as_json:
@@ -203,8 +204,8 @@ def _cell(value: Any) -> str:
     return guarded("" if value is None else str(value))
 
 
-def _data_of(connection: Connection, email: str) -> dict[str, Any]:
+def _data_of(connection: Connection, keys: Keys, email: str) -> dict[str, Any]:
     person = audience.find_person(connection, parse_address(email))
     if person is None:
         raise UnknownName(f"There is no subscriber {email}.")
-    return person_data(connection, person.subscriber_id)
+    return person_data(connection, keys, person.subscriber_id)

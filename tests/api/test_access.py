@@ -105,8 +105,6 @@ def test_the_commands(newsletter: CommandLine) -> None:
         (("create", "feed", "--scope", "items:write", "--all"), "already (revoked)"),
         (("create", "x", "--scope", "items:writ", "--all"), "Did you mean items:write?"),
         (("create", "x", "--all"), "without a scope"),
-        (("create", "x", "--scope", "items:read"), "For which list"),
-        (("create", "x", "--scope", "items:read", "--all", "--list", "rutas"), "For which list"),
         (("create", "x", "--scope", "metrics:read", "--list", "rutas"), "every list"),
         (("create", "a\nb", "--scope", "items:read", "--all"), "name of a token"),
         (("create", "x", "--scope", "items:read", "--list", "ruta"), "Did you mean rutas?"),

@@ -150,7 +150,6 @@ def test_markup_in_texts_is_shown(cli: CommandLine) -> None:
         ("runs", "cancel", "9", "--yes"),
         ("deliveries", "show", "9"),
         ("deliveries", "retry", "9"),
-        ("deliveries", "retry"),
         ("deliveries", "list", "--state", "lost"),
         ("subscribers", "list", "--state", "lost"),
         ("explain", "ana@example.org", "99"),
@@ -187,6 +186,34 @@ def test_refusals(cli: CommandLine, words: tuple[str, ...]) -> None:
 def test_usage(newsletter: CommandLine, words: tuple[str, ...]) -> None:
     """A command line that is not understood ends with exit code 2."""
     assert "Usage" in newsletter(*words, code=2).err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("lists", "edit", "rutas"),
+        ("lists", "brand", "rutas"),
+        ("lists", "brand", "rutas", "--clear", "--accent", "#0b6e6e"),
+        ("themes", "add", "protection"),
+        ("items", "retag", "1"),
+        ("items", "retag", "1", "--no-places", "--country", "GT"),
+        ("subscribers", "edit", "ana@example.org"),
+        ("subscribers", "edit", "ana@example.org", "--all-places", "--country", "GT"),
+        ("subscribers", "add", "ben@example.org", "--backfill", "3", "--from-start"),
+        ("runs", "note", "1"),
+        ("runs", "note", "1", "text", "--remove"),
+        ("deliveries", "retry"),
+        ("deliveries", "retry", "1", "--run", "1"),
+        ("tokens", "create", "feed"),
+        ("tokens", "create", "feed", "--list", "rutas", "--all"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_or_too_much_named(newsletter: CommandLine, words: tuple[str, ...]) -> None:
+    """Options that name nothing to do, or exclude each other, are a mistake in the command line: exit code 2."""
+    said = newsletter(*words, code=2).err
+    assert said.startswith("Error:")
+    assert f"`newsletter {words[0]} {words[1]} --help`" in said
 
 
 def test_before_init(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,7 +434,7 @@ def test_note_of_a_run(cli: CommandLine, tmp_path: Path) -> None:
     assert "Hello" in cli("runs", "note", run, "Hello", "--json").json.values()
     assert "*Hola*" in cli("runs", "show", run).out
     assert "es" not in cli("runs", "note", run, "--remove", "--language", "es", "--json").json
-    for bad in (("",), (), ("x", "--remove"), ("x", "--language", "xx"), ("--file", "none.md"), ("[x](/y)",)):
+    for bad in (("",), ("x", "--language", "xx"), ("--file", "none.md"), ("[x](/y)",)):
         assert cli("runs", "note", run, *bad, code=1).err
 
 

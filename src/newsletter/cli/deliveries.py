@@ -9,7 +9,7 @@ import typer
 from sqlalchemy import Connection
 
 from newsletter.audience.addresses import parse_address
-from newsletter.cli.output import complain, facts, print_json, print_json_rows, say, table, worded
+from newsletter.cli.output import complain, facts, misused, print_json, print_json_rows, say, table, worded
 from newsletter.cli.shared import SHOWN, Json, Limit, ListSlug, OfRun, chosen_list, now, opened, row_number, to_ask_for
 from newsletter.database import reading
 from newsletter.delivery import ledger
@@ -174,7 +174,7 @@ def retry(
     Example: `newsletter deliveries retry --run 7`
     """
     if (delivery is None) == (run is None):
-        raise InputError("Name one delivery, or a run with --run.")
+        raise misused("deliveries retry", "Name one delivery, or a run with --run.")
     house = opened()
     with house.engine.begin() as connection:
         number: Any = run if delivery is None else _found(connection, delivery).run_id

@@ -25,7 +25,7 @@ from newsletter.catalogue.items import (
 )
 from newsletter.catalogue.items import retag as retag_item
 from newsletter.catalogue.themes import all_themes, descendants, find_theme
-from newsletter.cli.output import confirmed, errors, facts, print_json, print_json_rows, say, table
+from newsletter.cli.output import confirmed, errors, facts, misused, print_json, print_json_rows, say, table
 from newsletter.cli.shared import (
     SHOWN,
     Countries,
@@ -301,7 +301,9 @@ def retag(
     Example: `newsletter items retag 12 --country HN --theme counter-trafficking`
     """
     if (no_places and (countries or regions)) or (no_themes and themes):
-        raise InputError("Give tags or take them away, not both.")
+        raise misused("items retag", "Give tags or take them away, not both.")
+    if not (countries or regions or themes or no_places or no_themes):
+        raise misused("items retag")
     house = opened()
     with house.engine.begin() as connection:
         row = identify_item(connection, item, chosen_list(connection, slug).id if slug else None)
@@ -311,7 +313,7 @@ def retag(
         if themes or no_themes:
             vocabulary = all_themes(connection, row.list_id)
             tags["themes"] = list(dict.fromkeys(find_theme(vocabulary, theme) for theme in themes or ()))
-        changed = retag_item(connection, row.id, tags, now()) if tags else False
+        changed = retag_item(connection, row.id, tags, now())
         row = find_item(connection, row.id)
     say(
         f"Item {row.id}: {escape(' '.join([*row.countries, *row.regions]) or 'no places')}; "

@@ -12,10 +12,9 @@ from rich.markup import escape
 from newsletter.audience.brand import ENOUGH, clear_brand, least_contrast, set_brand
 from newsletter.audience.lists import all_lists, archive_list, create_list, edit_list, find_list
 from newsletter.audience.schedule import WEEKDAYS, parse_frequency, parse_hour, parse_timezone, parse_weekday
-from newsletter.cli.output import confirmed, facts, nothing_named, print_json, say, table
+from newsletter.cli.output import confirmed, facts, misused, print_json, say, table
 from newsletter.cli.shared import Frequency, Hour, Json, Timezone, Weekday, Yes, now, opened
 from newsletter.database import reading
-from newsletter.errors import InputError
 from newsletter.given import readable
 from newsletter.languages import check_languages
 
@@ -226,7 +225,7 @@ def edit(
         reports_to=reports_to,
     )
     if not values:
-        raise nothing_named("lists edit")
+        raise misused("lists edit")
     house = opened()
     with house.engine.begin() as connection:
         edit_list(connection, slug, values)
@@ -280,10 +279,10 @@ def brand(
 
     Example: `newsletter lists brand rutas --accent '#0b6e6e' --logo logo.png --logo-dark white.png --header band`
     """
-    house = opened()
     named = [accent, accent_dark, logo, logo_dark, header]
     if clear == any(value is not None for value in named):
-        raise InputError("Name a colour, a logo or a header, or --clear.", "See `newsletter lists brand --help`.")
+        raise misused("lists brand", "Name a colour, a logo or a header, or --clear.")
+    house = opened()
     with house.engine.begin() as connection:
         if clear:
             clear_brand(connection, slug)

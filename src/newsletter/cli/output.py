@@ -40,9 +40,9 @@ def complain(message: str, hint: str = "") -> None:
         say(escape(hint), errors, indent=7)
 
 
-def nothing_named(command: str) -> typer.Exit:
-    """Say that ``command`` was not told what to change; what to end it with."""
-    complain("Nothing to change was named.", f"See `newsletter {command} --help`.")
+def misused(command: str, message: str = "Nothing to change was named.") -> typer.Exit:
+    """Say what is wrong with the options of ``command``, whatever the database holds; what to end it with."""
+    complain(message, f"See `newsletter {command} --help`.")
     return typer.Exit(2)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from newsletter.cli.output import confirmed, counted, facts, print_json, say, table, worded
+from newsletter.cli.output import confirmed, counted, facts, misused, print_json, say, table, worded
 from newsletter.cli.shared import (
     SHOWN,
     WHY_NOTHING,
@@ -137,7 +137,7 @@ def note(
     Example: `newsletter runs note 7 --file note.md --language es`
     """
     if sum((text is not None, file is not None, remove)) != 1:
-        raise InputError("A note is either TEXT, --file or --remove.")
+        raise misused("runs note", "A note is either TEXT, --file or --remove.")
     source = "" if remove else check_note(_read(file) if file else text or "")
     house = opened()
     with house.engine.begin() as connection:

@@ -24,7 +24,7 @@ from newsletter.audience.schedule import (
     parse_weekday,
 )
 from newsletter.cli.importing import import_
-from newsletter.cli.output import nothing_named, print_json_rows, say, table
+from newsletter.cli.output import misused, print_json_rows, say, table
 from newsletter.cli.personal import STATES, Email, check_state, erase, export, reader_facts, show
 from newsletter.cli.shared import (
     SHOWN,
@@ -49,7 +49,7 @@ from newsletter.cli.shared import (
 from newsletter.database import reading
 from newsletter.digests.calendar import next_due
 from newsletter.digests.starting import backfill_cursor
-from newsletter.errors import InputError, StateError
+from newsletter.errors import StateError
 
 app = typer.Typer(name="subscribers", help="Who reads, what they pick, and when.", no_args_is_help=True)
 app.command("import")(import_)
@@ -151,7 +151,7 @@ def add(
     Example: `newsletter subscribers add ana@example.org --country Guatemala --theme protection --confirmed`
     """
     if backfill and from_start:
-        raise InputError("--backfill and --from-start exclude each other.")
+        raise misused("subscribers add", "--backfill and --from-start exclude each other.")
     house, moment = opened(), now()
     with house.engine.begin() as connection:
         list_row = chosen_list(connection, slug, archived=False)
@@ -280,11 +280,11 @@ def edit(
         (any_language, item_languages, "--any-language and --item-language"),
     ):
         if everything and some:
-            raise InputError(f"{option} exclude each other.")
+            raise misused("subscribers edit", f"{option} exclude each other.")
     by_place, by_theme = all_places or countries or regions, all_themes or themes
     by_language = any_language or item_languages
     if name is None and not any((by_place, by_theme, by_language, frequency, hour, weekday, timezone, language)):
-        raise nothing_named("subscribers edit")
+        raise misused("subscribers edit")
     house, moment = opened(), now()
     with house.engine.begin() as connection:
         list_row = chosen_list(connection, slug)

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from newsletter.catalogue.themes import Theme, add_themes, all_themes, amend_theme, rename_theme, theme_name
-from newsletter.cli.output import nothing_named, print_json, say, table
+from newsletter.cli.output import misused, print_json, say, table
 from newsletter.cli.shared import Json, ListSlug, chosen_list, opened
 from newsletter.database import reading
 from newsletter.errors import InputError
@@ -125,7 +125,7 @@ def add(
     Example: `newsletter themes add children --name en=Children --name es=Niñez --parent protection`
     """
     if not names and not descriptions and parent is None:
-        raise nothing_named("themes add")
+        raise misused("themes add")
     house = opened()
     with house.engine.begin() as connection:
         now, was = amend_theme(

@@ -8,10 +8,9 @@ import typer
 from rich.markup import escape
 
 from newsletter.audience.lists import find_list
-from newsletter.cli.output import confirmed, print_json, say, table
+from newsletter.cli.output import confirmed, misused, print_json, say, table
 from newsletter.cli.shared import Json, Yes, now, opened
 from newsletter.database import reading
-from newsletter.errors import InputError
 from newsletter.machines.tokens import SCOPES, all_tokens, create_token, find_token, revoke_token
 
 app = typer.Typer(
@@ -36,7 +35,7 @@ def create(
     Example: `newsletter tokens create feed-importer --scope items:write --list rutas`
     """
     if (slug is None) is not every:
-        raise InputError("For which list is the token?", "Give --list SLUG, or --all for every list; not both.")
+        raise misused("tokens create", "Give either --list SLUG, or --all for every list.")
     house = opened()
     with house.engine.begin() as connection:
         list_id = find_list(connection, slug).id if slug else None

@@ -13,6 +13,7 @@ from inboxes import Inbox
 
 from newsletter.errors import StateError
 from newsletter.inbox.server import run_inbox
+from newsletter.inbox.smtp import listen
 
 
 def mail(subject: str, html: str | None = "<p>Hello</p>", text: str | None = "Hello") -> bytes:
@@ -211,3 +212,17 @@ def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:
     """A host that is not this machine's ends in a sentence too."""
     with pytest.raises(StateError, match=r"SMTP port 0 on 192.0.2.1 cannot be used"):
         run_inbox("192.0.2.1", 0, 0, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "mend"),
+    [
+        (("--host", "--port"), "Set --host to an address of this machine, --port to a port that is free for you."),
+        (("--port",), "Set --port to a port that is free for you."),
+    ],
+)
+def test_what_can_be_set_is_said(settings: tuple[str, ...], mend: str) -> None:
+    """Of an address that cannot be used nothing is said to be set but what the command has."""
+    with pytest.raises(StateError) as refused:
+        listen("192.0.2.1", 0, "The preview's", settings)
+    assert refused.value.hint == mend

@@ -148,7 +148,7 @@ def _watch(house: House, row: Any, kind: str, language: str, port: int) -> None:
 
     logos = {"logo": (row.logo, row.logo_type), "logo-dark": (row.logo_dark, row.logo_dark_type)} if row else {}
     app = preview_app(row.name if row else "", look, logos)
-    with listen("127.0.0.1", port, "The preview's", ("--host", "--port")) as listener:
+    with listen("127.0.0.1", port, "The preview's", ("--port",)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, access_log=False, server_header=False, log_level="warning"))
         say(f"Preview: http://127.0.0.1:{port_of(listener)}/?kind={kind}&language={language}")
         if row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections.abc import Sequence
 
 import structlog
 from aiosmtpd.smtp import SMTP, Envelope, Session
@@ -18,10 +19,10 @@ SIZE_LIMIT = 10_000_000
 log = structlog.get_logger()
 
 
-def listen(host: str, port: int, what: str, settings: tuple[str, str]) -> socket.socket:
+def listen(host: str, port: int, what: str, settings: Sequence[str]) -> socket.socket:
     """A listening socket; port 0 takes a free one.
 
-    ``what`` it is for begins the sentence if that fails; ``settings`` of host and port end it.
+    ``what`` it is for begins the sentence if that fails; ``settings`` end it: the port's, before it the host's, if any.
 
     Raises:
         StateError: the port is taken, or the address is not this machine's.
@@ -33,12 +34,14 @@ def listen(host: str, port: int, what: str, settings: tuple[str, str]) -> socket
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise StateError(
                 f"{what} port {port} on {host} is in use.",
-                f"Stop what uses it, or set {settings[1]} to another port (0 picks a free one).",
+                f"Stop what uses it, or set {settings[-1]} to another port (0 picks a free one).",
             ) from None
         reason = getattr(error, "strerror", None) or str(error)
         raise StateError(
             f"{what} port {port} on {host} cannot be used: {reason}.",
-            f"Set {settings[0]} to an address of this machine, {settings[1]} to a port that is free for you.",
+            "Set "
+            + "".join(f"{of_host} to an address of this machine, " for of_host in settings[:-1])
+            + f"{settings[-1]} to a port that is free for you.",
         ) from None
 
 

@@ -52,8 +52,19 @@ def test_nothing_wrong(author: CommandLine) -> None:
     assert faults(author, 0) == []
     author("lists", "edit", "rutas", "--style", "compact")
     assert "with 4 files of its own: nothing wrong" in author("templates", "check", "--list", "rutas").out
-    assert "already" in author("templates", "copy", "style.css", code=1).err
     assert "digest/subject.txt" in author("templates", "copy", "../x", code=1).err
+
+
+def test_copying_what_is_there(author: CommandLine) -> None:
+    """A file that is there stays as it is and is named; the others that were asked for are copied."""
+    write(author, "style.css", "mine")
+    shown = author("templates", "copy", "style.css", "base.txt", "base.txt", code=1)
+    assert "style.css" in shown.err
+    assert "base.txt" not in shown.err
+    own = author.home / "templates" / "rutas"
+    assert shown.out.split() == [str(own / "base.txt")]
+    assert (own / "style.css").read_text() == "mine"
+    assert (own / "base.txt").read_text("utf-8") == shipped_source("base.txt")
 
 
 @pytest.mark.parametrize(

@@ -172,12 +172,16 @@ def copy(
     for name in names:
         if name not in FILES:
             raise InputError(f"There is no template file {name!r}.", f"There are: {', '.join(FILES)}.")
-    for name in names:
+    kept = []
+    for name in dict.fromkeys(names):
         file = own_folder(house.settings.home, row.slug) / name
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
             with file.open("x", encoding="utf-8") as opened_file:
                 opened_file.write(shipped_source(name))
         except FileExistsError:
-            raise InputError(f"{file} is there already.", "Delete it to begin with the shipped one again.") from None
+            kept.append(str(file))
+            continue
         say(escape(str(file)))
+    if kept:
+        raise InputError(f"There already: {', '.join(kept)}.", "Delete a file to begin with the shipped one again.")

@@ -242,6 +242,17 @@ def test_which_list(cli: CommandLine) -> None:
     cli("items", "add", "T", "--summary", "S", "--list", "zwei")
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["runs list", "deliveries list", "subscribers list", "subscribers show ana@example.org", "templates check"],
+)
+def test_of_every_list(cli: CommandLine, words: str) -> None:
+    """What is about every list if none is named says so in its help, and asks for none where there are several."""
+    cli("lists", "create", "andere", "--name", "A", "--sender-email", "a@b.example", "--postal-address", "X")
+    cli(*words.split())
+    assert "Default: every list" in cli(*words.split()[:2], "--help").out
+
+
 def test_all_lists_are_archived(cli: CommandLine) -> None:
     """If every list is archived, that is said, and how to open one again."""
     cli("lists", "archive", "rutas", "--yes")

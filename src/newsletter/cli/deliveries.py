@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from newsletter.audience.addresses import parse_address
 from newsletter.cli.output import complain, facts, misused, print_json, print_json_rows, say, table, worded
-from newsletter.cli.shared import SHOWN, Json, Limit, ListSlug, OfRun, chosen_list, now, opened, row_number, to_ask_for
+from newsletter.cli.shared import SHOWN, Json, Limit, OfList, OfRun, chosen_list, now, opened, row_number, to_ask_for
 from newsletter.database import reading
 from newsletter.delivery import ledger
 from newsletter.delivery.composing.letters import Letters
@@ -69,7 +69,7 @@ def _facts(row: Any) -> dict[str, Any]:
 
 @app.command("list")
 def show_all(
-    slug: ListSlug = None,
+    slug: OfList = None,
     run: OfRun = None,
     state: Annotated[str | None, typer.Option("--state", help=", ".join(STATES))] = None,
     email: Annotated[str | None, typer.Option("--email", help="Of one reader.")] = None,

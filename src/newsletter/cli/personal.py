@@ -20,7 +20,7 @@ from newsletter.audience.picks import KINDS
 from newsletter.audience.schedule import WEEKDAYS
 from newsletter.catalogue.geography import place_name
 from newsletter.cli.output import confirmed, facts, print_json, print_json_rows, say, table, worded
-from newsletter.cli.shared import WHY_NOTHING, Json, ListSlug, Yes, chosen_list, now, opened
+from newsletter.cli.shared import WHY_NOTHING, Json, ListSlug, OfList, Yes, chosen_list, now, opened
 from newsletter.database import empty_log, reading
 from newsletter.errors import InputError, UnknownName
 from newsletter.languages import language_name
@@ -85,7 +85,7 @@ def check_state(state: str | None) -> None:
         raise InputError(f"{state!r} is no state.", f"Use one of {', '.join(STATES)}.")
 
 
-def show(email: Email, slug: ListSlug = None, as_json: Json = False) -> None:
+def show(email: Email, slug: OfList = None, as_json: Json = False) -> None:
     """One reader: subscriptions and consent history, with what proves each consent.
 
     Example: `newsletter subscribers show ana@example.org`

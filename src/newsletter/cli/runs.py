@@ -13,7 +13,7 @@ from newsletter.cli.shared import (
     WHY_NOTHING,
     Json,
     Limit,
-    ListSlug,
+    OfList,
     Yes,
     chosen_list,
     now,
@@ -75,7 +75,7 @@ def _facts(row: Any) -> dict[str, Any]:
 
 
 @app.command("list")
-def show_all(slug: ListSlug = None, limit: Limit = None, as_json: Json = False) -> None:
+def show_all(slug: OfList = None, limit: Limit = None, as_json: Json = False) -> None:
     """The latest runs.
 
     Example: `newsletter runs list --list rutas`

@@ -51,6 +51,7 @@ ListSlug = Annotated[
     str | None,
     typer.Option("--list", "-l", metavar="SLUG", help="The list. Not needed if there is only one."),
 ]
+OfList = Annotated[str | None, typer.Option("--list", "-l", metavar="SLUG", help="Of this list. Default: every list.")]
 Countries = Annotated[
     list[str] | None,
     typer.Option("--country", "-c", metavar="PLACE", help="A country, as code or name: GT, Guatemala. Repeatable."),

@@ -36,6 +36,7 @@ from newsletter.cli.shared import (
     Json,
     Limit,
     ListSlug,
+    OfList,
     Regions,
     ThemeNames,
     Timezone,
@@ -205,7 +206,7 @@ def picks_line(row: Any) -> str:
 
 @app.command("list")
 def show_all(
-    slug: ListSlug = None,
+    slug: OfList = None,
     state: Annotated[str | None, typer.Option("--state", help=", ".join(STATES))] = None,
     search: Annotated[str | None, typer.Option("--search", help="Part of address or name.")] = None,
     limit: Limit = None,

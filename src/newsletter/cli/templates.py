@@ -13,7 +13,7 @@ from rich.markup import escape
 from newsletter.audience.lists import all_lists, find_list
 from newsletter.cli.output import print_json, say, sign
 from newsletter.cli.preview import MODES, in_mode, preview_app, seen
-from newsletter.cli.shared import House, Json, ListSlug, chosen_list, opened
+from newsletter.cli.shared import House, Json, ListSlug, OfList, chosen_list, opened
 from newsletter.database import reading
 from newsletter.errors import InputError
 from newsletter.languages import check_languages
@@ -46,7 +46,7 @@ def faults_of(look: Look, folder: Path | None = None) -> list[Fault]:
 
 @app.command()
 def check(
-    slug: ListSlug = None,
+    slug: OfList = None,
     as_json: Json = False,
 ) -> None:
     """Say what is wrong with templates: Jinja, variables, styles that mail clients ignore, contrast, size.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from newsletter.cli import output
+from newsletter.cli.demo import looking_around
+from newsletter.cli.setup import NEXT
 
 
 @pytest.fixture
@@ -51,6 +54,22 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(console, "_force_terminal", True)
         monkeypatch.setattr(console, "_color_system", None)
         monkeypatch.setattr(console, "_width", 80)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_commands_to_copy(newsletter: CommandLine) -> None:
+    """A command that one is to type next is one line, however narrow the terminal: a shell runs each line by itself."""
+    told = newsletter("init").out.partition("Next:\n")[2]
+    assert told.splitlines() == [f"  {command}" for command in (*NEXT, "newsletter up")]
+    assert max(map(len, NEXT)) > 80
+
+
+def test_looking_around_after_the_demo() -> None:
+    """What the demo says to type is one command, also in a folder whose name has a space."""
+    home, command, *rest = shlex.split(looking_around(Path("/home/ana/my news/demo")))
+    assert home == "NEWSLETTER_HOME=/home/ana/my news/demo"
+    assert Path(command).name == "newsletter"
+    assert rest == ["deliveries", "list"]
 
 
 LONG = "aicha.benali2.of-the-north-eastern-border@example.net"

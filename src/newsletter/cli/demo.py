@@ -9,6 +9,7 @@ from collections import Counter
 from datetime import timedelta
 from importlib.resources import as_file, files
 from pathlib import Path
+from shlex import quote
 from shutil import which
 from typing import Annotated, Any
 
@@ -78,8 +79,8 @@ def demo(
             raise typer.Exit(130)
         show_readers(engine, list_id)
         counts = _tell_totals(engine, list_id)
-        command = "newsletter" if which("newsletter") else str(Path(sys.executable).with_name("newsletter"))
-        say(f"\nTo look around: NEWSLETTER_HOME={escape(str(settings.home))} {escape(command)} deliveries list")
+        say("\nTo look around:")
+        say(escape(looking_around(settings.home)), indent=2, to_copy=True)
         if not once:
             # One server for both: the inbox serves the site beside its own pages.
             address = f"http://{settings.inbox_host}:{settings.inbox_web_port}/"
@@ -91,6 +92,12 @@ def demo(
     say("Stopped: no process is left.")
     if counts["sent"] + counts["withdrawn"] < counts.total():
         raise typer.Exit(1)
+
+
+def looking_around(home: Path) -> str:
+    """A command for the shell that shows what the demo sent; ``home`` is its state folder."""
+    command = "newsletter" if which("newsletter") else str(Path(sys.executable).with_name("newsletter"))
+    return f"NEWSLETTER_HOME={quote(str(home))} {quote(command)} deliveries list"
 
 
 def _settings(configured: Settings) -> Settings:

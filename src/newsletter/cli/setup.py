@@ -17,6 +17,14 @@ from newsletter.migrations import latest, upgrade
 from newsletter.settings import Settings, load_settings
 from newsletter.tables import subscriptions
 
+NEXT = (
+    "newsletter lists create news --name News --sender-email news@example.org --postal-address '1 Main St'",
+    "newsletter themes add protection --name en=Protection",
+    "newsletter items import FILE",
+    "newsletter subscribers add ana@example.org --country Guatemala --confirmed --from-start",
+)
+"""Commands that make a list of one's own, in their order."""
+
 
 def make_key(settings: Settings, engine: Engine) -> bool:
     """Make the secret key, if there is none; whether it was made.
@@ -68,10 +76,6 @@ def init(
     say(f"Secret key    {'made: keep a copy of it, links in mails depend on it' if made else 'there already'}")
     say("")
     say("Next:")
-    say("  newsletter lists create news --name News --sender-email news@example.org --postal-address '1 Main St'")
-    say("  newsletter themes add protection --name en=Protection")
-    say("  newsletter items import FILE")
-    say("  newsletter subscribers add ana@example.org --country Guatemala --confirmed --from-start")
     # Where Redis is of its own, as with compose, so are worker, beat and site.
-    if not settings.redis_url:
-        say("  newsletter up")
+    for command in NEXT if settings.redis_url else (*NEXT, "newsletter up"):
+        say(escape(command), indent=2, to_copy=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from celery import Celery
@@ -52,6 +53,8 @@ def make_app(settings: Settings) -> Celery:
             "tick": {
                 "task": "newsletter.tick",
                 "schedule": settings.tick_seconds,
+                # Celery counts from beat's start: what waits would wait for another interval after each.
+                "last_run_at": datetime.min.replace(tzinfo=UTC),
                 "options": {"expires": settings.tick_seconds},
             }
         },

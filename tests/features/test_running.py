@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -243,3 +243,21 @@ def test_two_beats_two_workers(engine: Engine, settings, relay, tmp_path: Path) 
     with engine.connect() as connection:
         slots = connection.scalars(select(runs.c.slot)).all()
     assert len(slots) == len(set(slots))
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_the_first_tick(engine: Engine, settings, relay, tmp_path: Path) -> None:
+    """Beat asks what is due when it starts, and not only when its first interval is over."""
+    house = House(engine, settings, now=datetime.now(UTC)).create()
+    house.publish("one", countries=("GT",))
+    house.subscribe("ana@example.org", due_at=house.now - timedelta(hours=2))
+    values = {
+        "NEWSLETTER_DATABASE_URL": settings.database,
+        "NEWSLETTER_SMTP_URL": settings.smtp_url,
+        "NEWSLETTER_BASE_URL": settings.base_url,
+        "NEWSLETTER_SECRET_KEY": settings.key,
+        "NEWSLETTER_TICK_SECONDS": "3600",
+    }
+    with Stack(tmp_path / "stack", values) as stack:
+        stack.start("worker", "beat")
+        wait_until(lambda: relay.recipients == ["ana@example.org"])

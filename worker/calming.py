@@ -1,4 +1,4 @@
-"""What Celery logs while the database or Redis is away: a line a time, without a traceback."""
+"""What Celery logs: of servers that are away a line a time, without a traceback, and nothing of ticks that go well."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from kombu.exceptions import OperationalError
 from newsletter.database import why_away
 
 WARNINGS = "py.warnings"
-LOGGERS = ("celery.app.trace", "celery.beat", "celery.worker.consumer.consumer", WARNINGS)
-"""Those that tell of failures: of tasks, of rings, of the connection to Redis; and of what Celery will change."""
+LOGGERS = ("celery.app.trace", "celery.beat", "celery.worker.consumer.consumer", "celery.worker.strategy", WARNINGS)
+"""Those that tell of tasks, of rings, of the connection to Redis; and of what Celery will change."""
+REGULAR = re.compile(r"^(Scheduler: Sending due task |Task newsletter\.)(tick|mailbox)\b")
+"""What beat has done each minute or two. What comes of it has lines of our own."""
 ENDLESS = re.compile(r" \(\d+/None\)$")
 """The number of a try of which there is no last."""
 
@@ -27,6 +29,8 @@ class Calm(logging.Filter):
         if record.name == WARNINGS:
             # Said each time that Redis is lost: that a default will be another one in Celery 6.
             return CPendingDeprecationWarning.__name__ not in record.getMessage()
+        if record.levelno == logging.INFO and REGULAR.search(record.getMessage()):
+            return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
         error = record.exc_info[1] if record.exc_info else None
         if record.msg == CONNECTION_ERROR:
             said = ENDLESS.sub("", " ".join(record.getMessage().split()))

@@ -21,6 +21,7 @@ from stack import Stack, wait_until
 
 from newsletter.cli.supervising import free_port
 from newsletter.database import connect, reading
+from newsletter.settings import Settings
 from newsletter.tables import deliveries, editions, runs
 
 
@@ -48,6 +49,16 @@ def environment(home: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "COLUMNS": "160",
         **{f"NEWSLETTER_{name}": value for name, value in ports.items()},
+    }
+
+
+def variables(settings: Settings) -> dict[str, str]:
+    """What processes of the same house are configured with."""
+    return {
+        "NEWSLETTER_DATABASE_URL": settings.database,
+        "NEWSLETTER_SMTP_URL": settings.smtp_url,
+        "NEWSLETTER_BASE_URL": settings.base_url,
+        "NEWSLETTER_SECRET_KEY": settings.key,
     }
 
 
@@ -225,13 +236,7 @@ def test_two_beats_two_workers(engine: Engine, settings, relay, tmp_path: Path) 
     readers = {f"r{number}@example.org" for number in range(60)}
     for reader in readers:
         house.subscribe(reader)
-    values = {
-        "NEWSLETTER_DATABASE_URL": settings.database,
-        "NEWSLETTER_SMTP_URL": settings.smtp_url,
-        "NEWSLETTER_BASE_URL": settings.base_url,
-        "NEWSLETTER_SECRET_KEY": settings.key,
-    }
-    with Stack(tmp_path / "stack", values) as stack:
+    with Stack(tmp_path / "stack", variables(settings)) as stack:
         stack.start("beat", "beat", "worker", "worker")
         wait_until(lambda: len(relay.messages) >= len(readers))
         house.publish("two", countries=("GT",))
@@ -251,13 +256,19 @@ def test_the_first_tick(engine: Engine, settings, relay, tmp_path: Path) -> None
     house = House(engine, settings, now=datetime.now(UTC)).create()
     house.publish("one", countries=("GT",))
     house.subscribe("ana@example.org", due_at=house.now - timedelta(hours=2))
-    values = {
-        "NEWSLETTER_DATABASE_URL": settings.database,
-        "NEWSLETTER_SMTP_URL": settings.smtp_url,
-        "NEWSLETTER_BASE_URL": settings.base_url,
-        "NEWSLETTER_SECRET_KEY": settings.key,
-        "NEWSLETTER_TICK_SECONDS": "3600",
-    }
-    with Stack(tmp_path / "stack", values) as stack:
+    with Stack(tmp_path / "stack", variables(settings) | {"NEWSLETTER_TICK_SECONDS": "3600"}) as stack:
         stack.start("worker", "beat")
         wait_until(lambda: relay.recipients == ["ana@example.org"])
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize(("level", "told"), [("info", False), ("debug", True)])
+def test_ticks_in_the_log(engine: Engine, settings, relay, tmp_path: Path, level: str, told: bool) -> None:
+    """Ticks that go well stand in the logs only of who asks for everything; what came of them does in any case."""
+    house = House(engine, settings, now=datetime.now(UTC)).create()
+    house.publish("one", countries=("GT",))
+    house.subscribe("ana@example.org", due_at=house.now - timedelta(hours=2))
+    with Stack(tmp_path / "stack", variables(settings) | {"NEWSLETTER_LOG_LEVEL": level}) as stack:
+        worker, beat = (child.log for child in stack.start("worker", "beat"))
+        wait_until(lambda: "sent=1" in worker.read_text())
+    assert ("Task newsletter.tick[" in worker.read_text(), "Sending due task" in beat.read_text()) == (told, told)

@@ -12,7 +12,7 @@ from newsletter.errors import UnknownName
 from subscribers.branding import masthead
 from subscribers.copying import web_copy
 from subscribers.offering import public_list
-from subscribers.picking import offer_of, read_form
+from subscribers.picking import FIELDS, offer_of, read_form
 from subscribers.rendering import page
 from subscribers.site import Site, asked_language, shown
 
@@ -41,6 +41,7 @@ def routes(site: Site) -> APIRouter:
             list=list_row,
             masthead=masthead(list_row),
             sample=sample,
+            errors={name: form.errors[name] for name in FIELDS if name in form.errors},
             query=urlencode(form.query()),
         )
         response.headers["Cache-Control"] = "no-cache"

@@ -260,6 +260,33 @@ def test_the_form_for_other_sites(house: House, site: TestClient) -> None:
     assert [row.state for row in rows(house, subscriptions)] == ["pending"]
 
 
+@page_only
+@pytest.mark.parametrize("page", ["", "/embed", "/preview"])
+def test_what_was_left_out_is_said(site: TestClient, page: str) -> None:
+    """Of a link that carries picks each page says what it cannot use: without it a reader gets everything, unaware."""
+    query = "theme=protecton&country=ZZ&frequency=never&timezone=Mars/X"
+    shown = html.unescape(site.get(f"/rutas{page}?{query}&lang=en").text)
+    for sentence in (
+        "There is no country or region “ZZ”. It was left out.",
+        "This newsletter has no theme “protecton”. It was left out.",
+        "“never” is not a choice. Please choose how often.",
+        "We do not know the time zone “Mars/X”. Please choose one from the list.",
+    ):
+        assert sentence in shown
+    assert 'class="error"' not in site.get(f"/rutas{page}?theme=protection&lang=en").text
+
+
+@page_only
+def test_a_frame_that_carries_a_wrong_pick(house: House, site: TestClient) -> None:
+    """What another site's frame sends is refused with what was wrong, and once that was read, taken without it."""
+    sent = {"email": "ana@example.org", "theme": "protecton", "country": "GT", "lang": "en"}
+    answer = site.post("/rutas/embed", data=sent)
+    assert (answer.status_code, rows(house, subscriptions)) == (422, [])
+    assert "no theme “protecton”" in html.unescape(answer.text)
+    assert 'name="theme"' not in answer.text
+    assert 'name="country" value="GT"' in answer.text
+
+
 def test_a_preview(house: House, site: TestClient) -> None:
     """The preview counts last week's items that fit, shows the mail in a frame of its own rules, and writes nothing."""
     one, *_ = house.publish("one", "two", countries=("GT",), themes=("children",), published_at=house.now)

@@ -112,3 +112,12 @@ def test_links_in_the_frame_open_a_new_tab_and_the_doctype_stays_first() -> None
     assert for_frame("<!doctype html><html><head lang=en><p>") == f"<!doctype html><html><head lang=en>{base}<p>"
     assert for_frame("<!DOCTYPE html>\n<p>") == f"<!DOCTYPE html>{base}\n<p>"
     assert for_frame("<header>x</header>") == f"{base}<header>x</header>"
+
+
+def test_what_is_of_the_site_comes_from_the_inbox() -> None:
+    """Links and logos of the readers' site are those that the inbox serves; what is of others stays as it is."""
+    ours = '<a href="https://news.example/p/1"><img src="https://news.example/rutas/logo?v=1"></a>'
+    other = '<a href="https://news.example.org/"><img src="https://other.example/picture.png"></a>'
+    shown = for_frame(ours + other, "https://news.example")
+    assert shown == f'<base target="_blank"><a href="/p/1"><img src="/rutas/logo?v=1"></a>{other}'
+    assert for_frame(ours).endswith(ours)

@@ -124,10 +124,10 @@ _DOCTYPE = re.compile(r"\s*<!doctype[^>]*>", re.IGNORECASE)
 def for_frame(html: str, site: str = "") -> str:
     """The HTML of a mail with its links set to open in a new tab; the doctype stays first.
 
-    Links that begin with ``site`` lead to the readers' site that the inbox itself serves.
+    Links and pictures whose addresses begin with ``site`` are of the readers' site that the inbox itself serves.
     """
     if site:
-        html = html.replace(f'href="{site}/', 'href="/')
+        html = html.replace(f'href="{site}/', 'href="/').replace(f'src="{site}/', 'src="/')
     place = _HEAD.search(html) or _DOCTYPE.match(html)
     at = place.end() if place else 0
     return f'{html[:at]}<base target="_blank">{html[at:]}'

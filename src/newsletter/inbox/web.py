@@ -35,7 +35,7 @@ PAGE_POLICY = (
 # The popups must escape the sandbox: the page behind an unsubscribe link has a form.
 FRAME_POLICY = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; "
-    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
 
 pages = Environment(
@@ -88,7 +88,7 @@ def _get(app: FastAPI, path: str) -> Route:
 def inbox_app(store: Store, mount: FastAPI | None = None, site: str = "") -> FastAPI:
     """The web pages and the API over ``store``; ``mount`` answers whatever the inbox has no page for.
 
-    ``site`` is what links in the mails begin with; in the preview they lead to ``mount``.
+    ``site`` is what links and logos in the mails begin with; in the preview they are those of ``mount``.
     """
     app = FastAPI(title="Newsletter inbox", docs_url=None, redoc_url=None, openapi_url=None)
 

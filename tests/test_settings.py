@@ -149,6 +149,14 @@ def test_files_that_are_not_utf8(name: str, newsletter: CommandLine) -> None:
     Path(name).unlink()
 
 
+@pytest.mark.parametrize(("name", "line"), [(".env", "NEWSLETTER_WORKERS=7"), ("newsletter.toml", "workers = 7")])
+def test_the_mark_of_windows(name: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of settings may begin with a byte order mark and have Windows' line ends."""
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(f"{line}\r\n# año\r\n".encode("utf-8-sig"))
+    assert load_settings().workers == 7
+
+
 def test_unknown_names_in_the_file(newsletter: CommandLine) -> None:
     """A name in newsletter.toml that means nothing is refused, with the one that was meant."""
     for written, meant in (("tick_second", "tick_seconds"), ("NEWSLETTER_WORKERS", "workers")):

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cached_property
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,13 @@ def _unknown(name: str, known: list[str]) -> SettingsError:
         f"newsletter.toml: {name!r} is no setting.",
         f"Did you mean {meant[0]}?" if meant else "See docs/configuration.md.",
     )
+
+
+class _Table(TomlConfigSettingsSource):
+    """``newsletter.toml``, which begins with a byte order mark where Windows' editor wrote it; ``.env`` may, too."""
+
+    def _read_file(self, file_path: Path | Traversable) -> dict[str, Any]:
+        return tomllib.loads(file_path.read_text("utf-8-sig"))
 
 
 class Settings(BaseSettings):
@@ -143,7 +151,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Add ``newsletter.toml`` below the environment."""
-        table = TomlConfigSettingsSource(settings_cls)
+        table = _Table(settings_cls)
         for name in table.toml_data.keys() - settings_cls.model_fields.keys():
             raise _unknown(name, list(settings_cls.model_fields))
         return (init_settings, env_settings, dotenv_settings, table)

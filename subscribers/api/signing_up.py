@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from newsletter.audience.addresses import Address, parse_address
-from newsletter.audience.consents import Proof, agreed, consent_hash, network_of
+from newsletter.audience.consents import Proof, agreed, check_source, consent_hash, network_of
 from newsletter.audience.picks import Picks, language_code
 from newsletter.audience.schedule import WEEKDAYS, Schedule, parse_language, parse_timezone
 from newsletter.audience.subscribers import check_name
@@ -65,7 +65,7 @@ def read_request(connection: Connection, site: Site, list_row: Any, sent: SignUp
     )
     consent = sent.consent
     wording = fields.read(("consent", "wording"), lambda: _plain(consent.wording), "")
-    source = fields.read(("consent", "source"), lambda: check_name(consent.source), "")
+    source = fields.read(("consent", "source"), lambda: check_source(consent.source), "")
     page = fields.read(("consent", "page"), lambda: _plain(consent.page or "") or None, None)
     network = network_of(consent.ip)
     if consent.ip and network is None:

@@ -143,6 +143,19 @@ def test_consent_is_recorded(cli: CommandLine, file: Path) -> None:
     ]
 
 
+def test_sources_that_no_record_can_hold(cli: CommandLine, file: Path) -> None:
+    """Where consent was given is a line of at most 200 characters; a row that says more is bad, the others are kept."""
+    cells = {"long": "x" * 201, "most": "x" * 200, "lines": '"May fair,\n stand 7"', "odd": "\x1b[31mred"}
+    file.write_text("email,consent source\n" + "".join(f"{who}@example.org,{cell}\n" for who, cell in cells.items()))
+    assert numbers(run(cli, file, "--apply", code=1)) == {"read": 4, "added": 2, "bad": 2}
+    bad = file.with_name("readers.csv.bad.csv").read_text("utf-8")
+    assert "has 201 characters. Write 1 to 200." in bad
+    assert "control character" in bad
+    (consent,) = cli("subscribers", "show", "lines@example.org", "--json").json["consents"]
+    assert consent["source"] == "May fair, stand 7"
+    assert "1 to 200" in cli("subscribers", "import", str(file), "--source", "x" * 201, code=1).err
+
+
 def test_ask(cli: CommandLine, file: Path) -> None:
     """With --ask nobody is active before they have confirmed."""
     file.write_text("email\na@example.org\n")

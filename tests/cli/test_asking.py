@@ -79,6 +79,17 @@ def test_what_cannot_be_meant(cli: CommandLine, words: tuple[str, ...], sentence
     assert sentence in cli("items", "add", "B", "--summary", "S", "--list", "n", *words, code=1).err
 
 
+@pytest.mark.parametrize("source", ["", " ", "x" * 201, "a\nb", "\x1b[31mred"])
+@pytest.mark.parametrize(
+    "words",
+    [("add", "eve@example.org"), ("edit", "ana@example.org", "--hour", "9"), ("unsubscribe", "ana@example.org")],
+)
+def test_where_consent_was_given(cli: CommandLine, words: tuple[str, ...], source: str) -> None:
+    """What is kept as proof for good is a line of text, and never empty."""
+    refused = cli("subscribers", *words, "--list", "n", "--source", source, code=1).err
+    assert refused.startswith("Error: The source of a consent")
+
+
 def test_languages_that_there_are(cli: CommandLine) -> None:
     """Items come in any language of ISO 639, K'iche' (quc) among them; a theme's names as well."""
     cli("items", "add", "B", "--summary", "S", "--list", "n", "--language", "quc")

@@ -18,6 +18,8 @@ from newsletter.audience.links import Keys
 from newsletter.audience.picks import KINDS, Picks
 from newsletter.audience.schedule import WEEKDAYS, Schedule
 from newsletter.audience.suppressions import keyed_hash
+from newsletter.controls import CONTROL
+from newsletter.errors import InputError
 from newsletter.tables import consents, lists, profiles, subscriptions
 
 
@@ -35,6 +37,23 @@ class Proof:
     page: str | None = None
     wording: str | None = None
     picks: Mapping[str, Any] | None = None
+
+
+LONGEST_SOURCE = 200
+
+
+def check_source(text: str) -> str:
+    """Where an event was asked for, in one line of 1 to 200 characters.
+
+    Raises:
+        InputError: it is empty, too long, or holds a line end or another control character.
+    """
+    source = text.strip()
+    if CONTROL.search(source):
+        raise InputError("The source of a consent holds a line end or control character.", "Write plain text.")
+    if not 0 < len(source) <= LONGEST_SOURCE:
+        raise InputError(f"The source of a consent has {len(source)} characters.", f"Write 1 to {LONGEST_SOURCE}.")
+    return source
 
 
 _PROOF = tuple(field.name for field in fields(Proof))

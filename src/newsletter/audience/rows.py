@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from newsletter.audience.addresses import Address, parse_address
+from newsletter.audience.consents import check_source
 from newsletter.audience.merging import ImportContext, Row
 from newsletter.audience.picks import language_code
 from newsletter.audience.schedule import (
@@ -54,7 +55,8 @@ def read_row(record: Record, headers: Mapping[str, str], context: ImportContext)
         "weekday": parse_weekday,
         "state": _state,
         "consent_date": lambda text: parse_day(text, context.now),
-        "consent_source": str,
+        # A cell may have lines.
+        "consent_source": lambda text: check_source(" ".join(text.split())),
     }
     for name, read in readers.items():
         text = record.cells.get(name, "")

@@ -14,6 +14,7 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from newsletter.audience.consents import check_source
 from newsletter.audience.importing import FIELDS, Bookmark, import_subscribers
 from newsletter.audience.merging import OUTCOMES, ImportContext
 from newsletter.audience.merging import Progress as Numbers
@@ -74,7 +75,7 @@ def import_(
         find_place=_remembered(find_place),
         find_theme=_remembered(lambda text: find_theme(vocabulary, text)),
         next_due=next_due,
-        source=source or f"import of {name_of(file)}",
+        source=check_source(source) if source else f"import of {name_of(file)}",
         consent_at=consent_at,
         cursor=list_row.last_position,
         now=moment,

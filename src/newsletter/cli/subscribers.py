@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from newsletter.audience import subscribers as audience
 from newsletter.audience.addresses import parse_address
-from newsletter.audience.consents import Proof, consent_hash
+from newsletter.audience.consents import Proof, check_source, consent_hash
 from newsletter.audience.picks import KINDS, Picks
 from newsletter.audience.schedule import (
     WEEKDAYS,
@@ -153,6 +153,7 @@ def add(
     """
     if backfill and from_start:
         raise misused("subscribers add", "--backfill and --from-start exclude each other.")
+    source = check_source(source)
     house, moment = opened(), now()
     with house.engine.begin() as connection:
         list_row = chosen_list(connection, slug, archived=False)
@@ -286,6 +287,7 @@ def edit(
     by_language = any_language or item_languages
     if name is None and not any((by_place, by_theme, by_language, frequency, hour, weekday, timezone, language)):
         raise misused("subscribers edit")
+    source = check_source(source)
     house, moment = opened(), now()
     with house.engine.begin() as connection:
         list_row = chosen_list(connection, slug)
@@ -334,6 +336,7 @@ def unsubscribe(
 
     Example: `newsletter subscribers unsubscribe ana@example.org --source 'asked by telephone'`
     """
+    source = check_source(source)
     house = opened()
     with house.engine.begin() as connection:
         row = audience.find_subscription(connection, email, chosen_list(connection, slug).id)

@@ -199,6 +199,22 @@ def test_a_title_twice_in_a_dated_issue(cli: CommandLine, monkeypatch: pytest.Mo
     assert list(listed(cli)) == [("Borders", "Open."), ("In brief", "One, corrected.")]
 
 
+@pytest.mark.parametrize("batch", [1, 500])
+def test_a_dry_run(on_both: CommandLine, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """A dry run says what the import then does, whatever its batches, and leaves no item, tag or position behind."""
+    monkeypatch.setattr(items_command, "BATCH", batch)
+    lines = [GOOD, GOOD | {"summary": "New", "countries": ["GT"]}, {"title": "One", "summary": "S"}, {"title": ""}]
+    Path("a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    dry = on_both("items", "import", "a.jsonl", "--dry-run", "--json", code=1).json
+    assert "nothing is published" in on_both("items", "import", "a.jsonl", "--dry-run", code=1).out
+    assert on_both("items", "list", "--json").json == []
+    done = on_both("items", "import", "a.jsonl", "--json", code=1).json
+    assert (dry.pop("applied"), done.pop("applied")) == (False, True)
+    assert dry == done
+    assert done["added"] == 2
+    assert {item["position"] for item in on_both("items", "list", "--json").json} == {1, 2}
+
+
 def test_add_says_what_it_found(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same item added again on a later day is there already."""
     on("2026-07-30", monkeypatch)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from newsletter.catalogue.geography import countries_in, parse_places
 from newsletter.catalogue.importing import BadItem, Defaults, draft_of, parse_moment, read_items
@@ -54,31 +54,38 @@ File = Annotated[
 Number = Annotated[str, typer.Argument(metavar="ITEM", help="Its number, own id or URL.")]
 
 
-def publish(engine: Engine, list_id: int, drafts: Iterable[Draft | BadItem]) -> tuple[Saved, list[BadItem]]:
-    """Save drafts in batches, each one transaction; what was saved, and what could not be read."""
+def publish(
+    engine: Engine, list_id: int, drafts: Iterable[Draft | BadItem], *, dry: bool = False
+) -> tuple[Saved, list[BadItem]]:
+    """Save drafts in batches, each one transaction; what was saved, and what could not be read.
+
+    ``dry``: all of it is one transaction, which is then taken back.
+    """
     total = Saved()
     problems: list[BadItem] = []
     batch: list[Draft] = []
     seen: set[str] = set()
 
-    def save() -> None:
-        with engine.begin() as connection:
-            saved = save_items(connection, list_id, batch, now(), seen)
+    def save(connection: Connection) -> None:
+        saved = save_items(connection, list_id, batch, now(), seen)
+        if not dry:
+            connection.commit()
         total.added += saved.added
         total.revised += saved.revised
         total.unchanged += saved.unchanged
         problems.extend(BadItem(None, _which(draft)) for draft in saved.ambiguous)
         batch.clear()
 
-    for draft in drafts:
-        if isinstance(draft, BadItem):
-            problems.append(draft)
-            continue
-        batch.append(draft)
-        if len(batch) == BATCH:
-            save()
-    if batch:
-        save()
+    with engine.connect() as connection:
+        for draft in drafts:
+            if isinstance(draft, BadItem):
+                problems.append(draft)
+                continue
+            batch.append(draft)
+            if len(batch) == BATCH:
+                save(connection)
+        if batch:
+            save(connection)
     return total, problems
 
 
@@ -108,6 +115,7 @@ def import_(
     published: Annotated[
         str | None, typer.Option("--date", help="Of items that do not say theirs: 2026-11-24. Default: now.")
     ] = None,
+    dry: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and publish nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Publish items from JSON Lines, JSON, CSV, or the text of a printed newsletter.
@@ -136,11 +144,12 @@ def import_(
         parse_moment(published) if published else None,
     )
     with readable(file) as source:
-        saved, problems = publish(house.engine, list_row.id, read_items(source, defaults))
+        saved, problems = publish(house.engine, list_row.id, read_items(source, defaults), dry=dry)
     lost = sum(not bad.kept for bad in problems)
     if as_json:
         print_json(
             {
+                "applied": not dry,
                 "added": saved.added,
                 "revised": saved.revised,
                 "unchanged": saved.unchanged,
@@ -154,6 +163,8 @@ def import_(
         if len(problems) > SHOWN_PROBLEMS:
             say(f"and {len(problems) - SHOWN_PROBLEMS} more; `--json` lists them all.", errors)
         say(f"{saved.added} added, {saved.revised} revised, {saved.unchanged} unchanged, {lost} not read.")
+        if dry:
+            say("That was a dry run: nothing is published.")
     if lost:
         raise typer.Exit(1)
 

@@ -50,10 +50,13 @@ def test_a_server_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - began < 3
 
 
-@pytest.mark.parametrize("text", ["rutas.example. TXT", "what is this", 'a. IN TXT "unended', "\udcff"])
-def test_files_that_are_none(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["", "\n", "\nb.example. IN A 192.0.2.1\n"])
+@pytest.mark.parametrize(
+    "text", ["rutas.example. TXT", "what is this", 'a. IN TXT "unended', "a. IN A x", "a. IN FOO x", "\udcff"]
+)
+def test_files_that_are_none(text: str, end: str, tmp_path: Path) -> None:
     """A file that is no zone is told in a sentence, with the line if it can be read at all."""
-    (tmp_path / "zone").write_bytes(b"\n" + text.encode("utf-8", "surrogateescape"))
+    (tmp_path / "zone").write_bytes(b"\n" + text.encode("utf-8", "surrogateescape") + end.encode())
     where = "" if text == "\udcff" else "line 2"
     with pytest.raises(InputError, match=f"is not a zone file: {where}"):
         from_file(tmp_path / "zone")

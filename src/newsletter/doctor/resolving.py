@@ -93,6 +93,19 @@ def over_network(servers: tuple[str, int] | None = None) -> Resolver:
     return Resolver(ask)
 
 
+def _sets(text: str) -> list[dns.rrset.RRset]:
+    return dns.zonefile.read_rrsets(text, default_ttl=3600, default_rdclass="IN", rdclass=None, relativize=False)
+
+
+def _line(text: str, told: int) -> int:
+    """The line of an error that was told of: it is one less where its line had been read to its end."""
+    try:
+        _sets("\n".join(text.split("\n")[: told - 1]))
+    except dns.exception.DNSException:
+        return told - 1
+    return told
+
+
 def from_file(file: Path) -> Resolver:
     """Answers out of a zone file with whole names, as `dig` and `newsletter dkim show` print it.
 
@@ -100,13 +113,12 @@ def from_file(file: Path) -> Resolver:
         InputError: it cannot be read.
     """
     try:
-        sets = dns.zonefile.read_rrsets(
-            file.read_text("utf-8"), default_ttl=3600, default_rdclass="IN", rdclass=None, relativize=False
-        )
+        text = file.read_text("utf-8")
+        sets = _sets(text)
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}.") from None
     except (dns.exception.DNSException, UnicodeError) as error:
-        reason = re.sub(r"^<\w+>:(\d+)", r"line \1", str(error))
+        reason = re.sub(r"^<\w+>:(\d+)", lambda found: f"line {_line(text, int(found[1]))}", str(error))
         raise InputError(
             f"{file} is not a zone file: {reason}.", 'Lines look like: rutas.example. IN TXT "v=spf1 -all"'
         ) from None

@@ -483,6 +483,26 @@ def test_broken_pipe(cli: CommandLine, tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    "words", [("lists", "list"), ("items", "list", "--json"), ("subscribers", "export"), ("--help",)]
+)
+def test_a_full_disk_behind_the_output(
+    cli: CommandLine, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Output that cannot be written ends with a sentence and exit code 1, so that no half file is taken for whole."""
+    # With it each word is written at once, and not as the process ends.
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "newsletter", *words], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == [
+        "Error: A file, or the output: No space left on device.",
+        "       Check path, permissions and free space.",
+    ]
+
+
 def test_bad_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A setting that cannot be used ends any command with a sentence."""
     urls = ("mysql://x/y", "postgresql://u:p@a..b/x")

@@ -105,7 +105,10 @@ def main() -> None:
         # A terminal that has no ✓ shows a question mark.
         sys.stdout.reconfigure(errors="replace")
     try:
-        app()
+        try:
+            app()
+        finally:
+            _hand_over()
     except NewsletterError as error:
         complain(error.message, error.hint)
         sys.exit(1)
@@ -128,8 +131,24 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(1)
     except OSError as error:
-        complain(f"{error.filename or 'A file'}: {error.strerror or error}.", "Check path, permissions and free space.")
+        what = error.filename or "A file, or the output"
+        complain(f"{what}: {error.strerror or error}.", "Check path, permissions and free space.")
         sys.exit(1)
+
+
+def _hand_over() -> None:
+    """Write what is left of the output; at Python's own end it is too late for a sentence.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            # Python would try again, and tell of it.
+            sys.stdout.close()
+        raise
 
 
 def _odd_argument() -> str | None:

@@ -32,7 +32,7 @@ Fault = Literal[
 TARGET_LIMIT = 16 * 1024
 """Bytes of path and query. A link that picks each country has 4 KB."""
 HEADERS_LIMIT = 32 * 1024
-PROBES = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
+PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked by machines, which call the site by the address that they know: RFC 1918, a container's name."""
 ONE_CLICK = "/u/"
 """RFC 8058: whatever a mail program sends along, the token alone decides."""

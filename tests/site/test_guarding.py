@@ -20,6 +20,7 @@ from newsletter.settings import Settings, load_settings
 from subscribers import guarding
 from subscribers.app import site_app
 from subscribers.hosts import host_names, is_ours
+from subscribers.vetting import PROBES
 
 Make = Callable[..., Wire]
 
@@ -150,7 +151,7 @@ def test_wrong_hosts(wire: Wire) -> None:
         assert answer.status == 400
         assert "This site has another address" in answer.text
     assert wire("GET", "/rutas", [("host", "evil.example")], host="news.example.org").status == 400
-    for path in ("/healthz", "/metrics"):
+    for path in PROBES:
         assert wire("GET", path, host="10.2.3.4:8026").status in (200, 401)
 
 

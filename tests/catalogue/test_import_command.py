@@ -199,6 +199,13 @@ def test_a_title_twice_in_a_dated_issue(cli: CommandLine, monkeypatch: pytest.Mo
     assert list(listed(cli)) == [("Borders", "Open."), ("In brief", "One, corrected.")]
 
 
+@pytest.mark.parametrize("url", ["https://x.example/a b", "https://ana@x.example/", "ftp://x.example", "https://"])
+def test_what_a_url_looks_like(cli: CommandLine, url: str) -> None:
+    """How to mend a URL is said of each thing that can be wrong with it, also of one that begins as it should."""
+    refused = " ".join(cli("items", "add", "T", "--summary", "S", "--url", url, code=1).err.split())
+    assert "It looks like https://example.org/page, with %20 for a space and nobody's name before the host." in refused
+
+
 @pytest.mark.parametrize("batch", [1, 500])
 def test_a_dry_run(on_both: CommandLine, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     """A dry run says what the import then does, whatever its batches, and leaves no item, tag or position behind."""

@@ -339,7 +339,8 @@ def parse_url(text: str) -> str:
     Raises:
         InputError: it is something else, or longer than ``LONGEST_URL``.
     """
-    wrong = InputError(f"Its URL {text[:80]!r} is not a web address.", "It begins with https://.")
+    mend = "It looks like https://example.org/page, with %20 for a space and nobody's name before the host."
+    wrong = InputError(f"Its URL {text[:80]!r} is not a web address.", mend)
     try:
         url = ascii_url(text)
         parts = urlsplit(url)

@@ -87,6 +87,18 @@ def test_help_that_is_no_list(newsletter: CommandLine, words: tuple[str, ...]) -
         assert odd not in shown
 
 
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_names_of_options_are_whole(
+    newsletter: CommandLine, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal of 80 columns no name of an option is cut."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = newsletter(*words, "--help").out.split()
+    for option in COMMANDS[words].params:
+        names = [*option.opts, *option.secondary_opts]
+        assert [name for name in names if name.startswith("-") and name not in shown] == []
+
+
 @pytest.mark.parametrize("number", ["abc", "0", "²", "1.5", "9223372036854775808", "9" * 5000])
 def test_numbers_that_are_none(newsletter: CommandLine, number: str) -> None:
     """What is no number of a row is said so, as a mistake in the command line."""

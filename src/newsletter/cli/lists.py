@@ -28,7 +28,8 @@ Postal = Annotated[
     str | None, typer.Option("--postal-address", help="Stands in every mail, as the law asks (CAN-SPAM).")
 ]
 Languages = Annotated[
-    list[str] | None, typer.Option("--language", help="en, es, fr or ar; the first is the default. Repeatable.")
+    list[str] | None,
+    typer.Option("--language", metavar="CODE", help="en, es, fr or ar; the first is the default. Repeatable."),
 ]
 Approval = Annotated[
     bool | None, typer.Option("--approval/--no-approval", help="Hold each run until an admin approves it.")

@@ -65,7 +65,7 @@ def test_the_command(newsletter: CommandLine, tmp_path: Path) -> None:
     assert "light pages" in faint.err
     assert "nearest" in faint.err
     assert "dark pages" in newsletter("lists", "brand", "rutas", "--accent-dark", "#0b6e6e", code=1).err
-    newsletter("lists", "brand", "rutas", code=1)
+    newsletter("lists", "brand", "rutas", code=2)
     assert "--logo" in newsletter("lists", "brand", "rutas", "--logo-dark", str(logo), code=1).err
     done = newsletter("lists", "brand", "rutas", "--accent", "#0b6e6e", "--logo", str(logo))
     assert "accent dark" in done.out

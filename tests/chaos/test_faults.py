@@ -338,7 +338,7 @@ def test_clock_jumps(url: str, tmp_path: Path, note: Note) -> None:
         offsets = [tmp_path / f"offset{number}" for number in range(2)]
         for offset in offsets:
             offset.write_text("0")
-        script = str(Path(__file__).with_name("jumping.py"))
+        script = str(Path(__file__).parents[1] / "sending.py")
         workers = [subprocess.Popen([sys.executable, script, str(offset)], env=environment) for offset in offsets]
 
         def act(dice: random.Random) -> None:

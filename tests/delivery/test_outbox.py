@@ -13,6 +13,7 @@ from newsletter.audience.suppressions import suppress
 from newsletter.database import IDS, Among, connect
 from newsletter.delivery import outbox
 from newsletter.delivery.outbox import Claimed
+from newsletter.delivery.settling import give_back
 from newsletter.settings import Settings
 from newsletter.tables import deliveries, editions, subscribers
 
@@ -121,3 +122,25 @@ def test_arrays_are_read_once(postgres, settings: Settings) -> None:
         "editions",
     }
     assert not [line for line in lines if "Filter: " in line and (")::bigint[]" in line or ")::text[]" in line)]
+
+
+def test_given_back_by_number(postgres, settings: Settings) -> None:
+    """On PostgreSQL what is given back is looked up by its numbers, also while nothing is known of the table, and not
+    searched for among all that is open."""
+    engine = connect(postgres.migrated())
+    house = House(engine, settings).create()
+    for number in range(300):
+        house.subscribe(f"r{number}@example.org")
+    house.publish("one")
+    house.tick()
+    claimed = claim(house)
+    asked: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+    with engine.begin() as connection:
+        give_back(connection, claimed[:10], timedelta(0), "", house.now)
+        connection.exec_driver_sql("SET enable_seqscan = off")
+        plan = "".join(connection.exec_driver_sql(f"EXPLAIN {asked[0][0]}", asked[0][1]).scalars())
+    engine.dispose()
+    assert "pk_deliveries" in plan
+    assert "ix_deliveries_due" not in plan
+    assert "uq_deliveries_open" not in plan

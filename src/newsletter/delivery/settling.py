@@ -205,7 +205,8 @@ def give_back(connection: Connection, claimed: Sequence[Claimed], pause: timedel
         .where(
             deliveries.c.id.in_([delivery.id for delivery in claimed]),
             deliveries.c.claim == claimed[0].claim,
-            deliveries.c.state == "claimed",
+            # So written, no index of all that is open will do: without statistics PostgreSQL reads that for a few ids.
+            deliveries.c.state.concat("") == "claimed",
         )
         .values(values)
     )

@@ -20,6 +20,7 @@ class Demand:
         """Before this moment the pace grants nothing."""
         self._in_vain = False
         self._batch = BATCH[0]
+        self._scale = 1.0
         self._measured_at = 0.0
         self._settled = 0
 
@@ -33,8 +34,9 @@ class Demand:
 
         ``free``: places in the journal; each that waits will need one, and each that is claimed.
         """
-        room = min(self._batch - waiting, free - waiting - UNSETTLED)
-        return room if room >= self._batch // 2 and at >= self.held_until else 0
+        wanted, least = self._batch - waiting, self._batch // 2
+        room = min(int(wanted * self._scale), BATCH[1] - waiting, free - waiting - UNSETTLED)
+        return room if min(wanted, room) >= least and at >= self.held_until else 0
 
     def is_urgent(self, waiting: int, free: int, at: float) -> bool:
         """Whether to claim at once; if nothing more was found the last time, the next pulse is soon enough."""
@@ -43,6 +45,16 @@ class Demand:
     def claimed(self, count: int, *, more: bool, dry: bool) -> None:
         """Note what a claim brought: if there are more, but all in others' hands, none."""
         self.dry, self._in_vain = dry, not (count and more)
+
+    def put_off(self, count: int, claimed: int, *, full: bool) -> None:
+        """Note how many the pace puts off, perhaps for a moment only, when so many were ``claimed``.
+
+        If no relay's rate is ``full`` they are of domains that are held back, and others stand behind them: as large a
+        part of the next claim will be put off, which is to leave what is wanted.
+        """
+        self.dry = self.dry and not count
+        if claimed:
+            self._scale = 1.0 if full else claimed / max(1, claimed - count)
 
     def failed(self) -> None:
         """Note that nobody could be asked."""

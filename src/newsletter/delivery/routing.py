@@ -20,7 +20,8 @@ class Routed:
     now: dict[Relay, list[Claimed]] = field(default_factory=dict)
     """What has leave to go, by relay."""
     later: dict[int, list[Claimed]] = field(default_factory=lambda: defaultdict(list))
-    """What no relay may carry before so many seconds; whole ones, so that many are put off at once."""
+    """What no relay may carry before so many seconds; whole ones, and the coarser the more they are, so that many are
+    put off at once."""
     left: list[Claimed] = field(default_factory=list)
     """What none of the relays carries at all."""
     full: dict[Relay, float] = field(default_factory=dict)
@@ -46,7 +47,7 @@ class Routing:
                 parts, rest = self._shares.allot(deliveries, _slug, able)
                 for delivery in rest:
                     wait = waits.get(delivery.id)
-                    (routed.left if wait is None else routed.later[math.ceil(wait)]).append(delivery)
+                    (routed.left if wait is None else routed.later[_coarse(wait)]).append(delivery)
                 for relay, part in parts.items():
                     now, later = self._granted(relay, part, routed.full)
                     if now:
@@ -93,6 +94,11 @@ def _by_able(
         no = refused.get(delivery.domain, ())
         found[tuple(relay for relay in relays if relay not in no)].append(delivery)
     return found
+
+
+def _coarse(seconds: float) -> int:
+    step = max(1, seconds // 10)
+    return math.ceil(math.ceil(seconds / step) * step)
 
 
 def _slug(delivery: Claimed) -> str:

@@ -321,8 +321,8 @@ class Spell:
         routed = await self._sharing.share_out(brought.claimed, self.usable)
         for seconds, deliveries in routed.later.items():
             self._give_back(deliveries, timedelta(seconds=seconds))
-            # Perhaps soon: the next claim will tell.
-            self._demand.dry = False
+        later = sum(map(len, routed.later.values()))
+        self._demand.put_off(later, len(brought.claimed), full=bool(routed.full))
         self._give_back(routed.left, RELAY_PAUSE, "No relay for this list can be used now.")
         self._demand.held_until = self._sharing.full_until(self.usable)
 

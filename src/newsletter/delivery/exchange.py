@@ -30,7 +30,7 @@ log = structlog.get_logger("newsletter.delivery")
 # Who may send nothing for longer than this has better things to do; what is due sooner is waited for.
 SOON = timedelta(seconds=5)
 RELAY_PAUSE = timedelta(seconds=20)
-"""So much later is due what no relay may carry now; and so long a worker leaves a relay to others that serves them."""
+"""So much later is due a notice that no relay may carry now; and so long a worker leaves a relay to others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from newsletter.database import reading
 from newsletter.delivery.demand import UNSETTLED, Demand
-from newsletter.delivery.exchange import RELAY_PAUSE, Brought, Errand, Exchange
+from newsletter.delivery.exchange import Brought, Errand, Exchange
 from newsletter.delivery.journal import Journal
 from newsletter.delivery.kept import Kept
 from newsletter.delivery.ledger import content_hash
@@ -323,7 +323,8 @@ class Spell:
             self._give_back(deliveries, timedelta(seconds=seconds))
         later = sum(map(len, routed.later.values()))
         self._demand.put_off(later, len(brought.claimed), full=bool(routed.full))
-        self._give_back(routed.left, RELAY_PAUSE, "No relay for this list can be used now.")
+        # Whoever can send it finds it due.
+        self._give_back(routed.left, reason="No relay for this list can be used now.")
         self._demand.held_until = self._sharing.full_until(self.usable)
 
     async def _told(

@@ -302,6 +302,17 @@ def test_slow_relay_of_another_list(sqlite_engine: Engine, tmp_path: Path, monke
     assert len(slow.accepted) < 70
 
 
+def test_many_digests_of_another_list(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """Nobody waits, with a relay that has nothing to do, behind all that another one carries, however fast that is."""
+    busy, idle = Misbehaving(thinks=0.05), Misbehaving()
+    relays = {"busy": (busy, "&lists=rutas&connections=2"), "idle": (idle, "&lists=mares")}
+    with served(sqlite_engine, tmp_path, relays) as house:
+        two_lists(house, 600, 90)
+        dispatch.dispatch(house.engine, house.settings, running(house), until(lambda: len(idle.accepted) == 90, 20))
+    assert len(idle.accepted) == 90
+    assert 20 < len(busy.accepted) < 300
+
+
 @pytest.fixture
 def waited(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many messages waited, each time that some were queued."""

@@ -45,6 +45,8 @@ class Errand:
     room: int
     supplied: frozenset[Relay] = frozenset()
     """Relays for which no more digests are claimed: those that none but they may carry."""
+    hungry: frozenset[Relay] = frozenset()
+    """Relays for which no digest waits while some do for others: half of what is claimed is for them first."""
     unnoticed: frozenset[Relay] = frozenset()
     """Relays for which no notice waits: of what these carry some are claimed."""
 
@@ -110,8 +112,11 @@ class Exchange:
             if not (usable and errand.room):
                 return Brought(counts, known, no_room, usable, [], taken)
             living = living_owners(journals(self._settings))
-            carried = partial(carries, [relay for relay in usable if relay not in errand.supplied])
-            claimed = outbox.claim(connection, self._owner, now, self._lease, errand.room, living, carried)
+            able = [relay for relay in usable if relay not in errand.supplied]
+            carried, hungry = partial(carries, able), [relay for relay in able if relay in errand.hungry]
+            take = partial(outbox.claim, connection, self._owner, now, self._lease)
+            claimed = take(errand.room // 2, living, partial(carries, hungry)) if 0 < len(hungry) < len(able) else []
+            claimed += take(errand.room - len(claimed), living, carried)
             # Fewer may come back than were claimed.
             more = len(claimed) == errand.room or outbox.ready_count(connection, now, 1, carried) > 0
             dry = not more and outbox.ready_count(connection, now + SOON, 1, carried) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -27,6 +28,9 @@ TRUSTED_SECONDS = 60.0
 
 AGEING_SECONDS = 60
 """Leave by rates of so many seconds is asked for anew with each turn: what waits must not go together with what may."""
+
+HUNGRY_SECONDS = 5.0
+"""So long nothing more is sought for a relay for which nothing was found: that reads all that is due for others."""
 
 
 class Sharing:
@@ -57,6 +61,8 @@ class Sharing:
         self._full_until = full_until
         self.late: list[Relay] = []
         """Those that are given nothing more, since the spell is over and they still have something in hand."""
+        self._sought_at: dict[Relay, float] = {}
+        """When digests were sought for relays that have had none since."""
         self._moving: Sequence[Relay] = ()
         """Those that could be used and did not stand still when digests were last shared out."""
 
@@ -69,6 +75,16 @@ class Sharing:
     def supplied(self, usable: Sequence[Relay]) -> frozenset[Relay]:
         """Relays for which no more digests need be claimed: they are late, lag and have enough, or have no leave."""
         return frozenset((*self.late, *self._have_enough(usable), *filter(self._is_full, usable)))
+
+    def hungry(self, usable: Sequence[Relay]) -> frozenset[Relay]:
+        """Those for which no digest waits, if some do for others; now and then only, as long as nothing is found."""
+        empty = [relay for relay in usable if not self._waiting.digests_for(relay)]
+        now = time.monotonic()
+        hungry = [relay for relay in empty if now > self._sought_at.get(relay, -math.inf) + HUNGRY_SECONDS]
+        if len(empty) == len(usable):
+            return frozenset()
+        self._sought_at |= dict.fromkeys(hungry, now)
+        return frozenset(hungry)
 
     def full_until(self, usable: Sequence[Relay]) -> float:
         """The moment from which on one that does not lag and have enough may carry more, as far as is known."""
@@ -173,6 +189,7 @@ class Sharing:
         routed = await self._route(claimed, relays)
         for relay, deliveries in routed.now.items():
             self._waiting.add(relay, deliveries)
+            self._sought_at.pop(relay, None)
         now = time.monotonic()
         self._full_until |= {relay: now + min(seconds, TRUSTED_SECONDS) for relay, seconds in routed.full.items()}
         return routed

@@ -303,7 +303,8 @@ class Spell:
         soon = self._sharing.have_leave_soon(relays)
         late = self._sharing.late
         unnoticed = frozenset(one for one in self._relays if not (one in late or self._waiting.notices_for([one])))
-        brought = await self._told(room, self._sharing.supplied(relays), unnoticed)
+        supplied, hungry = self._sharing.supplied(relays), self._sharing.hungry(relays) if room else frozenset()
+        brought = await self._told(room, supplied=supplied, hungry=hungry, unnoticed=unnoticed)
         if room and brought.usable:
             self._demand.claimed(len(brought.claimed), more=brought.more, dry=brought.dry and not soon)
         elif room:
@@ -327,12 +328,10 @@ class Spell:
         self._give_back(routed.left, reason="No relay for this list can be used now.")
         self._demand.held_until = self._sharing.full_until(self.usable)
 
-    async def _told(
-        self, room: int = 0, supplied: frozenset[Relay] = frozenset(), unnoticed: frozenset[Relay] = frozenset()
-    ) -> Brought:
-        """Tell the database all there is to tell, then forget it; and claim so much."""
+    async def _told(self, room: int = 0, **relays: frozenset[Relay]) -> Brought:
+        """Tell the database all there is to tell, then forget it; and claim so much, for ``relays`` as errands have."""
         told, failed = self._unsettled.copy(), dict(self._failed)
-        errand = Errand(told, failed, self._known, room, supplied, unnoticed)
+        errand = Errand(told, failed, self._known, room, **relays)
         unused = self._waiting.take_unused()
         brought = await self._aside(lambda: self._run(errand, unused))
         for outcome in told.outcomes:

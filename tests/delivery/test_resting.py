@@ -11,8 +11,11 @@ from sqlalchemy import Engine, event
 
 from newsletter.database import reading
 from newsletter.delivery import resting
+from newsletter.delivery.exchange import Errand, Exchange
 from newsletter.delivery.relays import Relay
 from newsletter.delivery.resting import State, rest_after
+from newsletter.delivery.unsettled import Unsettled
+from newsletter.settings import Settings
 
 NOW = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 MAIN = Relay("main", "mail.example.org", 465, "tls", "news", "geheim-wort")
@@ -96,6 +99,22 @@ def test_whoever_comes_second_waits_and_sees(engine: Engine) -> None:
             until = resting.rest(connection, MAIN, "first", NOW)
         assert second.result() == until
     assert state(engine).last_error == "first"
+
+
+def test_several_fail_together(engine: Engine, settings: Settings) -> None:
+    """Workers that find the same relays failing, each in another order, do not wait for one another in a circle."""
+    known = {relay.name: State() for relay in BOTH}
+    failed = {SPARE: "no route to host", MAIN: "no route to host"}
+    other = Exchange(engine, settings, BOTH, "other", lambda: NOW, {})
+    with ThreadPoolExecutor(1) as threads:
+        with engine.begin() as connection:
+            resting.rest(connection, MAIN, "no route to host", NOW)
+            telling = threads.submit(other.run, Errand(Unsettled(), failed, known, 0))
+            # It waits by now; if not, nothing is proved this time.
+            time.sleep(0.5)
+            resting.rest(connection, SPARE, "no route to host", NOW)
+        assert telling.result().usable == ()
+    assert [state(engine, relay).failures for relay in BOTH] == [1, 1]
 
 
 def test_success_under_way_does_not_end_a_rest(engine: Engine) -> None:

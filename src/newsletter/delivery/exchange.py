@@ -101,7 +101,7 @@ class Exchange:
             # Read here, since SQLite may have waited for another writer.
             now = self._clock()
             counts = self._settle(connection, errand, now)
-            self._fail(connection, errand.failed, now)
+            self._note_relays(connection, errand, now)
             known = resting.states(connection, self._relays)
             no_room = frozenset(relay for relay, at in self._no_room_at.items() if abs(now - at) < RELAY_PAUSE)
             # That others are turned away is no reason to stop for whom it serves.
@@ -133,23 +133,22 @@ class Exchange:
         counts["notices"] += notices.settle(connection, told.told, now)
         notices.give_back(connection, told.unasked, now)
         notices.give_back(connection, told.unroutable, now + RELAY_PAUSE)
-        accepted = [outcome for outcome in told.outcomes if outcome.answer.verdict is Verdict.ACCEPTED]
-        begun = {outcome.relay: outcome.delivery.claimed_at for outcome in accepted} | dict(told.thanks)
+        return counts
+
+    def _note_relays(self, connection: Connection, errand: Errand, now: datetime) -> None:
+        """Who took a message is well; who could not be used rests, but for who only has no room for this worker."""
+        accepted = [outcome for outcome in errand.told.outcomes if outcome.answer.verdict is Verdict.ACCEPTED]
+        begun = {outcome.relay: outcome.delivery.claimed_at for outcome in accepted} | dict(errand.told.thanks)
+        # All workers in the same order, since the row of each is locked up to the end.
         for relay in self._relays:
             if relay.name in begun:
                 self._served_at[relay] = now
                 if not errand.known[relay.name].is_well(now):
                     resting.recovered(connection, relay, begun[relay.name], now)
-        return counts
-
-    def _fail(self, connection: Connection, failed: Mapping[Relay, str], now: datetime) -> None:
-        """Let relays rest that could not be used, but for those that only have no room for this worker."""
-        if not failed:
-            return
-        known = resting.states(connection, self._relays)
-        for relay, reason in failed.items():
-            if known[relay.name].serves_others(self._served_at.pop(relay, None), now):
-                self._no_room_at[relay] = now
-                log.info("the relay serves other workers and has no room for this one", relay=relay.name)
-            else:
-                resting.rest(connection, relay, reason, now)
+            if relay in errand.failed:
+                state = resting.states(connection, [relay])[relay.name]
+                if state.serves_others(self._served_at.pop(relay, None), now):
+                    self._no_room_at[relay] = now
+                    log.info("the relay serves other workers and has no room for this one", relay=relay.name)
+                else:
+                    resting.rest(connection, relay, errand.failed[relay], now)

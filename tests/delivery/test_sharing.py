@@ -529,6 +529,25 @@ def test_confirmation_at_the_end_of_a_spell(
 
 
 @pytest.mark.usefixtures("sped_up")
+def test_end_of_a_spell_where_all_are_slow(
+    sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither does who waits with a relay that does not keep up with its digests, but moves."""
+    monkeypatch.setattr(spell, "SPELL_SECONDS", 1.0)
+    slow, busy = Misbehaving(thinks=5), Misbehaving(thinks=0.1)
+    relays = {"slow": (slow, "&lists=rutas&connections=1"), "busy": (busy, "&lists=mares&connections=1")}
+    with served(sqlite_engine, tmp_path, relays) as house, ThreadPoolExecutor(1) as other:
+        two_lists(house, 40, 200)
+        sent = other.submit(dispatch.dispatch, house.engine, house.settings, running(house))
+        time.sleep(1.5)
+        house.subscribe("late@example.org", due_at=None)
+        time.sleep(2)
+        assert "late@example.org" in dict(busy.accepted)
+        assert len(slow.accepted) == 1
+        assert sent.result().more
+
+
+@pytest.mark.usefixtures("sped_up")
 def test_a_list_of_which_one_relay_hangs_and_one_has_no_leave(
     sqlite_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,8 +101,11 @@ class Sharing:
         return [relay for relay in usable if self._full_until.get(relay, 0.0) <= soon]
 
     def are_late(self, usable: Sequence[Relay]) -> bool:
-        """Once the spell is over: whether one that lags has something in hand, for which all else would wait."""
-        self.late += [relay for relay in self.lagging(usable) if relay not in self.late]
+        """Once the spell is over: whether one that lags has something in hand, for which all else would wait; where all
+        lag, one that stands still."""
+        still = [relay for relay in usable if self._pools.stands_still(relay)]
+        slow = self.lagging(usable) or (still if len(still) < len(usable) else ())
+        self.late += [relay for relay in slow if relay not in self.late]
         return any(map(self._pools.is_at_work, self.late))
 
     def others(self, relay: Relay) -> list[Relay]:

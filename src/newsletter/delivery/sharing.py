@@ -77,12 +77,15 @@ class Sharing:
         return frozenset((*self.late, *self._have_enough(usable), *filter(self._is_full, usable)))
 
     def hungry(self, usable: Sequence[Relay]) -> frozenset[Relay]:
-        """Those for which no digest waits, if some do for others; now and then only, as long as nothing is found."""
+        """Those for which no digest waits, if some do for others, which carry other lists.
+
+        As long as nothing is found, only now and then.
+        """
         empty = [relay for relay in usable if not self._waiting.digests_for(relay)]
+        if len(empty) == len(usable) or len({relay.lists for relay in usable}) == 1:
+            return frozenset()
         now = time.monotonic()
         hungry = [relay for relay in empty if now > self._sought_at.get(relay, -math.inf) + HUNGRY_SECONDS]
-        if len(empty) == len(usable):
-            return frozenset()
         self._sought_at |= dict.fromkeys(hungry, now)
         return frozenset(hungry)
 

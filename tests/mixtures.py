@@ -17,7 +17,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from house import House
-from misbehaving import Misbehaving
+from misbehaving import Misbehaving, refusing
 from spells import Mute, Silent, running, served, two_lists, until
 from sqlalchemy import Engine, select
 from stack import select_doubtful, wait_until
@@ -80,6 +80,9 @@ KINDS: dict[str, Kind] = {
     "tarpit": lambda dice: (Tarpit(), f"&connections={dice.choice((1, 8))}&messages={dice.choice((0, 1, 3))}"),
     "recovering": lambda dice: (Recovering(), f"&connections={dice.choice((1, 8))}"),
     "leaving": lambda dice: (Misbehaving(mood=lambda *_: "leave"), f"&connections={dice.choice((1, 8))}"),
+    "full": lambda _: (refusing(b"MAIL", b"452 4.3.1 Insufficient system storage\r\n"), "&rate=500/day"),
+    "unwilling": lambda _: (refusing(b"RCPT", b"554 5.7.1 Relay access denied\r\n"), ""),
+    "busy": lambda _: (refusing(b"RCPT", b"450 4.2.0 busy\r\n"), ""),
     "full-boxes": lambda _: (Misbehaving(mood=lambda number, _: "452" if number % 3 == 0 else "ok"), "&rate=500/day"),
 }
 """A server of each kind, and its options in the URL."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.pace import Pace
 from newsletter.delivery.relays import Relay
 from newsletter.delivery.shares import Shares
+
+Suspected = Callable[[Relay, Claimed], bool]
+"""Whether a relay did not take a digest before, which others try first."""
 
 
 @dataclass
@@ -35,15 +38,18 @@ class Routing:
         self._shares = shares
         self._pace = pace
 
-    def route(self, claimed: Iterable[Claimed], relays: Sequence[Relay]) -> Routed:
-        """Give each its relay. What one may not carry now goes through the others, if they may. It blocks."""
+    def route(self, claimed: Iterable[Claimed], relays: Sequence[Relay], is_suspect: Suspected | None = None) -> Routed:
+        """Give each its relay. What one may not carry now goes through the others, if they may. It blocks.
+
+        None goes to a relay for which it ``is_suspect``.
+        """
         routed = Routed()
         refused: defaultdict[str, set[Relay]] = defaultdict(set)
         waits: dict[int, float] = {}
         batch = list(claimed)
         while batch:
             late: list[Claimed] = []
-            for able, deliveries in _by_able(batch, relays, refused).items():
+            for able, deliveries in _by_able(batch, relays, refused, is_suspect).items():
                 parts, rest = self._shares.allot(deliveries, _slug, able)
                 for delivery in rest:
                     wait = waits.get(delivery.id)
@@ -83,16 +89,20 @@ class Routing:
 
 
 def _by_able(
-    batch: Iterable[Claimed], relays: Sequence[Relay], refused: Mapping[str, Collection[Relay]]
+    batch: Iterable[Claimed],
+    relays: Sequence[Relay],
+    refused: Mapping[str, Collection[Relay]],
+    is_suspect: Suspected | None,
 ) -> Mapping[tuple[Relay, ...], list[Claimed]]:
-    """Deliveries by the relays that have not ``refused`` their domain."""
-    if not refused:
+    """Deliveries by the relays that have not ``refused`` their domain, and for which they are not suspect."""
+    if not refused and is_suspect is None:
         # As it nearly always is: to tell them apart costs a tenth of what is done for a message.
         return {tuple(relays): list(batch)}
     found: defaultdict[tuple[Relay, ...], list[Claimed]] = defaultdict(list)
     for delivery in batch:
         no = refused.get(delivery.domain, ())
-        found[tuple(relay for relay in relays if relay not in no)].append(delivery)
+        able = (relay for relay in relays if relay not in no and not (is_suspect and is_suspect(relay, delivery)))
+        found[tuple(able)].append(delivery)
     return found
 
 

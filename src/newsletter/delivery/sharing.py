@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -13,14 +12,14 @@ from newsletter.delivery.exchange import SOON
 from newsletter.delivery.notices import Taken
 from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.relays import Relay
-from newsletter.delivery.routing import Routed
+from newsletter.delivery.routing import Routed, Suspected
 from newsletter.delivery.shares import carries
 from newsletter.delivery.smtp.outcomes import Answer
 from newsletter.delivery.smtp.pools import Pools
 from newsletter.delivery.suspects import Suspects, another_may
 from newsletter.delivery.waiting import Waiting
 
-Route = Callable[[Sequence[Claimed], Sequence[Relay]], Awaitable[Routed]]
+Route = Callable[[Sequence[Claimed], Sequence[Relay], Suspected | None], Awaitable[Routed]]
 """``Routing.route``, while the connections go on."""
 
 TRUSTED_SECONDS = 60.0
@@ -38,7 +37,7 @@ class Sharing:
 
     A relay *lags* that does not keep up with what waits for it: others carry what they may in its place, as far as they
     have leave, and what waits for it alone holds up nobody else. Of what others may carry it keeps as many as it
-    answered lately; one that stands still, none. What a relay hung up over others try first.
+    answered lately; one that stands still, none. What a relay hung up over or did not take others try first.
     """
 
     def __init__(
@@ -136,7 +135,7 @@ class Sharing:
         return [(one, self._suspects.answer(relay, one)) for one in found]
 
     def yields(self, relay: Relay, message: Taken | Claimed) -> bool:
-        """Whether others carry it in place of a relay, which stands still, or hung up over it, and they did not."""
+        """Whether others carry it in place of a relay for which it is suspect, or which stands still."""
         if self._suspects.has(relay, message):
             return carries([one for one in self.others(relay) if not self._suspects.has(one, message)], message.slug)
         return self._pools.stands_still(relay) and carries(self._moving, message.slug)
@@ -162,10 +161,11 @@ class Sharing:
             elif relay in lagging:
                 claimed = [*self._waiting.movable(relay, able, lagging[relay]), *claimed]
             claimed = [*self._waiting.take_suspects(relay, partial(carries, self.others(relay))), *claimed]
-        routed = await self._queue(claimed, able)
+        is_suspect = self._suspects.has if self._suspects else None
+        routed = await self._grant(claimed, able, is_suspect)
         if len(able) < len(usable):
-            routed = await self._queue(_rest(routed), usable)
-        if self._suspects:
+            routed = await self._grant(_rest(routed), usable, is_suspect)
+        if is_suspect:
             # Nobody else may carry it now.
             routed = await self._grant(_rest(routed), usable)
         self.recount(usable)
@@ -178,21 +178,11 @@ class Sharing:
         able = [relay for relay in others if not self._is_full(relay)]
         self.stuck = self._waiting.stuck(lagging, others) - self._waiting.surplus(lagging, able)
 
-    async def _queue(self, claimed: list[Claimed], relays: Sequence[Relay]) -> Routed:
-        """As ``_grant``, but each digest only to those of these relays that have not hung up over it."""
-        if not self._suspects:
-            return await self._grant(claimed, relays)
-        groups: defaultdict[tuple[Relay, ...], list[Claimed]] = defaultdict(list)
-        for delivery in claimed:
-            groups[tuple(one for one in relays if not self._suspects.has(one, delivery))].append(delivery)
-        routed = Routed()
-        for able, deliveries in groups.items():
-            routed.left += _rest(await self._grant(deliveries, able))
-        return routed
-
-    async def _grant(self, claimed: list[Claimed], relays: Sequence[Relay]) -> Routed:
+    async def _grant(
+        self, claimed: list[Claimed], relays: Sequence[Relay], is_suspect: Suspected | None = None
+    ) -> Routed:
         """Digests into the queues of these relays as far as their pace allows; gives the others."""
-        routed = await self._route(claimed, relays)
+        routed = await self._route(claimed, relays, is_suspect)
         for relay, deliveries in routed.now.items():
             self._waiting.add(relay, deliveries)
             self._sought_at.pop(relay, None)

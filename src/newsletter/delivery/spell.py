@@ -30,7 +30,7 @@ from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.relays import Relay, relays_of
 from newsletter.delivery.reporting import without_addresses
 from newsletter.delivery.resting import State
-from newsletter.delivery.routing import Routed
+from newsletter.delivery.routing import Routed, Suspected
 from newsletter.delivery.settling import Outcome
 from newsletter.delivery.sharing import Sharing
 from newsletter.delivery.smtp.connections import ANSWERS_TO_A_MESSAGE, Outgoing
@@ -355,13 +355,13 @@ class Spell:
             self._kept.pace.slow_down(domain)
         return brought
 
-    async def _route(self, claimed: Sequence[Claimed], relays: Sequence[Relay]) -> Routed:
+    async def _route(self, claimed: Sequence[Claimed], relays: Sequence[Relay], is_suspect: Suspected | None) -> Routed:
         """What moves must not find its own leave taken."""
         unused = self._waiting.take_unused()
 
         def work() -> Routed:
             self._refund(unused)
-            return self._kept.routing.route(claimed, relays)
+            return self._kept.routing.route(claimed, relays, is_suspect)
 
         return await self._aside(work)
 

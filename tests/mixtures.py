@@ -80,7 +80,7 @@ KINDS: dict[str, Kind] = {
     "tarpit": lambda dice: (Tarpit(), f"&connections={dice.choice((1, 8))}&messages={dice.choice((0, 1, 3))}"),
     "recovering": lambda dice: (Recovering(), f"&connections={dice.choice((1, 8))}"),
     "leaving": lambda dice: (Misbehaving(mood=lambda *_: "leave"), f"&connections={dice.choice((1, 8))}"),
-    "full": lambda _: (refusing(b"MAIL", b"452 4.3.1 Insufficient system storage\r\n"), "&rate=500/day"),
+    "full": lambda _: (refusing(b"MAIL", b"452 4.3.1 Insufficient system storage\r\n"), ""),
     "unwilling": lambda _: (refusing(b"RCPT", b"554 5.7.1 Relay access denied\r\n"), ""),
     "busy": lambda _: (refusing(b"RCPT", b"450 4.2.0 busy\r\n"), ""),
     "full-boxes": lambda _: (Misbehaving(mood=lambda number, _: "452" if number % 3 == 0 else "ok"), "&rate=500/day"),
@@ -99,7 +99,7 @@ class Mixture:
             lists = dice.choice(("", "&lists=rutas", "&lists=mares"))
             self.relays[f"{kind}-{place}"] = server, f"{options}{lists}&weight={dice.choice((1, 5, 50))}"
         self.servers = [server for server, _ in self.relays.values()]
-        self.refused: list[set[str]] = [set() for _ in self.servers]
+        self.refused: list[list[str]] = [[] for _ in self.servers]
         self.begun: list[list[tuple[float, str]]] = [[] for _ in self.servers]
         for server, noted, taken in zip(self.servers, self.refused, self.begun, strict=True):
             server.mood = _noting(server.mood, noted, taken)
@@ -123,8 +123,8 @@ class Mixture:
         self.subscribed_at = time.monotonic()
 
     def late(self) -> set[str]:
-        """What the good one may carry, and nobody has been asked to take for good."""
-        return self.wanted.difference(self.accepted(), *self.refused)
+        """What the good one may carry, and nobody accepted."""
+        return self.wanted.difference(self.accepted())
 
     def accepted(self) -> list[str]:
         """The recipients of all that was accepted, as often as it was."""
@@ -156,7 +156,7 @@ class Mixture:
                 assert most <= 2 * rate.count, f"{self}: {most} for {relay.name} in {rate.seconds} s"
             elif rate:
                 left = pace.grant(relay, {"example.org": rate.count}).by_domain["example.org"]
-                used = len({recipient for recipient, _ in server.accepted}.union(noted) - LATE)
+                used = sum(recipient not in LATE for recipient in (*(one for one, _ in server.accepted), *noted))
                 assert left + used == rate.count, f"{self}: {left} left for {relay.name}, {used} used"
         pace.close()
 
@@ -289,13 +289,13 @@ def mixed_by_several(seed: int, engine: Engine, folder: Path) -> None:
 
 
 def _noting(
-    mood: Callable[[int, str], str], refused: set[str], begun: list[tuple[float, str]]
+    mood: Callable[[int, str], str], refused: list[str], begun: list[tuple[float, str]]
 ) -> Callable[[int, str], str]:
     def noted(number: int, recipient: str) -> str:
         begun.append((time.monotonic(), recipient))
         found = mood(number, recipient)
         if found not in ("ok", "leave"):
-            refused.add(recipient)
+            refused.append(recipient)
         return found
 
     return noted

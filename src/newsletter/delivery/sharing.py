@@ -149,6 +149,7 @@ class Sharing:
         supplied = self.supplied(usable)
         lagging = self.lagging(usable)
         able = [relay for relay in self._moving if relay not in supplied]
+        claimed = [*self._waiting.take_passed_on(), *claimed]
         for relay in usable:
             if any(rate.seconds <= AGEING_SECONDS for rate in relay.rates):
                 waited = self._waiting.movable(relay, [relay])

@@ -112,6 +112,7 @@ class Spell:
             self._closing = True
             for relay in self._relays:
                 self._give_back(self._waiting.emptied(relay))
+            self._give_back(self._waiting.take_passed_on())
             self._unsettled.unasked += self._waiting.take_notices()
             await self._pools.close(lambda: self._stop or self._stopping(), self._tell)
         await self._settle_the_rest()
@@ -187,7 +188,7 @@ class Spell:
         assert isinstance(tag, (Taken, Claimed))
         is_accepted = answer.verdict is Verdict.ACCEPTED
         if not (is_accepted or self._closing) and self._sharing.passes_on(tag, answer, relay):
-            self._put_back(relay, tag, is_suspect=True)
+            self._put_back(relay, tag, self._waiting.pass_on)
             return
         if isinstance(tag, Claimed) and tag.id in self._handed:
             self._journal.note_answer(tag.id, answer)
@@ -207,7 +208,7 @@ class Spell:
             self._note(tag, refusal, relay)
             self._wake.set()
         else:
-            self._put_back(relay, tag, is_suspect=blamed)
+            self._put_back(relay, tag, self._waiting.suspect if blamed else self._waiting.put_back)
         return was_suspected
 
     def ended(self, relay: Relay) -> None:
@@ -250,15 +251,14 @@ class Spell:
         if isinstance(message, Taken):
             self._unsettled.told.append((message, answer))
         else:
-            body = self._hashes.pop(message.id, "")
-            self._unsettled.outcomes.append(Outcome(message, answer, relay.name, body))
+            self._unsettled.outcomes.append(Outcome(message, answer, relay.name, self._hashes.pop(message.id, "")))
 
-    def _put_back(self, relay: Relay, message: Taken | Claimed, *, is_suspect: bool) -> None:
-        """It was certainly not accepted, and is for the next connection; a suspect for others first."""
+    def _put_back(self, relay: Relay, message: Taken | Claimed, place: Callable[[Relay, Claimed], None]) -> None:
+        """It was certainly not accepted, and waits in its place."""
         if isinstance(message, Claimed):
             self._forget(message.id)
             self._hashes.pop(message.id)
-            (self._waiting.suspect if is_suspect else self._waiting.put_back)(relay, message)
+            place(relay, message)
             if self._closing:
                 self._give_back(self._waiting.emptied(relay))
         else:

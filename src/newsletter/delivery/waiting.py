@@ -25,10 +25,12 @@ class Waiting:
         self.notices: deque[Taken] = deque()
         self._queues: dict[str, deque[Claimed]] = {relay.name: deque() for relay in relays}
         self._suspects: dict[str, deque[Claimed]] = {relay.name: deque() for relay in relays}
+        self._passed_on: list[Claimed] = []
         self._unused: defaultdict[Relay, Counter[str]] = defaultdict(Counter)
 
     def __len__(self) -> int:
-        return len(self.notices) + sum(map(len, (*self._queues.values(), *self._suspects.values())))
+        queues = (*self._queues.values(), *self._suspects.values())
+        return len(self.notices) + len(self._passed_on) + sum(map(len, queues))
 
     def count_for(self, relay: Relay, yields: Yields = lambda *_: False) -> int:
         """How many messages there may be for this relay, but for notices that it ``yields`` to others."""
@@ -46,7 +48,8 @@ class Waiting:
 
     def deliveries(self) -> list[Claimed]:
         """Every digest that waits."""
-        return [delivery for queue in (*self._queues.values(), *self._suspects.values()) for delivery in queue]
+        queues = (*self._queues.values(), *self._suspects.values(), self._passed_on)
+        return [delivery for queue in queues for delivery in queue]
 
     def add(self, relay: Relay, deliveries: Iterable[Claimed]) -> None:
         """Digests that have leave to go through this relay."""
@@ -90,6 +93,15 @@ class Waiting:
         self._suspects[relay.name].append(delivery)
         if queue := self._queues[relay.name]:
             queue.appendleft(queue.pop())
+
+    def pass_on(self, _relay: Relay, delivery: Claimed) -> None:
+        """A digest that the relay did not take, and has used its leave for: others try next."""
+        self._passed_on.append(delivery)
+
+    def take_passed_on(self) -> list[Claimed]:
+        """Take out what relays did not take; it has leave for none."""
+        taken, self._passed_on = self._passed_on, []
+        return taken
 
     def take_suspects(self, relay: Relay, taken: Carried) -> list[Claimed]:
         """Take out what the relay has hung up over, of those lists that ``taken`` is true of."""

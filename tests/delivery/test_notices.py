@@ -103,6 +103,20 @@ def test_deferred_and_refused(house: House, relay) -> None:
     assert len(relay.at_recipient["dead@example.org"]) == left > 900
 
 
+def test_pauses(house: House, relay) -> None:
+    """A confirmation that a relay could not take is tried again after a minute; pauses double, up to ten minutes."""
+    house.subscribe("ana@example.org", due_at=None)
+    relay.at_recipient = {"ana@example.org": ["450 later"] * 9}
+    tried_at = []
+    for minute in range(40):
+        left = len(relay.at_recipient["ana@example.org"])
+        confirm(house)
+        if len(relay.at_recipient["ana@example.org"]) < left:
+            tried_at.append(minute)
+        house.pass_time(minutes=1)
+    assert tried_at == [0, 1, 2, 4, 8, 16, 26, 36]
+
+
 def test_a_notice_with_a_defect(house: House, relay, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever comes of writing one notice, the others go out, and it is tried again after a pause."""
     write = Writer.write

@@ -24,6 +24,7 @@ log = structlog.get_logger("newsletter.delivery")
 
 BATCH = 50
 PAUSE = timedelta(minutes=10)
+SOONEST = timedelta(minutes=1)
 PATIENCE = timedelta(days=4)
 
 STATES = {"confirm": ("pending",), "welcome": ("active",), "known": ("active", "paused"), "goodbye": ("unsubscribed",)}
@@ -43,6 +44,7 @@ class Taken:
     slug: str
     email: str
     message: Message
+    asked_at: datetime
     claimed_at: datetime
 
 
@@ -76,7 +78,7 @@ def claim(connection: Connection, settings: Settings, now: datetime, carried: Ca
                 log.warning("a notice could not be composed", notice=row.id, kind=row.kind, error=type(error).__name__)
                 continue
             whose = None if row.email else row.subscriber_id
-            taken.append(Taken(row.id, row.kind, whose, slug, _to(row), message, now))
+            taken.append(Taken(row.id, row.kind, whose, slug, _to(row), message, row.asked_at, now))
         if taken:
             return taken
     return []
@@ -85,15 +87,18 @@ def claim(connection: Connection, settings: Settings, now: datetime, carried: Ca
 def settle(connection: Connection, told: Sequence[tuple[Taken, Answer]], now: datetime) -> int:
     """Write down the relays' answers; how many were accepted.
 
-    One that was deferred, or whose answer was lost, is due again by itself.
+    One that was not taken is due again after 1, 2, 4 … 10 minutes; one whose answer was lost, as it is by its claim.
     """
     for notice, answer in told:
         if answer.verdict in (Verdict.ACCEPTED, Verdict.REFUSED):
             _close(connection, notice.id, now, answer.code, answer.text)
         else:
-            connection.execute(
-                update(notices).where(notices.c.id == notice.id).values(code=answer.code or None, answer=answer.text)
-            )
+            said: dict[str, Any] = {"code": answer.code or None, "answer": answer.text}
+            connection.execute(update(notices).where(notices.c.id == notice.id).values(said))
+            if answer.verdict is not Verdict.UNKNOWN:
+                # As long again as it has waited: somebody sits before their mailbox.
+                again = now + min(PAUSE, max(SOONEST, now - notice.asked_at))
+                give_back(connection, [notice], again)
         # A refusal at another address says nothing about the subscriber's own.
         if answer.verdict is Verdict.REFUSED and notice.subscriber_id is not None:
             connection.execute(

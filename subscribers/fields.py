@@ -30,11 +30,7 @@ class Sent:
 
 
 async def _read(request: Request) -> Sent:
-    try:
-        form = await request.form()
-    except UnicodeError:
-        # Where a mail program sends what it likes, the character set may be none.
-        return Sent(())
+    form = await request.form()
     return Sent(tuple((name, value) for name, value in form.multi_items() if isinstance(value, str)))
 
 

@@ -34,13 +34,15 @@ TARGET_LIMIT = 16 * 1024
 HEADERS_LIMIT = 32 * 1024
 PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked by machines, which call the site by the address that they know: RFC 1918, a container's name."""
-ONE_CLICK = "/u/"
+ONE_CLICK = re.compile(r"/u/[^/]*")
 """RFC 8058: whatever a mail program sends along, the token alone decides."""
 OWN_FORMS = ("/account", "/a/", "/address/", "/c/", "/p/")
 """Only our own pages have these forms; others may have a form to subscribe, and mail programs one to leave."""
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 CHARSETS = ("utf-8", "us-ascii")
 UNKNOWN = "application/octet-stream"
+KIND_LIMIT = 256
+"""Characters of a media type with its parameters, which the standard library reads in the square of its length."""
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -67,7 +69,7 @@ def vet(scope: Scope, rules: Rules) -> Fault | None:
     # The interface for machines names the parameter itself.
     if not path.startswith(rules.machines) and not is_text(query):
         return "unreadable"
-    if scope["method"] != "POST" or path.startswith((rules.machines, ONE_CLICK)):
+    if not _sends_form(scope, rules):
         return None
     # A form with a token in its address needs no more. This is for the one that anybody may send for any address:
     # no other site is to make its visitors, each from a network of their own, have us write to somebody.
@@ -78,7 +80,7 @@ def vet(scope: Scope, rules: Rules) -> Fault | None:
 
 def vet_body(scope: Scope, body: bytes, rules: Rules) -> Fault | None:
     """What is wrong with the body of a form, if anything is."""
-    if not body or scope["method"] != "POST" or scope["path"].startswith((rules.machines, ONE_CLICK)):
+    if not body or not _sends_form(scope, rules):
         return None
     kind, _ = _content_type(Headers(scope=scope).get("content-type", ""))
     if not kind:
@@ -97,6 +99,11 @@ def is_text(escaped: bytes, controls: bool = False) -> bool:
     return "\0" not in text if controls else not CONTROL.search(text)
 
 
+def _sends_form(scope: Scope, rules: Rules) -> bool:
+    path = scope["path"]
+    return scope["method"] == "POST" and not path.startswith(rules.machines) and not ONE_CLICK.fullmatch(path)
+
+
 def _is_form(headers: Headers) -> bool:
     kind, charset = _content_type(headers.get("content-type", ""))
     return not kind or (kind in FORMS and charset in CHARSETS)
@@ -107,6 +114,8 @@ def _content_type(said: str) -> tuple[str, str]:
     """Media type, empty if none is named, and character set, both in small letters."""
     if not said.strip():
         return "", CHARSETS[0]
+    if len(said) > KIND_LIMIT:
+        return UNKNOWN, ""
     message = Message()
     message["content-type"] = CONTROL.sub(" ", said)
     try:

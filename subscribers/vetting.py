@@ -36,7 +36,7 @@ PROBES = frozenset({"/healthz", "/readyz", "/metrics"})
 """Asked by machines, which call the site by the address that they know: RFC 1918, a container's name."""
 ONE_CLICK = re.compile(r"/u/[^/]*")
 """RFC 8058: whatever a mail program sends along, the token alone decides."""
-OWN_FORMS = ("/account", "/a/", "/address/", "/c/", "/p/")
+OWN_FORMS = re.compile(r"/account|/(a|address|c|p)/.*")
 """Only our own pages have these forms; others may have a form to subscribe, and mail programs one to leave."""
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 CHARSETS = ("utf-8", "us-ascii")
@@ -73,7 +73,7 @@ def vet(scope: Scope, rules: Rules) -> Fault | None:
         return None
     # A form with a token in its address needs no more. This is for the one that anybody may send for any address:
     # no other site is to make its visitors, each from a network of their own, have us write to somebody.
-    if headers.get("sec-fetch-site") == "cross-site" and path.startswith(OWN_FORMS):
+    if headers.get("sec-fetch-site") == "cross-site" and OWN_FORMS.fullmatch(path):
         return "elsewhere"
     return None if _is_form(headers) else "type"
 

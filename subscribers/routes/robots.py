@@ -7,7 +7,7 @@ from fastapi.responses import PlainTextResponse
 
 from subscribers.site import Site, shown
 
-PRIVATE = ("/a/", "/account", "/address/", "/api/", "/c/", "/d/", "/p/", "/u/")
+PRIVATE = ("/a/", "/address/", "/api/", "/c/", "/d/", "/p/", "/u/")
 
 
 def routes(site: Site) -> APIRouter:

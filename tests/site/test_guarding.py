@@ -5,18 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from urllib.robotparser import RobotFileParser
 
 import pytest
 import structlog
 from commanding import KEY
 from house import House
 from rawly import FORM, Raw, Wire
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 from starlette.routing import Mount
 
 from newsletter.audience.links import make_expiring, make_token
 from newsletter.database import connect
 from newsletter.settings import Settings, load_settings
+from newsletter.tables import lists
 from subscribers import guarding
 from subscribers.app import site_app
 from subscribers.hosts import host_names, is_ours
@@ -249,6 +251,19 @@ def test_leaving_takes_whatever_comes_along(house: House, wire: Wire) -> None:
     for kind, body in ((FORM, b"List-Unsubscribe=One-Click"), ("text/plain", b"\xff%zz"), ("", b"x")):
         headers = [("content-type", kind), ("sec-fetch-site", "cross-site"), ("origin", "null")]
         assert wire("POST", path, headers, body).status == 200
+
+
+def test_a_list_that_begins_as_a_page_of_ours_does(house: House, wire: Wire) -> None:
+    """It has its form on other sites, as any list has, and search engines may find it."""
+    with house.engine.begin() as connection:
+        connection.execute(update(lists).values(slug="accountability"))
+    headers = [("content-type", FORM), ("sec-fetch-site", "cross-site")]
+    assert wire("POST", "/accountability", headers, b"email=ana@example.org").status == 303
+    assert wire("POST", "/account", headers, b"email=ana@example.org").status == 403
+    robots = RobotFileParser()
+    robots.parse(wire("GET", "/robots.txt").text.splitlines())
+    assert robots.can_fetch("any", "/accountability")
+    assert not robots.can_fetch("any", "/a/x")
 
 
 def test_what_fails_unexpectedly(house: House) -> None:

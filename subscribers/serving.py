@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import TimerHandle, Transport
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +19,9 @@ from subscribers.rendering import notice
 HEAD_LIMIT = 64 * 1024
 """Bytes that may come without being a body: of a head or of trailers. What is beyond half of it, ``vetting`` refuses
 in the reader's language; this only keeps one that has no end from growing."""
+REQUEST_SECONDS = 75
+"""A connection has this long until the end of its first request, and each further request has. It is longer than any
+body has (``guarding``), so that who is only slow is told so."""
 
 
 class Requests(HttpToolsProtocol):
@@ -25,6 +29,23 @@ class Requests(HttpToolsProtocol):
 
     _unread = 0
     """Bytes since the last piece of a body or end of a request."""
+    _patience: TimerHandle | None = None
+    """What hangs up on a request that does not come to its end, unless it is cancelled."""
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        """Wait for the first request, but not for ever: a process can hold some thousand connections."""
+        super().connection_made(transport)
+        self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no longer."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A request begins, and is to come to its end."""
+        self._wait()
+        super().on_message_begin()
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless this has been going on for too long."""
@@ -41,7 +62,16 @@ class Requests(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request has come to its end."""
         self._unread = 0
+        self._stop_waiting()
         super().on_message_complete()
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self._patience = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no request (RFC 9112, 2.2), or has a method that is none."""

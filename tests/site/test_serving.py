@@ -11,6 +11,7 @@ from house import House
 from visiting import visiting
 
 from newsletter.settings import Settings
+from subscribers import serving
 
 
 @pytest.fixture
@@ -80,4 +81,21 @@ def test_no_end(site: httpx.Client, sent: bytes, more: bytes) -> None:
     """A head, or trailers, of 64 KB or more are read no further: it hangs up, whatever is still to come."""
     answer = told(site, sent, more, 200)
     assert b" 200 " not in answer[:16]
+    assert site.get("/rutas").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n",
+        POST + b"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\nemail",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /",
+    ],
+    ids=["nothing", "half a head", "half a body", "half of a second one"],
+)
+def test_no_more(site: httpx.Client, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
+    """A connection over which no request comes to its end is not held for ever."""
+    monkeypatch.setattr(serving, "REQUEST_SECONDS", 0.3)
+    told(site, sent)
     assert site.get("/rutas").status_code == 200

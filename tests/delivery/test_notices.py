@@ -40,9 +40,10 @@ def confirm(house: House) -> int:
 
 
 def test_asked_once(house: House, relay) -> None:
-    """A pending reader gets one mail, in their language, whose link confirms them; no digest before."""
+    """A pending reader gets one mail, in their language, whose link confirms them; no digest before. It does not call
+    them by the name that came with the address: both may have been entered by anybody."""
     picks = Picks(countries=frozenset({"GT"}), themes=frozenset({"protection"}))
-    reader = house.subscribe("ana@example.org", picks, language="es", name="Ana Peña", due_at=None)
+    reader = house.subscribe("ana@example.org", picks, language="es", name="You won: evil.example", due_at=None)
     house.publish("one", countries=("GT",), themes=("protection",))
     house.tick()
     assert confirm(house) == 1
@@ -51,7 +52,8 @@ def test_asked_once(house: House, relay) -> None:
     assert confirm(house) == 0
     (sent,) = relay.messages
     message = message_from_bytes(sent[2], policy=policy.default)
-    assert message["To"] == "Ana Peña <ana@example.org>"
+    assert message["To"] == "ana@example.org"
+    assert b"evil.example" not in sent[2]
     assert message["Auto-Submitted"] == "auto-generated"
     assert one_click(message, "unsubscribe") == reader
     for part in message.walk():
@@ -331,7 +333,8 @@ def test_asked_while_it_waits(house: House, relay) -> None:
 
 
 def test_changing_the_address(house: House, relay) -> None:
-    """Both ends of a change are asked, each with a link of its own; only the old one is told the other address."""
+    """Both ends of a change are asked, each with a link of its own; only the old one is told the other address,
+    and neither the reader's name: the new one may be a stranger's."""
     reader = house.subscribe("ana@example.org", name="Ana")
     number = move(house, reader, "ana@new.example")
     assert confirm(house) == 2
@@ -339,7 +342,7 @@ def test_changing_the_address(house: House, relay) -> None:
     numbers = set()
     for to in ("ana@example.org", "ana@new.example"):
         message, text = found[to]
-        assert [a.addr_spec for a in message["To"].addresses] == [to]
+        assert message["To"] == to
         assert ("ana@new.example" in text) == (to == "ana@example.org")
         assert "ana@example.org" not in text
         numbers.add(read_expiring([KEY], "address", token(text, "address"), house.now))

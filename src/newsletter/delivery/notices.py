@@ -140,7 +140,6 @@ def _take(connection: Connection, now: datetime, pause: timedelta, left_out: Seq
             notices,
             subscribers.c.email.label("own_email"),
             subscribers.c.email_key,
-            subscribers.c.name,
             subscribers.c.language,
             subscribers.c.timezone,
             or_(subscribers.c.erased_at.is_not(None), subscribers.c.suppressed_at.is_not(None)).label("gone"),

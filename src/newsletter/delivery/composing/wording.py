@@ -181,7 +181,8 @@ class Writer:
         theirs = None if row.email else subscription_id
         return Envelope(
             to_email=row.email or row.own_email,
-            to_name=row.name or "",
+            # Anybody can enter an address, and any text as its reader's name.
+            to_name="",
             return_path=f"bounces+n{mark}@{_domain(list_row)}",
             message_id=f"notice.{mark}@{_domain(list_row)}",
             dated_at=row.dated_at,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
 
+from newsletter.audience.links import Keys, read_token
 from newsletter.catalogue.geography import place_name
 from newsletter.catalogue.items import day_of
 from newsletter.catalogue.themes import all_themes, theme_name
 from newsletter.delivery.ledger import as_claimed, find_delivery
 from newsletter.delivery.outbox import Claimed
 from newsletter.tables import items, lists, subscribers, subscriptions
+
+NUMBER = re.compile(r"[1-9]\d{,17}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Story:
     themes: tuple[tuple[str, str], ...]
     """Slug and name."""
     withdrawn: bool
+    is_public: bool
+    """Whether its list is."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,16 @@ def find_copied(connection: Connection, delivery_id: int, now: datetime) -> Copi
     return Copied(as_claimed(row, now), told.name, told.slug if is_open else "")
 
 
-def find_story(connection: Connection, item_id: int, language: str) -> Story | None:
-    """The item with this number, its places and themes named in ``language``; None if there is none."""
+def find_story(connection: Connection, keys: Keys, named: str, language: str) -> Story | None:
+    """The item of this number, or of a token, its places and themes named in ``language``; None if there is none.
+
+    A number opens nothing of a list that is not public: whoever has one, has all.
+
+    Raises:
+        LinkError: it is neither a number nor a token of ours.
+    """
+    is_number = NUMBER.fullmatch(named) is not None
+    item_id = int(named) if is_number else read_token(keys, "item", named)
     row: Any = connection.execute(
         select(
             items,
@@ -79,7 +93,7 @@ def find_story(connection: Connection, item_id: int, language: str) -> Story | N
         .join_from(items, lists, items.c.list_id == lists.c.id)
         .where(items.c.id == item_id)
     ).one_or_none()
-    if row is None:
+    if row is None or (is_number and not row.is_public):
         return None
     places, known = (*row.countries, *row.regions), all_themes(connection, row.list_id)
     return Story(
@@ -97,4 +111,5 @@ def find_story(connection: Connection, item_id: int, language: str) -> Story | N
         places=tuple((code, place_name(code, language)) for code in places),
         themes=tuple((slug, theme_name(known[slug], language)) for slug in row.themes if slug in known),
         withdrawn=row.withdrawn_at is not None,
+        is_public=row.is_public,
     )

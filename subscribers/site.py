@@ -12,6 +12,7 @@ from fastapi import APIRouter, Path, Request
 from sqlalchemy import Engine
 
 from newsletter.delivery.composing.sampling import Samples
+from newsletter.delivery.composing.shelves import Pages
 from newsletter.languages import LANGUAGES
 from newsletter.mail.overriding import looks_of
 from newsletter.settings import Settings
@@ -43,7 +44,7 @@ class Site:
     @cached_property
     def samples(self) -> Samples:
         """What readers would have received, kept ready."""
-        return Samples(self.settings.site, looks_of(self.settings))
+        return Samples(Pages(self.settings.site, self.key), looks_of(self.settings))
 
     @cached_property
     def offers(self) -> Offers:

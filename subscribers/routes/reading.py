@@ -14,11 +14,11 @@ from subscribers.branding import masthead_of
 from subscribers.copying import web_copy
 from subscribers.reading import find_copied, find_story
 from subscribers.rendering import fill, notice, story_page
-from subscribers.site import Number, Site, asked_language, shown
+from subscribers.site import Site, asked_language, shown
 
 
 def routes(site: Site) -> APIRouter:
-    """``/d/TOKEN`` and ``/items/NUMBER``."""
+    """``/d/TOKEN`` and ``/items/NUMBER``, or ``/items/TOKEN`` where the list is not public."""
     router = APIRouter()
     # What one copy has read and set serves the next; it is made for one thread at a time.
     letters, one_at_a_time = Letters(site.engine, site.settings), Lock()
@@ -44,18 +44,19 @@ def routes(site: Site) -> APIRouter:
         )
 
     @shown(router, "/items/{item_id}")
-    def item(request: Request, item_id: Number) -> Response:
+    def item(request: Request, item_id: str) -> Response:
         language = asked_language(request)
         with reading(site.engine) as connection:
-            story = find_story(connection, item_id, language)
+            story = find_story(connection, site.keys, item_id, language)
             brand = masthead_of(connection, story.list_id) if story else None
         if story is None:
             return notice("missing", language, 404)
         if story.withdrawn:
             return notice("withdrawn", language, 410)
         response = story_page(story, language, site.settings.site, masthead=brand, request=request)
-        response.headers["Cache-Control"] = "public, max-age=60"
-        response.headers["Vary"] = "Accept-Language"
+        if story.is_public:
+            response.headers["Cache-Control"] = "public, max-age=60"
+            response.headers["Vary"] = "Accept-Language"
         return response
 
     return router

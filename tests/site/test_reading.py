@@ -29,7 +29,7 @@ from newsletter.delivery.composing.letters import Letters
 from newsletter.delivery.ledger import as_claimed, find_delivery
 from newsletter.digests import oversight
 from newsletter.settings import Settings
-from newsletter.tables import deliveries, lists, subscribers
+from newsletter.tables import deliveries, items, lists, subscribers
 from subscribers.copying import web_copy
 
 
@@ -226,8 +226,11 @@ def test_in_the_language_of_the_digest(house: House, client: Client, language: s
 
 
 def test_private_lists(house: House, client: Client) -> None:
-    """What is not for everybody leads nowhere, and its items are not to be indexed."""
+    """What is not for everybody leads nowhere: its items are found by who got them, not by counting, and are not to
+    be indexed."""
     (item,) = house.publish("one", countries=("GT",), themes=("trade",))
+    with house.engine.begin() as connection:
+        connection.execute(update(items).values(url=None))
     number, _ = mailed(house)
     assert 'href="/rutas/archive"' in client.get(copy_of(number)).text
     page = client.get(f"/items/{item}").text
@@ -236,10 +239,17 @@ def test_private_lists(house: House, client: Client) -> None:
     assert "noindex" not in page
     with house.engine.begin() as connection:
         connection.execute(update(lists).values(is_public=False))
-    assert "/rutas" not in client.get(copy_of(number)).text
-    page = client.get(f"/items/{item}").text
-    assert "/rutas/archive" not in page
-    assert "noindex" in page
+    copy = client.get(copy_of(number)).text
+    assert "/rutas" not in copy
+    for guess in (f"{item}", f"{item}.", make_token(KEY, "copy", item), make_token("o" * 40, "item", item)):
+        assert client.get(f"/items/{guess}").status_code == 404
+    (link,) = set(re.findall(r'href="https://news\.example\.org(/items/[^"]+)"', copy))
+    page = client.get(link)
+    assert page.status_code == 200
+    assert page.headers["cache-control"] == "no-store"
+    assert "/rutas/archive" not in page.text
+    assert "noindex" in page.text
+    assert f'/items/{item}"' not in page.text
 
 
 def test_item_page(house: House, client: Client) -> None:

@@ -18,10 +18,10 @@ from itsdangerous import BadSignature, Signer
 
 from newsletter.errors import InputError
 
-Purpose = Literal["unsubscribe", "decline", "preferences", "confirm", "account", "address", "copy"]
+Purpose = Literal["unsubscribe", "decline", "preferences", "confirm", "account", "address", "copy", "item"]
 """``unsubscribe``, ``preferences``, ``confirm`` name a subscription, ``account`` a subscriber, ``address`` one end of
-a change of address (``moving``), ``copy`` a delivery, ``decline`` a notice to an address that is no subscriber's
-(``declining``)."""
+a change of address (``moving``), ``copy`` a delivery, ``item`` an item of a list that is not public, ``decline`` a
+notice to an address that is no subscriber's (``declining``)."""
 LIFETIME: Mapping[Purpose, timedelta] = {
     "confirm": timedelta(days=7),
     "account": timedelta(hours=24),

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, func, select
 from newsletter.audience.links import make_token, seal
 from newsletter.audience.picks import load_profiles
 from newsletter.database import IDS, Among, reading
-from newsletter.delivery.composing.shelves import SHELF_COLUMNS, Arranged, Shelf
+from newsletter.delivery.composing.shelves import SHELF_COLUMNS, Arranged, Pages, Shelf
 from newsletter.delivery.composing.signatures import signed
 from newsletter.delivery.outbox import Claimed
 from newsletter.digests.matching import Item
@@ -234,7 +234,7 @@ class Letters:
             look = self._looks.of(row, "digest")
             if shelf is None or shelf.row != tuple(row) or shelf.entries != entries[row.id] or shelf.look != look:
                 self._shelves.pop(row.id, None)
-                self._shelves[row.id] = Shelf(row, entries[row.id], self._site, look)
+                self._shelves[row.id] = Shelf(row, entries[row.id], Pages(self._site, self._key), look)
 
     def _read_notes(self, connection: Connection, ids: set[int]) -> dict[int, dict[str, str]]:
         """The editors' notes of these runs, by language. They stand fast once a run is sent, and are kept then."""

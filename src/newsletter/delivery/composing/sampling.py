@@ -19,7 +19,7 @@ from sqlalchemy import Connection, func, select
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.geography import countries_in
 from newsletter.catalogue.themes import all_themes, descendants
-from newsletter.delivery.composing.shelves import SHELF_COLUMNS, Shelf
+from newsletter.delivery.composing.shelves import SHELF_COLUMNS, Pages, Shelf
 from newsletter.digests.matching import Index, Item
 from newsletter.digests.runs import as_item
 from newsletter.mail.letter import Envelope, Message
@@ -75,9 +75,9 @@ class _Recent:
 class Samples:
     """Samples of any list. It lives as long as its process, and may be asked from several threads."""
 
-    def __init__(self, site: str, looks: Looks) -> None:
-        """``site``: the URL that pages of items are under."""
-        self._site = site
+    def __init__(self, pages: Pages, looks: Looks) -> None:
+        """``pages``: of items."""
+        self._pages = pages
         self._looks = looks
         self._lists: dict[int, _Recent] = {}
 
@@ -115,7 +115,7 @@ class Samples:
             ids = [item.id for item in reversed(chosen)]
             profile = recent.shelf.masks([number], lambda _: {number: picks})[number]
             # Whatever follows it, as /mute does, the link is to the page.
-            page = f"{self._site}/{list_row.slug}#"
+            page = f"{self._pages.site}/{list_row.slug}#"
             envelope = Envelope(
                 to_email=list_row.sender_email,
                 to_name="",
@@ -153,7 +153,7 @@ class Samples:
         if known is not None and known.state == state and abs(now - known.read_at) < READ_FOR:
             known.checked_at = now
             return known
-        found = self._lists[list_row.id] = _read(connection, list_row, state, self._site, now, look)
+        found = self._lists[list_row.id] = _read(connection, list_row, state, self._pages, now, look)
         for number in list(self._lists)[: max(0, len(self._lists) - LISTS_KEPT)]:
             self._lists.pop(number, None)
         return found
@@ -184,7 +184,7 @@ def _state(connection: Connection, list_row: Any) -> tuple[Any, ...]:
 
 
 def _read(
-    connection: Connection, list_row: Any, state: tuple[Any, ...], site: str, now: datetime, look: Look
+    connection: Connection, list_row: Any, state: tuple[Any, ...], pages: Pages, now: datetime, look: Look
 ) -> _Recent:
     rows = connection.execute(
         select(*(items.c[name] for name in Item.__slots__))
@@ -201,5 +201,5 @@ def _read(
         checked_at=now,
         index=Index(found, countries_in, lambda slug: descendants(vocabulary, slug)),
         dates=sorted((item.published_at, number) for number, item in enumerate(found)),
-        shelf=Shelf(row, state[2], site, look),
+        shelf=Shelf(row, state[2], pages, look),
     )

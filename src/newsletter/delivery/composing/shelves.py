@@ -8,8 +8,9 @@ from datetime import datetime
 from functools import cache, lru_cache
 from itertools import repeat
 from operator import and_
-from typing import Any
+from typing import Any, NamedTuple
 
+from newsletter.audience.links import make_token
 from newsletter.audience.picks import Picks
 from newsletter.catalogue.geography import all_places, countries_in, place_name
 from newsletter.catalogue.items import day_of
@@ -26,13 +27,25 @@ from newsletter.mail.words import words
 
 SHELF_COLUMNS = (
     *("id", "slug", "name", "sender_name", "sender_email", "postal_address", "timezone", "max_items"),
-    *("brand", "header", "style", "sections"),
+    *("brand", "header", "style", "sections", "is_public"),
 )
 MASKS_KEPT = 10_000
 # What Python keeps of an item and of a card besides their texts, in bytes, measured.
 ITEM_COST, CARD_COST, REASON_COST = 4000, 250, 400
 GENERATION = 50_000
 """Cards of a language made, or asked for again, until those not asked for since the last time are dropped."""
+
+
+class Pages(NamedTuple):
+    """Where items that have no URL of their own are to be read: on the ``site``."""
+
+    site: str
+    key: str
+
+    def of(self, number: int, list_row: Any) -> str:
+        """The page of an item; if its list is not public, nobody finds it by counting."""
+        return f"{self.site}/items/{number if list_row.is_public else make_token(self.key, 'item', number)}"
+
 
 Arranged = tuple[list[ShownGroup], list[Shown]]
 """Groups of cards, and what is only named."""
@@ -76,7 +89,7 @@ class Shelf:
     """One list as it is now, with the items that were put on it."""
 
     def __init__(
-        self, row: Any, entries: Sequence[tuple[str, Mapping[str, str], str | None]], site: str, look: Look
+        self, row: Any, entries: Sequence[tuple[str, Mapping[str, str], str | None]], pages: Pages, look: Look
     ) -> None:
         """``row``: the ``SHELF_COLUMNS``; ``entries``: its vocabulary, as slug, names and parent."""
         self.row = tuple(row)
@@ -87,7 +100,7 @@ class Shelf:
         self.revisions: dict[int, int] = {}
         self.withdrawn: dict[int, datetime] = {}
         self._row = row
-        self._site = site
+        self._pages = pages
         self._vocabulary = {slug: Theme(slug, names, parent) for slug, names, parent in entries}
         under = cache(lambda slug: descendants(self._vocabulary, slug))
         parents = [theme.parent for theme in self._vocabulary.values() if theme.parent]
@@ -201,7 +214,7 @@ class Shelf:
         one = set_items.get(number)
         size = one.size if one else 0
         if one is None:
-            one = set_items[number] = setter.set_item(card_of(item, self._row, self._vocabulary, self._site, language))
+            one = set_items[number] = setter.set_item(card_of(item, self._row, self._vocabulary, self._pages, language))
         placing = placeable.placing(hit)
         why = self._reason(language, placing.places, placing.themes)
         made = setter.set_card(one, self._name(placing.heading, language), why)
@@ -228,12 +241,12 @@ class Shelf:
         return self.frame(language).cards.reason(because)
 
 
-def card_of(item: Item, list_row: Any, vocabulary: Mapping[str, Theme], site: str, language: str) -> Card:
+def card_of(item: Item, list_row: Any, vocabulary: Mapping[str, Theme], pages: Pages, language: str) -> Card:
     """An item in names instead of codes, dated where its list is."""
     return Card(
         title=item.title,
         summary=item.summary,
-        url=item.url or f"{site}/items/{item.id}",
+        url=item.url or pages.of(item.id, list_row),
         language=item.language,
         source=item.source,
         day=day_of(item.published_at, list_row.timezone),

@@ -16,7 +16,7 @@ from newsletter.audience.notices import ADDRESS, REPORTS
 from newsletter.audience.picks import Picks, load_profiles
 from newsletter.catalogue.geography import countries_in, place_name
 from newsletter.catalogue.themes import Theme, all_themes, descendants, theme_name
-from newsletter.delivery.composing.shelves import card_of
+from newsletter.delivery.composing.shelves import Pages, card_of
 from newsletter.delivery.composing.signatures import signed
 from newsletter.delivery.reporting import report_of
 from newsletter.digests import oversight
@@ -218,8 +218,8 @@ class Writer:
         elif row.kind == "run_held":
             _, found = self._run(row.data["run"])
         vocabulary = self._vocabulary(list_row.id)
-        site = self._settings.site
-        return tuple(card_of(item, list_row, vocabulary, site, language) for item in found[: -LATEST - 1 : -1])
+        pages = Pages(self._settings.site, self._settings.key)
+        return tuple(card_of(item, list_row, vocabulary, pages, language) for item in found[: -LATEST - 1 : -1])
 
     def _read_index(self, list_id: int) -> Index:
         upper = self._list(list_id).last_position

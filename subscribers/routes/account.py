@@ -151,23 +151,26 @@ def routes(site: Site) -> APIRouter:
         if isinstance(number, Response):
             return number
         email = sent.one("email")[: LONGEST_ADDRESS + 1]
+        address, problem, status = None, "", 422
+        try:
+            address = parse_address(email)
+        except InputError:
+            problem = "email_wrong" if email else "email_missing"
+        else:
+            # Also of several readers who name it: each of them can ask for some.
+            site.limiter.admit("account", client_network(request), address.key)
         with site.engine.begin() as connection:
             person = person_of(connection, number)
             if person is None:
                 return gone(request)
-            problem, status = "", 422
-            try:
-                address = parse_address(email)
-            except InputError:
-                problem = "email_wrong" if email else "email_missing"
-            else:
+            if address:
                 try:
                     moving.ask(connection, site.keys, number, address, site.clock())
                 except InputError:
                     problem = "address_same"
                 except StateError:
                     problem, status = "address_often", 429
-            if problem:
+            if not address or problem:
                 return show(connection, request, token, person, status, errors={"email": Problem(problem)}, email=email)
             return show(connection, request, token, person, asked=address.email)
 

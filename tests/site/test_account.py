@@ -191,6 +191,17 @@ def test_what_is_no_new_address(house: House, site: TestClient, person: int) -> 
     assert statuses == [200, 200, 200, 429]
 
 
+def test_a_strangers_address(house: House, site: TestClient) -> None:
+    """However many readers name it as their new one, it gets three mails an hour."""
+    people = [house.subscribe(f"reader{n}@example.org") for n in range(3)]
+    asked = [
+        site.post(account(house, number) + "/address", data={"email": "Victim@example.net"}).status_code
+        for number in people * 2
+    ]
+    assert asked == [200, 200, 200, 429, 429, 429]
+    assert [row.email for row in rows(house, notices) if row.kind == "address_new"] == ["Victim@example.net"] * 3
+
+
 def test_a_change_that_is_over(house: House, site: TestClient, person: int) -> None:
     """Links to a change that was replaced, is too old or never was say so, and nothing happens."""
     link = account(house, person) + "/address"

@@ -14,6 +14,7 @@ from sqlalchemy import (
     URL,
     Connection,
     Engine,
+    QueuePool,
     Text,
     TypeDecorator,
     bindparam,
@@ -81,7 +82,14 @@ def connect(url: str) -> Engine:
     if name == "postgresql":
         return _postgresql(url)
     # Here and below: what a statement was given stays out of errors, and so out of logs.
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": SQLITE_WAIT_SECONDS})
+    # Those who wait for a writer are not to keep others from reading, which needs no more than a file that is opened.
+    engine = create_engine(
+        url,
+        hide_parameters=True,
+        poolclass=QueuePool,
+        max_overflow=-1,
+        connect_args={"timeout": SQLITE_WAIT_SECONDS},
+    )
 
     @event.listens_for(engine, "do_connect")
     def make(*_: object) -> None:

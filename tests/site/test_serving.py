@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic, sleep
 
 import httpx
 import pytest
 from house import House
+from sqlalchemy import Engine
 from visiting import visiting
 
 from newsletter.settings import Settings
@@ -15,8 +18,13 @@ from subscribers import serving
 
 
 @pytest.fixture
-def site(sqlite_engine: object, settings: Settings) -> Iterator[httpx.Client]:
-    with visiting(House(sqlite_engine, settings).create()) as client:
+def house(sqlite_engine: Engine, settings: Settings) -> House:
+    return House(sqlite_engine, settings).create()
+
+
+@pytest.fixture
+def site(house: House) -> Iterator[httpx.Client]:
+    with visiting(house) as client:
         yield client
 
 
@@ -99,3 +107,16 @@ def test_no_more(site: httpx.Client, monkeypatch: pytest.MonkeyPatch, sent: byte
     monkeypatch.setattr(serving, "REQUEST_SECONDS", 0.3)
     told(site, sent)
     assert site.get("/rutas").status_code == 200
+
+
+def test_a_writer_that_takes_its_time(house: House, site: httpx.Client) -> None:
+    """While another process writes to SQLite, forms wait for it; whoever only reads does not, however many wait."""
+    forms = ThreadPoolExecutor(20)
+    with house.engine.begin():
+        waiting = [forms.submit(site.post, "/rutas", data={"email": f"ana{n}@example.org"}) for n in range(20)]
+        sleep(0.5)
+        began = monotonic()
+        assert site.get("/rutas").status_code == 200
+        assert monotonic() - began < 5
+    forms.shutdown()
+    assert {answer.result().status_code for answer in waiting} <= {303, 429}

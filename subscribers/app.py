@@ -8,10 +8,10 @@ from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from newsletter.hosts import host_names, trusted
 from newsletter.settings import Settings
 from subscribers.api.application import LIMITS, PREFIX, mounted
 from subscribers.guarding import Guard
-from subscribers.hosts import host_names, trusted
 from subscribers.metrics import Metrics
 from subscribers.refusing import answer_problems, refusal
 from subscribers.rendering import HERE

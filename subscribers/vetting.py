@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from subscribers.hosts import is_ours
+from newsletter.hosts import is_ours
 
 Fault = Literal[
     "broken",

@@ -176,6 +176,16 @@ def test_get_changes_nothing_and_nothing_else_is_taken(inbox: Inbox) -> None:
     assert digest(inbox.folder) == before
 
 
+def test_it_answers_to_this_machines_names_alone(inbox: Inbox) -> None:
+    """A page of the web whose name leads here (DNS rebinding) reads no mail."""
+    number = inbox.send(b"Subject: secret\r\n\r\nToken.")
+    for path in ("/", "/api/messages", f"/messages/{number}/raw", "/livez"):
+        for host, status in (("localhost:8025", 200), ("127.0.0.1", 200), ("[::1]:8025", 200), ("evil.example", 400)):
+            answer = inbox.web.get(path, headers={"host": host})
+            assert answer.status_code == status
+            assert ("secret" in answer.text) == (status == 200 and path != "/livez")
+
+
 def test_pages_name_no_other_host(inbox: Inbox) -> None:
     """Nothing on the inbox's own pages is fetched from elsewhere."""
     number = inbox.send(mail("local"))

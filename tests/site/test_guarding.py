@@ -17,11 +17,11 @@ from starlette.routing import Mount
 
 from newsletter.audience.links import make_expiring, make_token
 from newsletter.database import connect
+from newsletter.hosts import host_names, is_ours
 from newsletter.settings import Settings, load_settings
 from newsletter.tables import lists
 from subscribers import guarding
 from subscribers.app import site_app
-from subscribers.hosts import host_names, is_ours
 from subscribers.vetting import PROBES
 
 Make = Callable[..., Wire]

@@ -81,6 +81,7 @@ def inbox() -> None:
 
     Example: `NEWSLETTER_INBOX_WEB_PORT=8030 newsletter inbox`
     """
+    from newsletter.hosts import host_names
     from newsletter.inbox.server import run_inbox
     from subscribers.app import site_app
     from subscribers.rendering import beside_inbox
@@ -98,6 +99,7 @@ def inbox() -> None:
         settings.home / "inbox",
         mount=site_app(house.engine, settings),
         site=settings.site,
+        names=host_names(settings.site, settings.site_hosts.split()),
         on_ready=lambda smtp, web: say(
             f"Inbox: http://{settings.inbox_host}:{web}/ (SMTP on {settings.inbox_host}:{smtp})"
         ),

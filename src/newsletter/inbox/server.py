@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
+from newsletter.hosts import is_this_machine
 from newsletter.inbox.smtp import listen, port_of, start_smtp
 from newsletter.inbox.store import Store
 from newsletter.inbox.web import inbox_app
@@ -40,10 +41,11 @@ async def _serve(
     web: socket.socket,
     mount: FastAPI | None,
     site: str,
+    names: Collection[str],
     ready: Ready,
 ) -> None:
     config = uvicorn.Config(
-        inbox_app(store, mount, site),
+        inbox_app(store, mount, site, names),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -75,20 +77,23 @@ def run_inbox(
     folder: Path,
     mount: FastAPI | None = None,
     site: str = "",
+    names: Collection[str] = (),
     on_ready: Ready = lambda smtp_port, web_port: None,
 ) -> None:
     """Serve the inbox until SIGTERM or SIGINT; ``on_ready`` gets the real SMTP and web ports at the start.
 
     ``mount`` is the readers' site, served by the same web server so that links
-    in the mails, which begin with ``site``, work.
+    in the mails, which begin with ``site``, work. Where only this machine reaches it, it answers to this machine's
+    names and those of the site (``names``) alone.
 
     Raises:
         StateError: a port is in use; the message names it and its setting.
     """
+    names = {"localhost", *names} if is_this_machine(host) else ()
     logging.getLogger("mail.log").setLevel(logging.ERROR)
     with listen(host, smtp_port, *SMTP) as smtp, listen(host, web_port, *WEB) as web:
         try:
-            asyncio.run(_serve(Store(folder), smtp, web, mount, site, on_ready))
+            asyncio.run(_serve(Store(folder), smtp, web, mount, site, names, on_ready))
         except KeyboardInterrupt:
             # uvicorn has already stopped in good order and hands the signal on.
             return

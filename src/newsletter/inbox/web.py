@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 
 from newsletter.errors import UnknownName
+from newsletter.hosts import is_ours
 from newsletter.inbox.messages import View, decode_text, for_frame, header, view
 from newsletter.inbox.store import Captured, Entry, Store
 
@@ -37,6 +38,8 @@ FRAME_POLICY = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; style-src 'unsafe-inline'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 )
+
+CALLED = "Open it at 127.0.0.1 or localhost."
 
 pages = Environment(
     loader=FileSystemLoader(HERE / "pages"),
@@ -85,16 +88,21 @@ def _get(app: FastAPI, path: str) -> Route:
     return app.api_route(path, methods=["GET", "HEAD"], response_model=None)
 
 
-def inbox_app(store: Store, mount: FastAPI | None = None, site: str = "") -> FastAPI:
+def inbox_app(store: Store, mount: FastAPI | None = None, site: str = "", names: Collection[str] = ()) -> FastAPI:
     """The web pages and the API over ``store``; ``mount`` answers whatever the inbox has no page for.
 
-    ``site`` is what links and logos in the mails begin with; in the preview they are those of ``mount``.
+    ``site`` is what links and logos in the mails begin with; in the preview they are those of ``mount``. ``names``:
+    what it may be called besides the names of this machine; none: anything.
     """
     app = FastAPI(title="Newsletter inbox", docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.middleware("http")
     async def protect(request: Request, call_next: RequestResponseEndpoint) -> Response:
-        response = await call_next(request)
+        if is_ours(request.headers.get("host", ""), names):
+            response = await call_next(request)
+        else:
+            # A page of the web that has its own name lead here (DNS rebinding) would read every mail.
+            response = _page("problem.html", 400, title="Sorry", message=f"This inbox is not called so. {CALLED}")
         response.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Referrer-Policy", "no-referrer")

@@ -1,4 +1,4 @@
-"""Which names the site answers to, and whom it believes who a reader is. Pure."""
+"""Which names the site and the inbox answer to, and whom the site believes who a reader is. Pure."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ def is_ours(header: str, names: Collection[str]) -> bool:
     if found is None:
         return False
     name = found[1].strip("[]").rstrip(".")
-    return not names or name in names or name == "localhost" or _is_loopback(name)
+    return not names or name in names or is_this_machine(name)
 
 
-def _is_loopback(name: str) -> bool:
+def is_this_machine(name: str) -> bool:
+    """Whether a name or address is this machine's for itself alone."""
     try:
-        return ip_address(name).is_loopback
+        return name == "localhost" or ip_address(name).is_loopback
     except ValueError:
         return False
 

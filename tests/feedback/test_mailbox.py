@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import process_time
 from typing import Any
 from urllib.parse import quote
 
@@ -96,6 +97,19 @@ def test_endless_header_fields(sqlite_engine: Engine, settings: Settings, folder
     assert states(house) == ["active"]
     folder.put("", raw=b"Subject: " + b"x" * 10_000 + f"\r\n {mark}\r\n\r\n".encode())
     assert read_mailbox(sqlite_engine, reading, found(reading), house.now) == Read(1, 0, 3)
+
+
+def test_subjects_without_an_end(sqlite_engine: Engine, settings: Settings, folder: Folder) -> None:
+    """Encoded words that begin and never end, sent by anybody and never deleted, do not keep a worker busy."""
+    house = House(sqlite_engine, settings).create()
+    mark = seal(KEY, "leave", house.subscribe("ana@example.org"))
+    folder.put(f"=?utf-8?q?leave_{mark}?=")
+    for _ in range(40):
+        folder.put("", raw=b"Subject: " + b"=?a?q?x" * 2300 + b"\r\n\r\n")
+    reading = settings_for(folder)
+    began = process_time()
+    assert read_mailbox(sqlite_engine, reading, found(reading), house.now) == Read(1, 0, 40)
+    assert process_time() - began < 2
 
 
 def test_a_sign_up_that_waits(sqlite_engine: Engine, settings: Settings, folder: Folder) -> None:

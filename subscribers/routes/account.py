@@ -160,6 +160,8 @@ def routes(site: Site) -> APIRouter:
             # Also of several readers who name it: each of them can ask for some.
             site.limiter.admit("account", client_network(request), address.key)
         with site.engine.begin() as connection:
+            # Who is erased at this moment asks for nothing.
+            connection.execute(select(subscribers.c.id).where(subscribers.c.id == number).with_for_update())
             person = person_of(connection, number)
             if person is None:
                 return gone(request)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import quopri
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from time import sleep
 from typing import Any
 
 import httpx
@@ -14,7 +16,9 @@ from fastapi.testclient import TestClient
 from house import House
 from sqlalchemy import Connection, delete, select
 
+from newsletter.audience import moving
 from newsletter.audience.addresses import parse_address
+from newsletter.audience.erasing import erase_subscriber
 from newsletter.audience.links import make_expiring, make_token
 from newsletter.audience.picks import Picks
 from newsletter.audience.schedule import Schedule
@@ -240,6 +244,24 @@ def test_erasing(house: House, site: TestClient, person: int) -> None:
     assert "Your data are erased" in site.post(f"{link}/address", data={"email": "b@example.org"}).text
     site.post("/account", data={"email": "ana@example.org"})
     assert rows(house, notices) == []
+
+
+@pytest.mark.parametrize("first", ["the change", "the erasure"])
+def test_erasing_while_the_address_is_changed(house: House, site: TestClient, person: int, first: str) -> None:
+    """Of a change of address that is asked for at the moment of erasure nothing is left, whichever comes first."""
+    link = account(house, person)
+    with ThreadPoolExecutor(1) as other, house.engine.begin() as connection:
+        if first == "the change":
+            moving.ask(connection, house.settings.keys, person, parse_address("ana.new@example.org"), house.now)
+            waits = other.submit(site.post, f"{link}/erase", data={"sure": "yes"})
+        else:
+            erase_subscriber(connection, house.settings.keys, person, house.now)
+            waits = other.submit(site.post, f"{link}/address", data={"email": "ana.new@example.org"})
+        sleep(0.5)
+        assert not waits.done()
+        connection.commit()
+        assert "Your data are erased" in waits.result(20).text
+    assert [rows(house, table) for table in (address_changes, notices, consents)] == [[], [], []]
 
 
 def test_back_after_erasure(house: House, site: TestClient, person: int) -> None:

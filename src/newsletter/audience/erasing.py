@@ -71,12 +71,6 @@ def erase_subscriber(connection: Connection, keys: Keys, subscriber_id: int, now
         .where(subscriptions.c.subscriber_id == subscriber_id)
         .values(state="unsubscribed", due_at=None, paused_until=None)
     )
-    connection.execute(delete(consents).where(consents.c.subscriber_id == subscriber_id))
-    connection.execute(delete(notices).where(notices.c.subscriber_id == subscriber_id))
-    # Somebody else may have named this address as their new one.
-    named = address_changes.c.email_key == person.email_key
-    connection.execute(delete(address_changes).where(or_(address_changes.c.subscriber_id == subscriber_id, named)))
-    _redact(connection, person)
     erased = f"erased-{subscriber_id}@invalid"
     connection.execute(
         update(subscribers)
@@ -93,6 +87,13 @@ def erase_subscriber(connection: Connection, keys: Keys, subscriber_id: int, now
             erased_at=now,
         )
     )
+    # Last: the address waited for whoever was writing of them at this moment, and what they wrote is there now.
+    connection.execute(delete(consents).where(consents.c.subscriber_id == subscriber_id))
+    connection.execute(delete(notices).where(notices.c.subscriber_id == subscriber_id))
+    # Somebody else may have named this address as their new one.
+    named = address_changes.c.email_key == person.email_key
+    connection.execute(delete(address_changes).where(or_(address_changes.c.subscriber_id == subscriber_id, named)))
+    _redact(connection, person)
 
 
 def _bar(connection: Connection, keys: Keys, address_key: str, now: datetime) -> None:

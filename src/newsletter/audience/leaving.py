@@ -175,6 +175,8 @@ def choose_less(
         select(subscriptions, subscribers.c.timezone)
         .join(subscribers, subscribers.c.id == subscriptions.c.subscriber_id)
         .where(subscriptions.c.id == subscription_id)
+        # Who leaves, or is erased, at this moment has left.
+        .with_for_update(of=subscriptions)
     ).one_or_none()
     if row is None or row.state not in LIVE or frequency not in less_often(row.frequency):
         return False

@@ -13,12 +13,14 @@ from newsletter.audience import notices
 from newsletter.audience import subscribers as audience
 from newsletter.audience.addresses import Address
 from newsletter.audience.consents import Proof, note
+from newsletter.audience.holding import hold
 from newsletter.audience.picks import Picks
 from newsletter.audience.schedule import Schedule
+from newsletter.audience.suppressions import ERASED, suppressed
 from newsletter.database import at_once
 from newsletter.digests.calendar import next_due
 from newsletter.errors import StateError
-from newsletter.tables import subscriptions
+from newsletter.tables import subscribers, subscriptions
 from subscribers.site import Site
 
 
@@ -46,7 +48,13 @@ def sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
     Raises:
         StateError: the list is archived.
     """
-    # Most are new, and put on the list without a look at how they stand with it.
+    while not (_enlisted(site, list_row, wish, now) or _answered(site, list_row, wish, now)):
+        # Who was there has been forgotten or erased at this moment.
+        pass
+
+
+def _enlisted(site: Site, list_row: Any, wish: Wish, now: datetime) -> bool:
+    """Put an address on the list, as most are, without a look at how it stands with it; whether that was all to do."""
     with suppress(StateError), at_once(site.engine) as connection:
         audience.subscribe(
             connection,
@@ -65,17 +73,26 @@ def sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
             proof=wish.proof,
             by_reader=True,
         )
-        return
+        return True
+    return False
+
+
+def _answered(site: Site, list_row: Any, wish: Wish, now: datetime) -> bool:
+    """Do what is right for an address that is on the list, or must not be mailed; False if it is neither."""
+    key = wish.address.key
     with site.engine.begin() as connection:
+        is_there = hold(connection, subscribers.c.email_key == key)
         present = audience.standing(connection, list_row.id, wish.address)
         if present.archived_at is not None:
             raise StateError(f"The list {present.slug!r} is archived.")
-        # Else it must not be mailed, and who gave it is not told.
-        if present.state in audience.LIVE:
-            kind: notices.Kind = "confirm" if present.state == "pending" else "known"
-            if kind == "confirm":
-                _ask_anew(connection, present, wish, now)
-            notices.ask(connection, kind, subscriber_id=present.subscriber_id, list_id=list_row.id, now=now)
+        if not is_there or present.state not in audience.LIVE:
+            # Who gave it is not told.
+            return suppressed(connection, site.keys, [key]).get(key, ERASED) != ERASED
+        kind: notices.Kind = "confirm" if present.state == "pending" else "known"
+        if kind == "confirm":
+            _ask_anew(connection, present, wish, now)
+        notices.ask(connection, kind, subscriber_id=present.subscriber_id, list_id=list_row.id, now=now)
+        return True
 
 
 def _ask_anew(connection: Connection, present: Any, wish: Wish, now: datetime) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from newsletter.audience.holding import hold
 from newsletter.audience.links import Keys, read_token
 from newsletter.errors import UnknownName
 from newsletter.tables import lists, profiles, subscribers, subscriptions
@@ -61,7 +62,7 @@ def changed_by(connection: Connection, keys: Keys, token: str) -> Any:
     """The same, and nobody else changes anything of this person meanwhile."""
     member = preferred_by(connection, keys, token)
     # Two tabs that save at one moment: the second sees what the first did.
-    connection.execute(select(subscribers.c.id).where(subscribers.c.id == member.subscriber_id).with_for_update())
+    hold(connection, subscribers.c.id == member.subscriber_id)
     return preferred_by(connection, keys, token)
 
 

@@ -13,6 +13,7 @@ from newsletter.audience.accounts import ask_link, open_account
 from newsletter.audience.addresses import parse_address
 from newsletter.audience.erasing import erase_subscriber
 from newsletter.audience.exporting import person_data
+from newsletter.audience.holding import hold
 from newsletter.audience.links import LinkError, make_token, read_expiring
 from newsletter.database import empty_log, reading
 from newsletter.errors import InputError, StateError
@@ -161,7 +162,7 @@ def routes(site: Site) -> APIRouter:
             site.limiter.admit("account", client_network(request), address.key)
         with site.engine.begin() as connection:
             # Who is erased at this moment asks for nothing.
-            connection.execute(select(subscribers.c.id).where(subscribers.c.id == number).with_for_update())
+            hold(connection, subscribers.c.id == number)
             person = person_of(connection, number)
             if person is None:
                 return gone(request)
@@ -258,10 +259,8 @@ def routes(site: Site) -> APIRouter:
             return end_page(request, token, None, "gone")
         with site.engine.begin() as connection:
             change = moving.find(connection, number, site.clock())
-            proof = None
-            if change is not None:
-                person = person_of(connection, change.subscriber_id)
-                proof = proof_of(site, request, person, "address.html", "address_button")
+            person = person_of(connection, change.subscriber_id) if change else None
+            proof = proof_of(site, request, person, "address.html", "address_button") if person else None
             outcome, _ = moving.confirm(connection, site.keys, number, site.clock(), proof)
         return end_page(request, token, change, outcome)
 

@@ -10,11 +10,13 @@ from sqlalchemy import Connection
 from newsletter.audience import notices
 from newsletter.audience import subscribers as audience
 from newsletter.audience.consents import Proof, network_of
+from newsletter.audience.holding import hold
 from newsletter.audience.links import LinkError, make_token, read_expiring
 from newsletter.catalogue.themes import all_themes, theme_name
 from newsletter.database import reading
 from newsletter.digests.calendar import next_due
 from newsletter.errors import UnknownName
+from newsletter.tables import subscribers
 from subscribers.branding import masthead_of
 from subscribers.choices import name_of
 from subscribers.limiting import client_network
@@ -106,6 +108,7 @@ def routes(site: Site) -> APIRouter:
         number = read_expiring(site.keys, "confirm", token, LONG_AGO)
         site.limiter.admit("resend", client_network(request), f"subscription {number}")
         with site.engine.begin() as connection:
+            hold(connection, subscribers.c.id == found(connection, number).subscriber_id)
             member = found(connection, number)
             if member.state == "pending":
                 notices.ask(

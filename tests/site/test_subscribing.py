@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from time import sleep
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +17,8 @@ from fastapi.testclient import TestClient
 from house import House
 from sqlalchemy import Engine, event, func, insert, select, update
 
+from newsletter.audience.erasing import erase_subscriber
+from newsletter.audience.forgetting import forget_sign_ups
 from newsletter.audience.links import make_expiring
 from newsletter.audience.lists import archive_list
 from newsletter.audience.picks import Picks
@@ -366,13 +370,31 @@ def test_an_expired_link(house: House, site: TestClient) -> None:
 
 def test_many_at_once(house: House, site: TestClient) -> None:
     """The same address sent twice at the same time is one subscription."""
-    from concurrent.futures import ThreadPoolExecutor
-
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda _: apply(site).status_code, range(4)))
     assert answers == [303] * 4
     with house.engine.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(subscriptions)) == 1
+
+
+@pytest.mark.parametrize("how", ["cancelled", "erased"])
+def test_who_is_forgotten_at_this_moment(house: House, site: TestClient, how: str) -> None:
+    """A sign-up for an address that is cancelled, or erased, while it comes is a new one: nothing of before is left."""
+    before = house.subscribe("ana@example.org", due_at=None)
+    with ThreadPoolExecutor(1) as other, house.engine.begin() as connection:
+        if how == "cancelled":
+            assert forget_sign_ups(connection, [before]) == 1
+        else:
+            erase_subscriber(connection, house.settings.keys, before, house.now)
+        answer = other.submit(apply, site)
+        sleep(0.5)
+        assert not answer.done()
+        connection.commit()
+        assert answer.result(20).status_code == 303
+    *gone, present = rows(house, subscriptions)
+    assert (len(gone), present.state) == (how == "erased", "pending")
+    for table in (consents, notices):
+        assert [row.subscriber_id for row in rows(house, table)] == [present.subscriber_id]
 
 
 def test_what_was_offered_a_moment_ago(house: House, site: TestClient) -> None:

@@ -20,11 +20,14 @@ def ask_link(connection: Connection, address: Address, now: datetime) -> None:
     From outside all of this looks the same: nothing is returned, and in each case something is written.
     """
     person = connection.execute(
-        select(subscribers.c.id).where(
+        select(subscribers.c.id)
+        .where(
             subscribers.c.email_key == address.key,
             subscribers.c.erased_at.is_(None),
             subscribers.c.suppressed_at.is_(None),
         )
+        # A sign-up that never was confirmed may be vanishing at this moment, and its person with it.
+        .with_for_update(key_share=True)
     ).one_or_none()
     asked = person is not None and notices.ask(connection, "account", subscriber_id=person.id, list_id=None, now=now)
     if not asked:

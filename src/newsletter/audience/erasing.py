@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, case, delete, or_, select, update
 
 from newsletter.audience.addresses import parse_address
+from newsletter.audience.holding import hold
 from newsletter.audience.links import Keys
 from newsletter.audience.notices import ADDRESS
 from newsletter.audience.suppressions import ERASED, suppress, suppression_hashes
@@ -48,6 +49,7 @@ def erase_subscriber(connection: Connection, keys: Keys, subscriber_id: int, now
     dropped here and now: an answer that comes for it later has nothing to be written to. Nothing happens if they
     were erased before. On SQLite, call ``database.empty_log`` afterwards.
     """
+    hold(connection, subscribers.c.id == subscriber_id)
     person = connection.execute(
         select(subscribers).where(subscribers.c.id == subscriber_id, subscribers.c.erased_at.is_(None))
     ).one_or_none()

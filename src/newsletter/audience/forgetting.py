@@ -14,6 +14,11 @@ def forget_sign_ups(connection: Connection, ids: Sequence[int]) -> int:
 
     Their history and notices go with them, and the subscriber if nothing else refers to one.
     """
+    # In the order of all that locks both (``holding``); who is just being written to is not to be forgotten by half.
+    theirs = subscribers.c.id.in_(select(subscriptions.c.subscriber_id).where(subscriptions.c.id.in_(ids)))
+    connection.execute(
+        select(subscribers.c.id).where(theirs).order_by(subscribers.c.id).with_for_update(key_share=True)
+    )
     same = (consents.c.subscriber_id == subscriptions.c.subscriber_id) & (consents.c.list_id == subscriptions.c.list_id)
     was_there = or_(
         exists().where(deliveries.c.subscription_id == subscriptions.c.id),

@@ -17,6 +17,7 @@ from newsletter.audience import notices
 from newsletter.audience.accounts import ask_link, pretend
 from newsletter.audience.addresses import Address
 from newsletter.audience.consents import Proof, consent_hash, note
+from newsletter.audience.holding import hold
 from newsletter.audience.links import LIFETIME, Keys
 from newsletter.audience.suppressions import suppressed
 from newsletter.errors import InputError, StateError
@@ -71,17 +72,21 @@ def ask(connection: Connection, keys: Keys, subscriber_id: int, address: Address
         raise StateError(
             "You asked for several changes of address just now.", "Open the latest mails, or wait an hour."
         )
-    connection.execute(update(address_changes).where(mine, address_changes.c.closed_at.is_(None)).values(closed_at=now))
-    values = {"subscriber_id": subscriber_id, "email": address.email, "email_key": address.key, "asked_at": now}
-    made = connection.execute(address_changes.insert().values(values).returning(address_changes.c.id)).scalar_one()
-    _tell(connection, subscriber_id, made, "old", address.email, now)
     owner = connection.scalar(select(subscribers.c.id).where(subscribers.c.email_key == address.key))
+    is_free = False
+    # Before anything is written: who is erased at this moment takes along the changes of others to their address.
     if owner is not None and owner != subscriber_id:
         # Theirs, perhaps, from another time: a link to it is what helps.
         ask_link(connection, address, now)
     elif suppressed(connection, keys, [address.key]):
         pretend(connection, now)
     else:
+        is_free = True
+    connection.execute(update(address_changes).where(mine, address_changes.c.closed_at.is_(None)).values(closed_at=now))
+    values = {"subscriber_id": subscriber_id, "email": address.email, "email_key": address.key, "asked_at": now}
+    made = connection.execute(address_changes.insert().values(values).returning(address_changes.c.id)).scalar_one()
+    _tell(connection, subscriber_id, made, "old", address.email, now)
+    if is_free:
         _tell(connection, subscriber_id, made, "new", address.email, now)
 
 
@@ -134,6 +139,9 @@ def confirm(
     The change that comes with the outcome is as it was before.
     """
     # Two ends that confirm at one moment must not each take the other for missing.
+    whose = select(address_changes.c.subscriber_id).where(address_changes.c.id == number // 2)
+    hold(connection, subscribers.c.id == whose.scalar_subquery())
+    # Who is erased takes along the changes of others to that address.
     connection.execute(select(address_changes.c.id).where(address_changes.c.id == number // 2).with_for_update())
     change = find(connection, number, now)
     if change is None or change.state != "waiting":

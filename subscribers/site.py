@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial, wraps
+from inspect import iscoroutinefunction
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
@@ -19,6 +20,7 @@ from newsletter.settings import Settings
 from subscribers.limiting import Limiter
 from subscribers.offering import Offers
 from subscribers.rendering import preferred
+from subscribers.timing import aside
 
 Clock = Callable[[], datetime]
 Handler = Callable[..., Any]
@@ -73,8 +75,18 @@ def shown(router: APIRouter, path: str) -> Callable[[Handler], Handler]:
 
 
 def done(router: APIRouter, path: str) -> Callable[[Handler], Handler]:
-    """Something done by a button."""
-    return router.post(path, response_model=None)
+    """Something done by a button, in a thread of the forms' own."""
+
+    def register(handler: Handler) -> Handler:
+        @wraps(handler)
+        async def answered(*given: Any, **named: Any) -> Any:
+            if iscoroutinefunction(handler):
+                return await handler(*given, **named)
+            return await aside(partial(handler, *given, **named))
+
+        return router.post(path, response_model=None)(answered)
+
+    return register
 
 
 def asked_language(request: Request, sent: object = None) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import Connection
-from starlette.concurrency import run_in_threadpool
 
 from newsletter.audience import declining, leaving, notices
 from newsletter.audience.consents import Proof
@@ -28,6 +27,7 @@ from subscribers.memberships import find_membership, memberships_of
 from subscribers.proving import proof_of
 from subscribers.rendering import long_day, next_line, page, schedule_line
 from subscribers.site import SOURCE_LINK, Site, asked_language, done, kept_language, shown, spoken_language
+from subscribers.timing import aside
 
 ONE_CLICK = "List-Unsubscribe=One-Click"
 
@@ -132,7 +132,7 @@ def routes(site: Site) -> APIRouter:
     async def body(request: Request, token: str) -> Response:
         # RFC 8058, 3.2: the token alone decides; no cookie, no redirect, and whatever the body is does no harm.
         one_click = b"One-Click" in await request.body()
-        return await run_in_threadpool(leave, request, token, one_click)
+        return await aside(lambda: leave(request, token, one_click))
 
     def leave(request: Request, token: str, one_click: bool) -> Response:
         notice = declined_in(token)

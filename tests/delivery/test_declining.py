@@ -144,3 +144,15 @@ def test_what_a_relay_is_not_able_to_carry(sqlite_engine: Engine, tmp_path: Path
         no_notices(house)
         send(house)
         assert states(house) == {"sent" if also else "failed": 20}
+
+
+def test_beside_one_that_has_no_leave(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """What one relay is not able to carry has not failed while the other that may carry it has no leave: it waits."""
+    small, full = refusing(b"MAIL", b"552 5.3.4 Message size exceeds fixed limit\r\n"), Misbehaving()
+    with served(sqlite_engine, tmp_path, {"small": (small, ""), "full": (full, "&rate=5/day")}) as house:
+        fill(house, 20)
+        no_notices(house)
+        send(house)
+        assert states(house).keys() == {"sent", "deferred"}
+        with house.engine.connect() as connection:
+            assert not any(connection.scalars(select(subscribers.c.failed_at)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 
@@ -14,7 +15,7 @@ from newsletter.delivery.outbox import Claimed
 from newsletter.delivery.relays import Relay
 from newsletter.delivery.routing import Routed, Suspected
 from newsletter.delivery.shares import carries
-from newsletter.delivery.smtp.outcomes import Answer
+from newsletter.delivery.smtp.outcomes import Answer, Verdict
 from newsletter.delivery.smtp.pools import Pools
 from newsletter.delivery.suspects import Suspects, another_may
 from newsletter.delivery.waiting import Waiting
@@ -114,11 +115,22 @@ class Sharing:
         """Who may try in its place."""
         return [one for one in self._moving if one != relay and not self._pools.is_down(one)]
 
-    def passes_on(self, message: Taken | Claimed, answer: Answer, relay: Relay) -> bool:
-        """Whether others try at once what a relay did not take; a second time it is not asked first."""
-        others = [one for one in self.others(relay) if not self._is_full(one) and not self._suspects.has(one, message)]
-        is_for_others = another_may(answer) and carries(others, message.slug)
-        return is_for_others and self._suspects.blame(relay, message, answer) is None
+    def noted(self, message: Taken | Claimed, answer: Answer, relay: Relay, *, is_over: bool) -> Answer | None:
+        """What is noted of a relay's answer; None if others try at once what it did not take.
+
+        Once the spell ``is_over`` they do not. A second time a relay is not asked first. What it is not able to carry
+        has not failed while another was not asked, whatever keeps that from it now.
+        """
+        if not another_may(answer):
+            return answer
+        unasked = [one for one in self._relays if one != relay and not self._suspects.has(one, message)]
+        if not carries(unasked, message.slug):
+            return answer
+        if answer.verdict is Verdict.REFUSED:
+            answer = replace(answer, verdict=Verdict.DECLINED)
+        able = [one for one in unasked if not self._is_full(one)]
+        is_for_others = not is_over and carries([one for one in self.others(relay) if one in able], message.slug)
+        return None if is_for_others and self._suspects.blame(relay, message, answer) is None else answer
 
     def forsaken(self, relay: Relay) -> list[tuple[Taken | Claimed, Answer]]:
         """Take out what a relay that is down did not take and no other may try; each with what is noted of it.

@@ -186,15 +186,15 @@ class Spell:
     def answered(self, tag: object, answer: Answer, relay: Relay) -> None:
         """Noted at once, settled with the next turn; but what another relay may take, that tries at once."""
         assert isinstance(tag, (Taken, Claimed))
-        is_accepted = answer.verdict is Verdict.ACCEPTED
-        if not (is_accepted or self._closing) and self._sharing.passes_on(tag, answer, relay):
+        noted = self._sharing.noted(tag, answer, relay, is_over=self._closing)
+        if noted is None:
             self._put_back(relay, tag, self._waiting.pass_on)
             return
         if isinstance(tag, Claimed) and tag.id in self._handed:
-            self._journal.note_answer(tag.id, answer)
-        elif is_accepted and isinstance(tag, Taken):
+            self._journal.note_answer(tag.id, noted)
+        elif noted.verdict is Verdict.ACCEPTED and isinstance(tag, Taken):
             self._unsettled.thanks.append((relay.name, tag.claimed_at))
-        self._note(tag, answer, relay)
+        self._note(tag, noted, relay)
         is_last = self._demand.dry and not self._waiting and not self._pools.at_work
         if is_last or len(self._unsettled.outcomes) >= UNSETTLED:
             self._wake.set()

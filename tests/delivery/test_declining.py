@@ -156,3 +156,16 @@ def test_beside_one_that_has_no_leave(sqlite_engine: Engine, tmp_path: Path) -> 
         assert states(house).keys() == {"sent", "deferred"}
         with house.engine.connect() as connection:
             assert not any(connection.scalars(select(subscribers.c.failed_at)))
+
+
+def test_confirmations_beside_one_that_has_no_leave(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """A confirmation that one relay declined goes through the other at once, though its rate is used up: that is for
+    digests."""
+    bad, full = refusing(b"MAIL", b"553 5.1.8 Sender address rejected: Domain not found\r\n"), Misbehaving()
+    with served(sqlite_engine, tmp_path, {"bad": (bad, ""), "full": (full, "&rate=1/day")}) as house:
+        fill(house, 20)
+        no_notices(house)
+        for number in range(8):
+            house.subscribe(f"late{number}@example.org", due_at=None)
+        send(house, lambda: len(full.accepted) == 9)
+        assert {f"late{number}@example.org" for number in range(8)} < set(dict(full.accepted))

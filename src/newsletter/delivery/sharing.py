@@ -128,7 +128,8 @@ class Sharing:
             return answer
         if answer.verdict is Verdict.REFUSED:
             answer = replace(answer, verdict=Verdict.DECLINED)
-        able = [one for one in unasked if not self._is_full(one)]
+        # Confirmations need no leave.
+        able = [one for one in unasked if isinstance(message, Taken) or not self._is_full(one)]
         is_for_others = not is_over and carries([one for one in self.others(relay) if one in able], message.slug)
         return None if is_for_others and self._suspects.blame(relay, message, answer) is None else answer
 

@@ -32,6 +32,11 @@ def answer_to(reply: str, *, of_sender: bool = False) -> Answer:
         "552 5.3.4 Message size exceeds fixed limit",
         "554 Transaction failed",
         "454 4.7.0 Throttling failure: Maximum sending rate exceeded.",
+        "550 5.7.504 [x@example.org]: Recipient address rejected: Access denied",
+        "550 5.7.133 RESOLVER.RST.SenderNotAuthenticatedForGroup; authentication required; the sender was not "
+        "authenticated when sending to this group",
+        "554 5.2.122 Recipient's daily message receive limit exceeded",
+        "554 Message rejected: Address is on the suppression list for your account",
     ],
 )
 def test_of_the_recipient(reply: str) -> None:
@@ -62,6 +67,14 @@ def test_of_the_recipient(reply: str) -> None:
         "550 5.4.5 Daily user sending limit exceeded.",
         "550 5.7.705 Access denied, tenant has exceeded threshold",
         "451 Maximum credits exceeded",
+        "554 Message rejected: Sending paused for this account. For more information, please check the inbox",
+        "554 Access denied: User `arn:aws:iam::1:user/x' is not authorized to perform `ses:SendRawEmail' on resource",
+        "550 5.7.1 Invalid credentials for relay [192.0.2.1]. The IP address you've registered doesn't match",
+        "550 5.7.501 Access denied, spam abuse detected. The sending account has been banned",
+        "550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP",
+        "550 5.7.750 Service unavailable. Client blocked from sending from unregistered domains",
+        "504 5.5.2 <localhost>: Helo command rejected: need fully-qualified hostname",
+        "450 4.7.1 <mx.example.org>: Helo command rejected: Host not found",
     ],
 )
 def test_of_the_relay(reply: str) -> None:
@@ -81,6 +94,12 @@ def test_of_the_relay(reply: str) -> None:
         "501 5.1.7 Bad sender address syntax",
         "550 5.7.60 SMTP; Client does not have permissions to send as this sender",
         "554 Message rejected: Email address is not verified. The following identities failed: news@example.org",
+        "554 5.2.252 SendAsDenied; a@example.org not allowed to send as b@example.org; STOREDRV.Submission.Exception",
+        "554 5.2.0 STOREDRV.Submission.Exception:SendAsDeniedException.MapiExceptionSendAsDenied; Failed to process",
+        "550 The from address does not match a verified Sender Identity. Mail cannot be sent until this is resolved",
+        "550 5.7.1 Unconfigured Sending Domain <example.org>",
+        "550 Domain mg.example.org is not allowed to send: The domain is unverified and requires DNS configuration",
+        "553 sorry, your envelope sender is in my badmailfrom list (#5.7.1)",
     ],
 )
 def test_of_the_sender(reply: str) -> None:

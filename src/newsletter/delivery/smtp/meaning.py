@@ -13,21 +13,26 @@ from newsletter.delivery.throttling import GREYLIST
 
 TOO_LARGE = 552
 # Whatever the text quotes: the recipient's address or mailbox.
-RECIPIENT = re.compile(r"[45]\.(1\.([1-6]|10)|2\.\d+)")
-SENDER = re.compile(r"[45]\.1\.[78]|5\.7\.60")
+RECIPIENT = re.compile(r"[45]\.(1\.([1-6]|10)|2\.([1-4]|1\d\d))")
+SENDER = re.compile(r"[45]\.1\.[78]|5\.2\.252|5\.7\.60")
 SENDER_WORDS = re.compile(
-    r"sender (address|domain)|sender verify|send (mail )?as this sender|address is not verified", re.IGNORECASE
+    r"sender (address|domain)|sender verify|send (mail )?as this sender|SendAsDenied|envelope sender is in my"
+    r"|address is not verified|from address does not match|unconfigured sending domain"
+    r"|domain \S{1,255} is not allowed to send",
+    re.IGNORECASE,
 )
-# The mail system: something else, full, not set up. Not X.3.2, which relays also say of the recipient's.
-ILL = re.compile(r"4\.3\.[015]")
+# The mail system: something else, full, not set up. Not X.3.2, which relays also say of the recipient's. Microsoft's
+# for an account that is banned, a tenant that has sent enough or whose address or domain is not wanted.
+ILL = re.compile(r"4\.3\.[015]|5\.7\.(50[1-3]|70[58]|750)")
 ILL_WORDS = re.compile(
     r"temporary local problem|insufficient (system )?(storage|resources)"
     # It knows us, and has sent enough for us.
-    r"|daily .{0,40}(quota|limit)|credits exceeded|tenant has exceeded"
+    r"|daily .{0,40}(quota|limit)|credits exceeded|tenant has exceeded|sending (paused|suspended) for this account"
+    r"|not authorized to perform|invalid credentials for relay"
     # It does not know us, or has us on a list.
     r"|relay(ing)? (access )?(is )?(denied|prohibited|not (permitted|allowed))"
     r"|(unable|not permitted|not allowed) to relay|do(es)? not relay|allowed rcpthosts"
-    r"|client (host|was)\b.{0,200}\b(blocked|rejected|not authenticated)",
+    r"|helo command rejected|client (host|was)\b.{0,200}\b(blocked|rejected|not authenticated)",
     re.IGNORECASE,
 )
 

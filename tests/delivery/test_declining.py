@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from house import House
 from misbehaving import Misbehaving, refusing
-from spells import fill, running, second_list, served, state_of, unsent, until
+from spells import fill, running, second_list, served, state_of, two_lists, unsent, until
 from sqlalchemy import Engine, select, update
 
 from newsletter.delivery import dispatch, resting
@@ -169,3 +169,18 @@ def test_confirmations_beside_one_that_has_no_leave(sqlite_engine: Engine, tmp_p
             house.subscribe(f"late{number}@example.org", due_at=None)
         send(house, lambda: len(full.accepted) == 9)
         assert {f"late{number}@example.org" for number in range(8)} < set(dict(full.accepted))
+
+
+def test_what_waits_for_a_slow_one(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """What one relay declined and waits for a slow one, which alone may still carry it, holds up no other list."""
+    choosy = refusing(b"MAIL", b"553 5.1.8 Sender address rejected: Domain not found\r\n")
+    slow, good = Misbehaving(thinks=0.4), Misbehaving()
+    relays = {
+        "choosy": (choosy, "&weight=50"),
+        "slow": (slow, "&connections=1&lists=rutas"),
+        "good": (good, "&lists=mares"),
+    }
+    with served(sqlite_engine, tmp_path, relays) as house:
+        two_lists(house, 120, 60)
+        send(house, lambda: len(good.accepted) == 60)
+        assert len(good.accepted) == 60

@@ -190,7 +190,7 @@ class Sharing:
         lagging = self.lagging(usable)
         others = [relay for relay in usable if relay not in lagging]
         able = [relay for relay in others if not self._is_full(relay)]
-        self.stuck = self._waiting.stuck(lagging, others) - self._waiting.surplus(lagging, able)
+        self.stuck = self._waiting.stuck(lagging, others) - self._waiting.surplus(lagging, able, self._suspects.has)
 
     async def _grant(
         self, claimed: list[Claimed], relays: Sequence[Relay], is_suspect: Suspected | None = None

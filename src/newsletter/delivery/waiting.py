@@ -126,10 +126,15 @@ class Waiting:
             self.give_up(relay, *moved)
         return moved
 
-    def surplus(self, keeps: Mapping[Relay, int], others: Sequence[Relay]) -> int:
-        """How many digests wait for these relays that others may carry, behind as many as each keeps."""
+    def surplus(self, keeps: Mapping[Relay, int], others: Sequence[Relay], is_suspect: Yields) -> int:
+        """How many digests wait for these relays that others may carry for which they are not suspect, behind as many
+        as each keeps."""
         queues = [islice(self._queues[relay.name], keep, None) for relay, keep in keeps.items()]
-        return sum(carries(others, delivery.slug) for queue in queues for delivery in queue)
+        return sum(
+            carries([one for one in others if not is_suspect(one, delivery)], delivery.slug)
+            for queue in queues
+            for delivery in queue
+        )
 
     def emptied(self, relay: Relay) -> list[Claimed]:
         """What waited for this relay, and does not need the leave for it any more."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from spells import fill, running, second_list, served, state_of, two_lists, unse
 from sqlalchemy import Engine, select, update
 
 from newsletter.delivery import dispatch, resting
+from newsletter.delivery.kept import Kept
 from newsletter.delivery.relays import relays_of
 from newsletter.tables import deliveries, lists, notices, subscribers
 
@@ -184,3 +186,27 @@ def test_what_waits_for_a_slow_one(sqlite_engine: Engine, tmp_path: Path) -> Non
         two_lists(house, 120, 60)
         send(house, lambda: len(good.accepted) == 60)
         assert len(good.accepted) == 60
+
+
+class Hesitant(Misbehaving):
+    """Takes its time over each sender, so that all its connections have something in hand."""
+
+    async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        line = await reader.readline()
+        if line.startswith(b"MAIL"):
+            await asyncio.sleep(0.3)
+        return line
+
+
+def test_well_again(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """A relay that was ill on many connections at once, rested, and is well does not rest over one message more."""
+    relay = Hesitant(refuses=lambda line: FULL if line.startswith(b"MAIL") else b"")
+    with served(sqlite_engine, tmp_path, {"only": (relay, "")}) as house:
+        fill(house, 100)
+        no_notices(house)
+        kept = Kept(house.engine, house.settings)
+        assert dispatch.dispatch(house.engine, house.settings, house.clock, kept=kept).counts["relay down"] == 1
+        house.pass_time(minutes=5)
+        relay.refuses = lambda _: b""
+        relay.begun, relay.mood = 0, lambda number, _: "451" if number == 1 else "ok"
+        assert dispatch.dispatch(house.engine, house.settings, house.clock, kept=kept).counts["relay down"] == 0

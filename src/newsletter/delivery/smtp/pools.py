@@ -228,7 +228,8 @@ class Pool:
         self.answers += 1
         if answer.verdict is Verdict.ACCEPTED:
             self._record.ill = 0
-        elif says_ill(answer):
+        elif says_ill(answer) and not self.down:
+            # What it had in hand when it went down says nothing of the next time.
             self._record.ill += 1
             if self._record.ill >= ILL:
                 self._fail(f"{self.relay} takes nothing now: {answer.code} {answer.text}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from house import House
 from misbehaving import Misbehaving, refusing
 from spells import fill, running, second_list, served, state_of, two_lists, unsent, until
 from sqlalchemy import Engine, select, update
+from valkeys import running_valkey
 
 from newsletter.delivery import dispatch, resting
 from newsletter.delivery.kept import Kept
@@ -125,6 +127,31 @@ def test_one_message_that_makes_it_ill(sqlite_engine: Engine, tmp_path: Path) ->
         send(house)
         assert states(house) == {"sent": 40, "deferred": 20}
         assert not state_of(house).failures
+
+
+def test_beside_one_with_little_leave(sqlite_engine: Engine, tmp_path: Path) -> None:
+    """What one relay does not want waits for the leave of another, if that comes soon, and no attempt is counted."""
+    unwilling, paced = refusing(b"MAIL", b"553 5.7.1 Sender address rejected: not owned by user\r\n"), Misbehaving()
+    relays = {"unwilling": (unwilling, "&weight=9"), "paced": (paced, "&rate=5/s")}
+    with running_valkey(tmp_path) as valkey, served(sqlite_engine, tmp_path, relays, valkey.url) as house:
+        fill(house, 30)
+        no_notices(house)
+        send(house, lambda: len(paced.accepted) == 30, 20)
+        assert states(house) == {"sent": 30}
+
+
+@pytest.mark.parametrize("reply", [b"450 4.2.0 busy\r\n", b"553 5.1.8 Sender address rejected\r\n"])
+def test_beside_one_that_is_used_up(sqlite_engine: Engine, tmp_path: Path, reply: bytes) -> None:
+    """What one relay does not take is put off for a minute, where another has no leave before tomorrow."""
+    unwilling, used_up = refusing(b"RCPT", reply), Misbehaving()
+    relays = {"unwilling": (unwilling, ""), "used-up": (used_up, "&rate=5/day")}
+    with running_valkey(tmp_path) as valkey, served(sqlite_engine, tmp_path, relays, valkey.url) as house:
+        fill(house, 20)
+        no_notices(house)
+        send(house)
+        assert states(house) == {"sent": 5, "deferred": 15}
+        assert all(row.due_at <= house.now + timedelta(minutes=2) for row in unsent(house))
+        assert unwilling.misbehaved <= 40
 
 
 def test_too_many_for_a_domain(sqlite_engine: Engine, tmp_path: Path) -> None:

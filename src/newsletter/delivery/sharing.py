@@ -128,9 +128,8 @@ class Sharing:
             return answer
         if answer.verdict is Verdict.REFUSED:
             answer = replace(answer, verdict=Verdict.DECLINED)
-        # Confirmations need no leave.
-        able = [one for one in unasked if isinstance(message, Taken) or not self._is_full(one)]
-        is_for_others = not is_over and carries([one for one in self.others(relay) if one in able], message.slug)
+        able = [one for one in self.others(relay) if one in unasked]
+        is_for_others = not is_over and carries(able, message.slug)
         return None if is_for_others and self._suspects.blame(relay, message, answer) is None else answer
 
     def forsaken(self, relay: Relay) -> list[tuple[Taken | Claimed, Answer]]:
@@ -180,8 +179,12 @@ class Sharing:
         if len(able) < len(usable):
             routed = await self._grant(_rest(routed), usable, is_suspect)
         if is_suspect:
-            # Nobody else may carry it now.
-            routed = await self._grant(_rest(routed), usable)
+            # Nobody else may carry it soon.
+            soon = {seconds: found for seconds, found in routed.later.items() if seconds <= TRUSTED_SECONDS}
+            beyond = [*routed.left, *chain(*(routed.later[seconds] for seconds in routed.later.keys() - soon.keys()))]
+            routed = await self._grant(beyond, usable)
+            for seconds, found in soon.items():
+                routed.later[seconds] += found
         self.recount(usable)
         return routed
 

@@ -132,7 +132,7 @@ def test_one_message_that_makes_it_ill(sqlite_engine: Engine, tmp_path: Path) ->
 def test_beside_one_with_little_leave(sqlite_engine: Engine, tmp_path: Path) -> None:
     """What one relay does not want waits for the leave of another, if that comes soon, and no attempt is counted."""
     unwilling, paced = refusing(b"MAIL", b"553 5.7.1 Sender address rejected: not owned by user\r\n"), Misbehaving()
-    relays = {"unwilling": (unwilling, "&weight=9"), "paced": (paced, "&rate=5/s")}
+    relays = {"unwilling": (unwilling, "&weight=9"), "paced": (paced, "&rate=10/s")}
     with running_valkey(tmp_path) as valkey, served(sqlite_engine, tmp_path, relays, valkey.url) as house:
         fill(house, 30)
         no_notices(house)

@@ -23,6 +23,9 @@ from newsletter.errors import StateError
 from newsletter.tables import subscribers, subscriptions
 from subscribers.site import Site
 
+TRIES = 10
+"""So often an address may come and go under our hands: a thread of the site is not to be held for ever."""
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -46,11 +49,13 @@ def sign_up(site: Site, list_row: Any, wish: Wish, now: datetime) -> None:
     be mailed gets none.
 
     Raises:
-        StateError: the list is archived.
+        StateError: the list is archived, or the address is changed again and again at this moment.
     """
-    while not (_enlisted(site, list_row, wish, now) or _answered(site, list_row, wish, now)):
-        # Who was there has been forgotten or erased at this moment.
-        pass
+    for _ in range(TRIES):
+        # If neither, who was there has been forgotten or erased at this moment.
+        if _enlisted(site, list_row, wish, now) or _answered(site, list_row, wish, now):
+            return
+    raise StateError("This address is being changed at this moment.", "Try again in a minute.")
 
 
 def _enlisted(site: Site, list_row: Any, wish: Wish, now: datetime) -> bool:

@@ -24,7 +24,7 @@ STANDSTILL_SECONDS = 2.0
 """After so long without an answer to what it has in hand, others carry what waits for a relay, as far as they may."""
 BARREN, BARREN_FOR_SUSPECTS = 3, 30
 """Connections in a row that ended before they were of use: each over another message, or over whichever."""
-ILL = 3
+ILL_IN_A_ROW = 3
 """Messages in a row that a relay took not, and said that it takes nothing now."""
 # Of few messages each waits less for the one before it than for a new connection, unless answers take long.
 PER_CONNECTION, WAIT_SECONDS = 10, 0.5
@@ -231,7 +231,7 @@ class Pool:
         elif says_ill(answer) and not self.down:
             # What it had in hand when it went down says nothing of the next time.
             self._record.ill += 1
-            if self._record.ill >= ILL:
+            if self._record.ill >= ILL_IN_A_ROW:
                 self._fail(f"{self.relay} takes nothing now: {answer.code} {answer.text}")
                 for line in list(self._lines):
                     line.leave()
